@@ -1,0 +1,119 @@
+//! What the endpoint reads and writes: `{"message": …}`.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::json;
+use shared::{
+    auth::{AuthError, Unauthenticated},
+    fault::Fault,
+    field::{Email, Invalid, required},
+    function::Outcome,
+    http::{Request, Response, StatusCode, header},
+    id::{RegistrationId, TokenId},
+    jwt::ACCESS_TOKEN_PREFIX,
+    quota::{QuotaExceeded, TakeError},
+    telemetry::log_fault,
+};
+
+/// A valid request.
+pub(crate) struct CreateTokenRequest {
+    pub(crate) registration_id: RegistrationId,
+    pub(crate) email: Option<String>,
+}
+
+impl CreateTokenRequest {
+    pub(crate) fn read(request: &Request) -> Result<Self, Invalid> {
+        let mut body = request.fields()?;
+        Ok(Self {
+            registration_id: required("registrationId", body.parsed("registrationId")?)?,
+            email: body.parsed("email")?.map(Email::into_inner),
+        })
+    }
+}
+
+/// The token, made and recorded.
+pub(crate) struct Created {
+    pub(crate) id: TokenId,
+    pub(crate) jwt: String,
+    pub(crate) expires_at: DateTime<Utc>,
+    pub(crate) active_tokens: usize,
+    pub(crate) max_allowed: u32,
+}
+
+impl From<Created> for Response {
+    fn from(created: Created) -> Self {
+        let body = json!({
+            "message": "Token created successfully",
+            "token": {
+                "id": created.id.to_string(),
+                "accessToken": format!("{ACCESS_TOKEN_PREFIX}{}", created.jwt),
+                "expiresAt": created.expires_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            },
+            "activeTokens": created.active_tokens,
+            "maxAllowed": created.max_allowed,
+        });
+        Self::new(StatusCode::CREATED, Outcome::Issued, &body)
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Unauthenticated(#[from] Unauthenticated),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("permission missing")]
+    Forbidden,
+    #[error("no such registration")]
+    NotFound,
+    #[error(transparent)]
+    QuotaExceeded(#[from] QuotaExceeded),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Unauthenticated(error) => error.into(),
+            AuthError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<TakeError> for Refusal {
+    fn from(error: TakeError) -> Self {
+        match error {
+            TakeError::QuotaExceeded(error) => error.into(),
+            TakeError::Gone => Self::NotFound,
+            TakeError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Response {
+    fn from(refusal: Refusal) -> Self {
+        let answer = |status, outcome, message: &str| Self::new(status, outcome, &json!({"message": message}));
+        match refusal {
+            Refusal::Unauthenticated(reason) => {
+                answer(StatusCode::UNAUTHORIZED, Outcome::Refused("unauthenticated"), "Unauthorized")
+                    .with_header(header::WWW_AUTHENTICATE, reason.challenge())
+            }
+            Refusal::Invalid(invalid) => {
+                answer(StatusCode::BAD_REQUEST, Outcome::Refused("invalid request"), &invalid.to_string())
+            }
+            Refusal::Forbidden => answer(StatusCode::FORBIDDEN, Outcome::Refused("permission missing"), "Forbidden"),
+            Refusal::NotFound => {
+                answer(StatusCode::NOT_FOUND, Outcome::Refused("not found"), "OAuth registration not found")
+            }
+            Refusal::QuotaExceeded(QuotaExceeded) => {
+                let message = "Active token quota exceeded or registration not found";
+                answer(StatusCode::BAD_REQUEST, Outcome::QuotaExceeded, message)
+            }
+            Refusal::Fault(fault) => {
+                log_fault(&fault);
+                answer(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, "Internal server error")
+            }
+        }
+    }
+}

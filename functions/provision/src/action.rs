@@ -1,0 +1,214 @@
+//! What an operator can ask for, and how it is written.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use shared::{
+    auth::Permission,
+    field::{Fields, Invalid, Rule, Scope, required},
+    id::{ClientId, ObjectId, Slug},
+    store::{Client, Registration},
+};
+
+/// How many entries a list may have.
+const MAX_ENTRIES: usize = 50;
+
+/// A valid request.
+#[derive(Debug)]
+#[expect(clippy::enum_variant_names, reason = "they are the actions' names")]
+pub(crate) enum Action {
+    CreateOrganization { slug: Slug },
+    CreateApiKey { organization_id: ObjectId, permissions: Vec<String>, description: Option<String> },
+    CreateRegistration(Registration),
+    CreateClient { client_id: Option<ClientId>, client: Client },
+}
+
+impl Action {
+    pub(crate) fn read(event: &str) -> Result<Self, Invalid> {
+        let mut event = Fields::from_json(event.as_bytes())?;
+        let action = required("action", event.string("action")?)?;
+        let action = match action.as_str() {
+            "createOrganization" => Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)? },
+            "createApiKey" => Self::CreateApiKey {
+                organization_id: required("organizationId", event.parsed("organizationId")?)?,
+                permissions: texts(event.distinct::<PermissionName>("permissions", MAX_ENTRIES)?, |name| {
+                    name.0.as_str().to_owned()
+                })
+                .unwrap_or_else(|| Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect()),
+                description: event.parsed("description")?.map(|Text(text)| text),
+            },
+            "createRegistration" => Self::CreateRegistration(Registration {
+                organization_id: required("organizationId", event.parsed("organizationId")?)?,
+                name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
+                max_allowed: event.integer("maxAllowed", 1..=1000)?.unwrap_or(10),
+                token_ttl_seconds: event.integer("tokenTtlSeconds", 1..=315_360_000)?.unwrap_or(31_536_000),
+                scopes: texts(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)
+                    .unwrap_or_else(|| vec![Permission::OauthTokenCreate.as_str().to_owned()]),
+                tokens: BTreeMap::new(),
+            }),
+            "createClient" => Self::CreateClient {
+                client_id: event.parsed("clientId")?,
+                client: Client {
+                    redirect_uris: some(
+                        "redirectUris",
+                        event.distinct("redirectUris", MAX_ENTRIES)?,
+                        |RedirectUri(uri)| uri,
+                    )?,
+                    services: some("services", event.distinct("services", MAX_ENTRIES)?, |Service(service)| service)?,
+                    scopes: some("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
+                    refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
+                },
+            },
+            _ => return Err(Invalid::new("action", ACTIONS)),
+        };
+        event.refuse_others()?;
+        Ok(action)
+    }
+}
+
+const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration or createClient";
+
+fn texts<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
+    entries.map(|entries| entries.into_iter().map(text).collect())
+}
+
+/// A list that must be given and have an entry.
+fn some<T>(field: &'static str, entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Result<Vec<String>, Invalid> {
+    let entries = required(field, texts(entries, text))?;
+    if entries.is_empty() { Err(Invalid::new(field, "must have at least one entry")) } else { Ok(entries) }
+}
+
+#[derive(PartialEq)]
+struct PermissionName(Permission);
+
+impl FromStr for PermissionName {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let known = Permission::ALL.into_iter().find(|permission| permission.as_str() == text);
+        known.map(Self).ok_or(Rule("must be oauth.token.create or mad.application.token.create"))
+    }
+}
+
+/// A name or description: 1 to 200 characters, none of them a control character.
+struct Text(String);
+
+impl FromStr for Text {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        if (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be 1 to 200 characters without control characters"))
+        }
+    }
+}
+
+/// A login service, such as `email`.
+#[derive(PartialEq)]
+struct Service(String);
+
+impl FromStr for Service {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let form = (1..=64).contains(&text.len());
+        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must match ^[A-Za-z0-9._-]{1,64}$"))
+        }
+    }
+}
+
+/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps have schemes of their own
+/// (RFC 8252, 7.1); those that would run as a script in a browser are refused.
+#[derive(PartialEq)]
+struct RedirectUri(String);
+
+impl FromStr for RedirectUri {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        const RULE: Rule = Rule("must be an absolute URI of at most 2048 characters without a fragment");
+        let (scheme, rest) = text.split_once(':').ok_or(RULE)?;
+        let scheme_form = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
+        let script = ["data", "javascript", "vbscript"].iter().any(|script| scheme.eq_ignore_ascii_case(script));
+        let form = text.len() <= 2048 && !rest.is_empty() && text.bytes().all(|c| c.is_ascii_graphic() && c != b'#');
+        if scheme_form && form && !script { Ok(Self(text.to_owned())) } else { Err(RULE) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(event: &str) -> String {
+        Action::read(event).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_the_contracts() {
+        let id = "0".repeat(24);
+        let Action::CreateRegistration(registration) =
+            Action::read(&format!(r#"{{"action":"createRegistration","organizationId":"{id}","name":"n"}}"#)).unwrap()
+        else {
+            panic!("another action")
+        };
+        assert_eq!((registration.max_allowed, registration.token_ttl_seconds), (10, 31_536_000));
+        assert_eq!(registration.scopes, ["oauth.token.create"]);
+        let Action::CreateApiKey { permissions, description, .. } =
+            Action::read(&format!(r#"{{"action":"createApiKey","organizationId":"{id}","description":null}}"#))
+                .unwrap()
+        else {
+            panic!("another action")
+        };
+        assert_eq!(permissions, ["oauth.token.create", "mad.application.token.create"]);
+        assert_eq!(description, None);
+    }
+
+    #[test]
+    fn a_refusal_names_field_and_rule() {
+        for (event, message) in [
+            ("[]", "body must be a JSON object"),
+            ("{}", "action is required"),
+            (r#"{"action":"createOrganisation","slug":"abc"}"#, &format!("action {ACTIONS}")),
+            (r#"{"action":"createOrganization"}"#, "slug is required"),
+            (r#"{"action":"createOrganization","slug":"abc","slug":"abd"}"#, "slug must be given once"),
+            (r#"{"action":"createOrganization","slug":"abc","Slug":"abc"}"#, "Slug is not a field of this request"),
+            (r#"{"action":"createApiKey","organizationId":"abc"}"#, "organizationId must be 24 hexadecimal digits"),
+            (
+                r#"{"action":"createApiKey","organizationId":"000000000000000000000000","permissions":["all"]}"#,
+                "permissions entries must be oauth.token.create or mad.application.token.create",
+            ),
+            (
+                r#"{"action":"createRegistration","organizationId":"000000000000000000000000","name":"n","maxAllowed":1001}"#,
+                "maxAllowed must be a whole number from 1 to 1000",
+            ),
+            (r#"{"action":"createClient","redirectUris":[]}"#, "redirectUris must have at least one entry"),
+        ] {
+            assert_eq!(refusal(event), message);
+        }
+    }
+
+    #[test]
+    fn redirect_uris_are_absolute_and_harmless() {
+        for right in ["https://app.example.com/callback", "http://127.0.0.1:8080/", "com.example.app:/callback"] {
+            assert!(right.parse::<RedirectUri>().is_ok(), "{right}");
+        }
+        for wrong in [
+            "",
+            "/callback",
+            "https:",
+            "https://a/#x",
+            "https://a/ b",
+            "JavaScript:alert(1)",
+            "1a:b",
+            "https://ä/",
+            &format!("a:{}", "x".repeat(2047)),
+        ] {
+            assert!(wrong.parse::<RedirectUri>().is_err(), "{wrong}");
+        }
+    }
+}

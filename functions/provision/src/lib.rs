@@ -1,0 +1,130 @@
+//! `provision`: how operators make what the endpoints work with. No route reaches it; IAM says who may invoke it.
+
+mod action;
+
+use std::sync::Arc;
+
+use lambda_http::LambdaEvent;
+use serde_json::{Value, json, value::RawValue};
+use shared::{
+    credential::{Credential, Kind},
+    fault::Fault,
+    field::Invalid,
+    function::{Function, FunctionError, Handled, Outcome},
+    id::{ClientId, ObjectId},
+    random::Random,
+    settings::{Environment, SettingsError},
+    store::{ApiKey, Creation, Organization, Store},
+    telemetry::log_fault,
+};
+
+use self::action::Action;
+
+/// The function.
+#[derive(Debug)]
+pub struct Provision {
+    store: Store,
+    random: Arc<dyn Random>,
+}
+
+impl Function for Provision {
+    const NAME: &'static str = "provision";
+    /// Read by [`Action`], which tells a field that is given twice.
+    type Event = Box<RawValue>;
+    type Answer = Value;
+
+    fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self { store: Store::from_environment(environment)?, random: Arc::clone(&environment.random) })
+    }
+
+    async fn warm(&self) {
+        self.store.warm().await;
+    }
+
+    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
+        let result = match Action::read(event.payload.get()) {
+            Ok(action) => self.perform(action).await,
+            Err(invalid) => Err(invalid.into()),
+        };
+        let outcome = match &result {
+            Ok(_) => Outcome::Done,
+            Err(Refusal::Invalid(_)) => Outcome::Refused("invalid request"),
+            Err(Refusal::NotFound(_)) => Outcome::Refused("not found"),
+            Err(Refusal::Taken(_)) => Outcome::Refused("taken"),
+            Err(Refusal::Fault(fault)) => {
+                log_fault(fault);
+                Outcome::Failed
+            }
+        };
+        Handled { result: result.map_err(FunctionError::from), outcome, status: None }
+    }
+}
+
+impl Provision {
+    async fn perform(&self, action: Action) -> Result<Value, Refusal> {
+        let random = self.random.as_ref();
+        match action {
+            Action::CreateOrganization { slug } => {
+                created("slug", self.store.create_organization(&slug, random).await?)?;
+                Ok(json!({"organizationId": Organization::id(&slug)}))
+            }
+            Action::CreateApiKey { organization_id, permissions, description } => {
+                self.require_organization(organization_id).await?;
+                let secret = Credential::generate(Kind::ApiKey, random)?;
+                let api_key_id = ObjectId::random(random)?;
+                let api_key = ApiKey { api_key_id, organization_id, permissions, description };
+                created("apiKey", self.store.create_api_key(&secret.hash(), &api_key, random).await?)?;
+                Ok(json!({"apiKeyId": api_key_id, "apiKey": secret.expose()}))
+            }
+            Action::CreateRegistration(registration) => {
+                self.require_organization(registration.organization_id).await?;
+                let id = ObjectId::random(random)?;
+                created("registrationId", self.store.create_registration(&id.into(), &registration, random).await?)?;
+                Ok(json!({"registrationId": id}))
+            }
+            Action::CreateClient { client_id, client } => {
+                let id = client_id.map_or_else(|| ClientId::random(random), Ok)?;
+                created("clientId", self.store.create_client(id, &client, random).await?)?;
+                Ok(json!({"clientId": id.to_string()}))
+            }
+        }
+    }
+
+    /// Organizations are never deleted, so what is true now stays true for the write that follows.
+    async fn require_organization(&self, id: ObjectId) -> Result<(), Refusal> {
+        self.store.organization(id).await?.map(|_| ()).ok_or(Refusal::NotFound("organizationId"))
+    }
+}
+
+/// Refuses to go on where the id or slug in `field` was taken. For a random one that is next to impossible, and no less wrong.
+fn created(field: &'static str, creation: Creation) -> Result<(), Refusal> {
+    match creation {
+        Creation::Done => Ok(()),
+        Creation::Taken => Err(Refusal::Taken(field)),
+    }
+}
+
+/// Why nothing was made.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("{0} must be the id of something that exists")]
+    NotFound(&'static str),
+    #[error("{0} must not be taken already")]
+    Taken(&'static str),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<Refusal> for FunctionError {
+    fn from(refusal: Refusal) -> Self {
+        let (error_type, message) = match &refusal {
+            Refusal::Invalid(_) => ("InvalidRequest", refusal.to_string()),
+            Refusal::NotFound(_) => ("NotFound", refusal.to_string()),
+            Refusal::Taken(_) => ("Taken", refusal.to_string()),
+            Refusal::Fault(_) => ("InternalError", "Internal server error".to_owned()),
+        };
+        Self { error_type, message }
+    }
+}

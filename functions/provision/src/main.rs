@@ -1,0 +1,8 @@
+//! The Lambda function `provision`.
+
+use provision::Provision;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::process::ExitCode {
+    shared::function::run::<Provision>().await
+}

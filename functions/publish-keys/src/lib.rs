@@ -1,0 +1,95 @@
+//! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`: the keys that anyone can verify our tokens with.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use shared::{
+    fault::Fault,
+    function::Outcome,
+    http::{Endpoint, Request, Response, StatusCode, header},
+    id::ClientId,
+    settings::{Environment, KeyIds, SettingsError},
+    signer::PublicKeys,
+    store::Store,
+    telemetry::{Step, log_fault, step},
+};
+
+/// For how long, in seconds, anyone may keep an answer: a new key is published at least this long before it signs.
+const CACHE_CONTROL: &str = "public, max-age=300";
+
+/// The function.
+#[derive(Debug)]
+pub struct PublishKeys {
+    keys: PublicKeys,
+    store: Store,
+}
+
+impl Endpoint for PublishKeys {
+    const NAME: &'static str = "publish-keys";
+
+    fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self {
+            keys: PublicKeys::new(environment, KeyIds::from_environment(environment)?),
+            store: Store::from_environment(environment)?,
+        })
+    }
+
+    async fn warm(&self) {
+        // Most callers want the set of keys, which needs no table.
+        let _ = self.keys.all().await;
+    }
+
+    async fn respond(&self, request: Request) -> Response {
+        let answer = match request.path_parameters.get("clientId") {
+            None => self.key_set().await.map(Some),
+            Some(client) => self.app_keys(client).await,
+        };
+        match answer {
+            Ok(Some(body)) => {
+                Response::new(StatusCode::OK, Outcome::Done, &body).with_header(header::CACHE_CONTROL, CACHE_CONTROL)
+            }
+            Ok(None) => {
+                let body = json!({"message": "Client not found"});
+                Response::new(StatusCode::NOT_FOUND, Outcome::Refused("not found"), &body)
+                    .with_header(header::CACHE_CONTROL, CACHE_CONTROL)
+            }
+            // An outage is not for caches to keep.
+            Err(fault) => {
+                log_fault(&fault);
+                let body = json!({"message": "Internal server error"});
+                Response::new(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, &body)
+            }
+        }
+    }
+}
+
+impl PublishKeys {
+    /// A JWK set (RFC 7517, 5).
+    async fn key_set(&self) -> Result<Value, Fault> {
+        let keys = step(Step::Load, self.keys.all()).await?;
+        let keys = keys.into_iter().map(|(id, key)| {
+            json!({
+                "kty": "RSA",
+                "use": "sig",
+                "alg": "RS256",
+                "kid": id.as_str(),
+                "n": URL_SAFE_NO_PAD.encode(key.modulus()),
+                "e": URL_SAFE_NO_PAD.encode(key.exponent()),
+            })
+        });
+        Ok(json!({"keys": keys.collect::<Value>()}))
+    }
+
+    /// The same keys in the form that clients of the token endpoint read. `None` where there is no such client.
+    async fn app_keys(&self, client: &str) -> Result<Option<Value>, Fault> {
+        let Ok(client) = client.parse::<ClientId>() else { return Ok(None) };
+        let (client, keys) = step(Step::Load, async { tokio::join!(self.store.client(client), self.keys.all()) }).await;
+        if client?.is_none() {
+            return Ok(None);
+        }
+        let items = keys?
+            .into_iter()
+            .map(|(id, key)| json!({"uuid": id.as_str(), "type": {"name": "public"}, "value": key.pem()}));
+        let items = items.collect::<Vec<_>>();
+        Ok(Some(json!({"kind": "appKeys", "totalItems": items.len(), "itemsLength": items.len(), "items": items})))
+    }
+}

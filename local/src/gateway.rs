@@ -1,0 +1,265 @@
+//! API Gateway's HTTP API: HTTP requests in, events of payload format 2.0 to the functions, their answers out. Beside it, on
+//! the same port, the paths of the AWS APIs: Lambda's Invoke, and DynamoDB and KMS by `X-Amz-Target`.
+
+use std::sync::Arc;
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        header::{self, CONTENT_TYPE, ORIGIN},
+        request::Parts,
+    },
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+use shared::clock::Clock;
+use uuid::Uuid;
+
+use crate::{database::DynamoDb, kms::Kms, lambda::Functions, template::Template};
+
+/// What API Gateway and Lambda take.
+const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+
+/// What answers a request.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) template: Template,
+    pub(crate) allow_origins: Vec<String>,
+    pub(crate) functions: Functions,
+    pub(crate) dynamodb: DynamoDb,
+    pub(crate) kms: Kms,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Answers any request to the port.
+pub(crate) async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    let path = request.uri().path();
+    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
+    match (request.method(), path, target) {
+        (&Method::POST, "/", Some(target)) => match target.strip_prefix("TrentService.").map(str::to_owned) {
+            None => {
+                gateway.dynamodb.forward(request).await.unwrap_or_else(|error| message(StatusCode::BAD_GATEWAY, &error))
+            }
+            Some(operation) => gateway.kms(&operation, request).await,
+        },
+        (&Method::POST, path, _) if path.starts_with("/2015-03-31/functions/") => gateway.invoke(request).await,
+        _ => gateway.route(request).await,
+    }
+}
+
+impl Gateway {
+    async fn kms(&self, operation: &str, request: Request) -> Response {
+        let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await.unwrap_or_default();
+        let (status, answer) = self.kms.answer(operation, &body);
+        (status, [(CONTENT_TYPE, "application/x-amz-json-1.1")], answer.to_string()).into_response()
+    }
+
+    /// Lambda's Invoke: `POST /2015-03-31/functions/{name}/invocations`, the event as the body.
+    async fn invoke(&self, request: Request) -> Response {
+        let error = |status, kind: &'static str, text: String| {
+            let body = json!({"Type": "User", "Message": text}).to_string();
+            let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-amzn-errortype"), kind)];
+            (status, headers, body).into_response()
+        };
+        let (parts, body) = request.into_parts();
+        let name = parts.uri.path().trim_start_matches("/2015-03-31/functions/").strip_suffix("/invocations");
+        let name = name.unwrap_or_default().to_owned();
+        let kind =
+            parts.headers.get("x-amz-invocation-type").map_or("RequestResponse", |kind| kind.to_str().unwrap_or(""));
+        if kind != "RequestResponse" {
+            let text = "This Lambda knows the invocation type RequestResponse only".to_owned();
+            return error(StatusCode::BAD_REQUEST, "InvalidParameterValueException", text);
+        }
+        let Ok(event) = to_bytes(body, MAX_BODY_BYTES).await else {
+            let text = "The event is too large or was cut off".to_owned();
+            return error(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", text);
+        };
+        // Lambda takes an absent event for an empty one.
+        let event = if event.is_empty() { Bytes::from_static(b"{}") } else { event };
+        let json = (CONTENT_TYPE, "application/json");
+        match self.functions.invoke(&name, event).await {
+            Some(Ok(answer)) => ([json], answer).into_response(),
+            Some(Err(diagnostic)) => {
+                let unhandled = (HeaderName::from_static("x-amz-function-error"), "Unhandled");
+                let body = json!({"errorType": diagnostic.error_type, "errorMessage": diagnostic.error_message});
+                ([json, unhandled], body.to_string()).into_response()
+            }
+            None => {
+                let names = self.functions.names().collect::<Vec<_>>().join(", ");
+                let text = format!("Function not found: {name}. There are {names}");
+                error(StatusCode::NOT_FOUND, "ResourceNotFoundException", text)
+            }
+        }
+    }
+
+    /// The routes of the API, with its CORS answers.
+    async fn route(&self, request: Request) -> Response {
+        let cors = self.cors(request.headers());
+        let preflight = request.method() == Method::OPTIONS && request.headers().contains_key(ORIGIN);
+        let mut response =
+            if preflight { StatusCode::NO_CONTENT.into_response() } else { self.dispatch(request).await };
+        if preflight && !cors.is_empty() {
+            let list = |key: &str| {
+                let entries = self.template.cors[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+                HeaderValue::try_from(entries.collect::<Vec<_>>().join(",")).ok()
+            };
+            let max_age = HeaderValue::try_from(self.template.cors["MaxAge"].to_string()).ok();
+            for (name, value) in [
+                (header::ACCESS_CONTROL_ALLOW_METHODS, list("AllowMethods")),
+                (header::ACCESS_CONTROL_ALLOW_HEADERS, list("AllowHeaders")),
+                (header::ACCESS_CONTROL_MAX_AGE, max_age),
+            ] {
+                response.headers_mut().extend(value.map(|value| (name, value)));
+            }
+        }
+        response.headers_mut().extend(cors);
+        response
+    }
+
+    /// What a page of the request's origin needs to see to read the answer; nothing where the origin is not allowed.
+    fn cors(&self, headers: &HeaderMap) -> HeaderMap {
+        let Some(origin) = headers.get(ORIGIN) else { return HeaderMap::new() };
+        let any = self.allow_origins.iter().any(|allowed| allowed == "*");
+        if any {
+            return HeaderMap::from_iter([(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))]);
+        }
+        if !self.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+            return HeaderMap::new();
+        }
+        HeaderMap::from_iter([
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+            (header::VARY, HeaderValue::from_static("Origin")),
+        ])
+    }
+
+    async fn dispatch(&self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let route = self.template.routes.iter().find_map(|route| {
+            let parameters =
+                (route.method == parts.method).then(|| match_path(&route.path, parts.uri.path())).flatten()?;
+            Some((route, parameters))
+        });
+        let Some((route, parameters)) = route else { return message(StatusCode::NOT_FOUND, "Not Found") };
+        let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+            return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
+        };
+        let event = self.event(&format!("{} {}", route.method, route.path), parameters, &parts, &body);
+        let answer = self.functions.invoke(&route.function, event.to_string().into()).await;
+        let answer = answer.and_then(Result::ok).and_then(|answer| serde_json::from_slice(&answer).ok());
+        answer
+            .and_then(http_response)
+            .unwrap_or_else(|| message(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error"))
+    }
+
+    /// An event of payload format 2.0.
+    fn event(&self, route_key: &str, path_parameters: Map<String, Value>, parts: &Parts, body: &[u8]) -> Value {
+        let now = self.clock.now();
+        let mut headers = Map::new();
+        for name in parts.headers.keys() {
+            let values = parts.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+            headers.insert(name.to_string(), values.collect::<Vec<_>>().join(",").into());
+        }
+        let user_agent = headers.get("user-agent").cloned();
+        let domain = headers.get("host").cloned();
+        let text = is_text(parts.headers.get(CONTENT_TYPE)).then(|| std::str::from_utf8(body).ok()).flatten();
+        let mut event = json!({
+            "version": "2.0",
+            "routeKey": route_key,
+            "rawPath": percent_decode_str(parts.uri.path()).decode_utf8_lossy(),
+            "rawQueryString": parts.uri.query().unwrap_or_default(),
+            "headers": headers,
+            "requestContext": {
+                "accountId": "000000000000",
+                "apiId": "local",
+                "domainName": domain,
+                "domainPrefix": "local",
+                "http": {
+                    "method": parts.method.as_str(),
+                    "path": parts.uri.path(),
+                    "protocol": "HTTP/1.1",
+                    "sourceIp": "127.0.0.1",
+                    "userAgent": user_agent,
+                },
+                "requestId": Uuid::new_v4().to_string(),
+                "routeKey": route_key,
+                "stage": "$default",
+                "time": now.format("%d/%b/%Y:%H:%M:%S +0000").to_string(),
+                "timeEpoch": now.timestamp_millis(),
+            },
+            "isBase64Encoded": text.is_none(),
+        });
+        if !path_parameters.is_empty() {
+            event["pathParameters"] = path_parameters.into();
+        }
+        if !body.is_empty() {
+            event["body"] = text.map_or_else(|| STANDARD.encode(body), str::to_owned).into();
+        }
+        event
+    }
+}
+
+/// The content types whose bodies API Gateway passes on as text.
+fn is_text(content_type: Option<&HeaderValue>) -> bool {
+    let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    media_type.starts_with("text/")
+        || ["application/json", "application/javascript", "application/xml"].contains(&media_type)
+}
+
+/// The decoded parameters of a path that matches `template`.
+fn match_path(template: &str, path: &str) -> Option<Map<String, Value>> {
+    let (mut template, mut path) = (template.split('/'), path.split('/'));
+    let mut parameters = Map::new();
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return Some(parameters),
+            (Some(expected), Some(segment)) => {
+                match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                    Some(name) if !segment.is_empty() => {
+                        let value = percent_decode_str(segment).decode_utf8_lossy().into_owned();
+                        parameters.insert(name.to_owned(), value.into());
+                    }
+                    None if segment == expected => {}
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn http_response(answer: ApiGatewayV2httpResponse) -> Option<Response> {
+    let mut response = Response::builder().status(u16::try_from(answer.status_code).ok()?);
+    response.headers_mut()?.extend(answer.headers);
+    response.body(Body::from(answer.body.unwrap_or_default().to_vec())).ok()
+}
+
+/// An answer of the gateway itself.
+fn message(status: StatusCode, text: &str) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], json!({"message": text}).to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_match_segment_by_segment() {
+        let matched = |path| match_path("/api/v1/apps/{clientId}/keys", path).map(|found| found["clientId"].clone());
+        assert_eq!(matched("/api/v1/apps/a%20b/keys"), Some("a b".into()));
+        for other in [
+            "/api/v1/apps//keys",
+            "/api/v1/apps/a/b/keys",
+            "/api/v1/apps/a/keys/",
+            "/api/v1/apps/a",
+            "/API/v1/apps/a/keys",
+        ] {
+            assert_eq!(matched(other), None, "{other}");
+        }
+    }
+}

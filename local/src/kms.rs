@@ -1,0 +1,298 @@
+//! AWS KMS, as far as tokenmint needs it, and really signing: `CreateKey`, `GetPublicKey` and `Sign` of RSA-2048 keys, with
+//! KMS's own error types. The protocol is awsJson1.1.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::RwLock,
+};
+
+use aws_lc_rs::{
+    digest::{self, Digest},
+    encoding::AsDer,
+    rand::SystemRandom,
+    rsa::{KeyPair, KeySize},
+    signature::{self, KeyPair as _, RsaEncoding},
+};
+use axum::http::StatusCode;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
+const MAX_RAW_MESSAGE_BYTES: usize = 4096;
+
+/// The keys of the local account.
+#[derive(Debug)]
+pub(crate) struct Kms {
+    keys: RwLock<BTreeMap<String, KeyPair>>,
+    directory: Option<PathBuf>,
+}
+
+/// An error of the service: its type and message.
+#[derive(Debug)]
+struct KmsError(&'static str, String);
+
+struct Algorithm {
+    name: &'static str,
+    encoding: &'static dyn RsaEncoding,
+    digest: &'static digest::Algorithm,
+}
+
+static ALGORITHMS: [Algorithm; 6] = [
+    Algorithm { name: "RSASSA_PKCS1_V1_5_SHA_256", encoding: &signature::RSA_PKCS1_SHA256, digest: &digest::SHA256 },
+    Algorithm { name: "RSASSA_PKCS1_V1_5_SHA_384", encoding: &signature::RSA_PKCS1_SHA384, digest: &digest::SHA384 },
+    Algorithm { name: "RSASSA_PKCS1_V1_5_SHA_512", encoding: &signature::RSA_PKCS1_SHA512, digest: &digest::SHA512 },
+    Algorithm { name: "RSASSA_PSS_SHA_256", encoding: &signature::RSA_PSS_SHA256, digest: &digest::SHA256 },
+    Algorithm { name: "RSASSA_PSS_SHA_384", encoding: &signature::RSA_PSS_SHA384, digest: &digest::SHA384 },
+    Algorithm { name: "RSASSA_PSS_SHA_512", encoding: &signature::RSA_PSS_SHA512, digest: &digest::SHA512 },
+];
+/// Algorithms that KMS knows and RSA keys do not sign with.
+const OTHER_ALGORITHMS: [&str; 4] = ["ECDSA_SHA_256", "ECDSA_SHA_384", "ECDSA_SHA_512", "SM2DSA"];
+
+impl Kms {
+    /// Opens the keys in `directory`, or keeps them in memory without one.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or a file in it is no key.
+    pub(crate) fn open(directory: Option<PathBuf>) -> io::Result<Self> {
+        let mut keys = BTreeMap::new();
+        if let Some(directory) = &directory {
+            fs::create_dir_all(directory)?;
+            for entry in fs::read_dir(directory)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == "pkcs8") {
+                    let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                    let key = KeyPair::from_pkcs8(&fs::read(&path)?).map_err(io::Error::other)?;
+                    keys.insert(id, key);
+                }
+            }
+        }
+        Ok(Self { keys: RwLock::new(keys), directory })
+    }
+
+    /// The id of the oldest key, if there is one: ids are ordered by time.
+    pub(crate) fn oldest_key(&self) -> Option<String> {
+        self.keys.read().ok()?.keys().next().cloned()
+    }
+
+    /// Makes an RSA-2048 signing key and returns its id.
+    ///
+    /// # Errors
+    /// When it cannot be made or kept.
+    pub(crate) fn create_signing_key(&self) -> io::Result<String> {
+        let key = KeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
+        let id = Uuid::now_v7().to_string();
+        if let Some(directory) = &self.directory {
+            let pkcs8 = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&key).map_err(io::Error::other)?;
+            write_private(&directory.join(format!("{id}.pkcs8")), pkcs8.as_ref())?;
+        }
+        self.keys.write().map_err(|_| io::Error::other("poisoned"))?.insert(id.clone(), key);
+        Ok(id)
+    }
+
+    /// Answers a request: the operation is what follows `TrentService.` in `X-Amz-Target`.
+    pub(crate) fn answer(&self, operation: &str, body: &[u8]) -> (StatusCode, Value) {
+        let result = match serde_json::from_slice(body) {
+            Err(error) => Err(KmsError("SerializationException", error.to_string())),
+            Ok(request) => match operation {
+                "CreateKey" => self.create_key(&request),
+                "GetPublicKey" => self.get_public_key(&request),
+                "Sign" => self.sign(&request),
+                _ => Err(KmsError("UnknownOperationException", String::new())),
+            },
+        };
+        match result {
+            Ok(answer) => (StatusCode::OK, answer),
+            Err(KmsError("KMSInternalException", message)) => {
+                let body = json!({"__type": "KMSInternalException", "message": message});
+                (StatusCode::INTERNAL_SERVER_ERROR, body)
+            }
+            Err(KmsError(kind, message)) => (StatusCode::BAD_REQUEST, json!({"__type": kind, "message": message})),
+        }
+    }
+
+    fn create_key(&self, request: &Value) -> Result<Value, KmsError> {
+        let text = |field: &str| request[field].as_str().unwrap_or_default();
+        if (text("KeySpec"), text("KeyUsage")) != ("RSA_2048", "SIGN_VERIFY") {
+            let message = "This KMS makes keys of KeySpec RSA_2048 and KeyUsage SIGN_VERIFY only";
+            return Err(KmsError("UnsupportedOperationException", message.to_owned()));
+        }
+        let id = self.create_signing_key().map_err(internal)?;
+        let arn = format!("{ARN_PREFIX}{id}");
+        let metadata = json!({
+            "AWSAccountId": "000000000000", "Arn": arn, "KeyId": id, "Enabled": true, "KeyState": "Enabled",
+            "KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY", "Origin": "AWS_KMS", "KeyManager": "CUSTOMER",
+            "SigningAlgorithms": ALGORITHMS.each_ref().map(|algorithm| algorithm.name),
+        });
+        Ok(json!({"KeyMetadata": metadata}))
+    }
+
+    fn get_public_key(&self, request: &Value) -> Result<Value, KmsError> {
+        self.with_key(request, |arn, key| {
+            let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = key.public_key().as_der().map_err(internal)?;
+            Ok(json!({
+                "KeyId": arn,
+                "PublicKey": STANDARD.encode(spki.as_ref()),
+                "KeySpec": "RSA_2048",
+                "CustomerMasterKeySpec": "RSA_2048",
+                "KeyUsage": "SIGN_VERIFY",
+                "SigningAlgorithms": ALGORITHMS.each_ref().map(|algorithm| algorithm.name),
+            }))
+        })
+    }
+
+    fn sign(&self, request: &Value) -> Result<Value, KmsError> {
+        let name = request["SigningAlgorithm"].as_str().unwrap_or_default();
+        let algorithm = ALGORITHMS.iter().find(|algorithm| algorithm.name == name);
+        if algorithm.is_none() && !OTHER_ALGORITHMS.contains(&name) {
+            return Err(validation(
+                "Value at 'signingAlgorithm' failed to satisfy constraint: Member must satisfy enum value set",
+            ));
+        }
+        let message = request["Message"].as_str().and_then(|message| STANDARD.decode(message).ok());
+        let message = message.filter(|message| (1..=MAX_RAW_MESSAGE_BYTES).contains(&message.len()));
+        let message = message.ok_or_else(|| {
+            validation("Value at 'message' failed to satisfy constraint: Member must have length between 1 and 4096")
+        })?;
+        self.with_key(request, |arn, key| {
+            let Some(Algorithm { encoding, digest: hash, .. }) = algorithm else {
+                let message = format!("Algorithm {name} is incompatible with key spec RSA_2048.");
+                return Err(KmsError("InvalidKeyUsageException", message));
+            };
+            let mut signature = vec![0; key.public_modulus_len()];
+            match request["MessageType"].as_str() {
+                None | Some("RAW") => {
+                    key.sign(*encoding, &SystemRandom::new(), &message, &mut signature).map_err(internal)?;
+                }
+                Some("DIGEST") => {
+                    let digest = Digest::import_less_safe(&message, hash)
+                        .map_err(|_| validation(&format!("Digest is invalid length for algorithm {name}.")))?;
+                    key.sign_digest(*encoding, &digest, &mut signature).map_err(internal)?;
+                }
+                Some(_) => {
+                    return Err(validation(
+                        "Value at 'messageType' failed to satisfy constraint: Member must satisfy enum value set",
+                    ));
+                }
+            }
+            Ok(json!({"KeyId": arn, "Signature": STANDARD.encode(signature), "SigningAlgorithm": name}))
+        })
+    }
+
+    /// Finds the key by the id or ARN in `KeyId`.
+    fn with_key(
+        &self,
+        request: &Value,
+        answer: impl FnOnce(&str, &KeyPair) -> Result<Value, KmsError>,
+    ) -> Result<Value, KmsError> {
+        let given = request["KeyId"]
+            .as_str()
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| validation("Value at 'keyId' failed to satisfy constraint: Member must not be null"))?;
+        let id = given.strip_prefix(ARN_PREFIX).unwrap_or(given);
+        let arn = format!("{ARN_PREFIX}{id}");
+        let keys = self.keys.read().map_err(internal)?;
+        match keys.get(id) {
+            Some(key) => answer(&arn, key),
+            None => Err(KmsError("NotFoundException", format!("Key '{arn}' does not exist"))),
+        }
+    }
+}
+
+fn validation(message: &str) -> KmsError {
+    KmsError("ValidationException", format!("1 validation error detected: {message}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn internal(error: impl ToString) -> KmsError {
+    KmsError("KMSInternalException", error.to_string())
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    use io::Write as _;
+    let unfinished = path.with_extension("unfinished");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&unfinished)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{
+        RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+    };
+
+    use super::*;
+
+    fn refusal(kms: &Kms, operation: &str, request: &Value) -> String {
+        let (status, body) = kms.answer(operation, request.to_string().as_bytes());
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        body["__type"].as_str().unwrap().to_owned()
+    }
+
+    fn verifies(
+        kms: &Kms,
+        id: &str,
+        algorithm: &'static dyn VerificationAlgorithm,
+        message: &[u8],
+        answer: &Value,
+    ) -> bool {
+        let (_, key) = kms.answer("GetPublicKey", json!({"KeyId": id}).to_string().as_bytes());
+        let key = STANDARD.decode(key["PublicKey"].as_str().unwrap()).unwrap();
+        let signature = STANDARD.decode(answer["Signature"].as_str().unwrap()).unwrap();
+        UnparsedPublicKey::new(algorithm, key).verify(message, &signature).is_ok()
+    }
+
+    #[test]
+    fn it_signs_raw_messages_and_digests() {
+        let kms = Kms::open(None).unwrap();
+        let id = kms.create_signing_key().unwrap();
+        let sign = |kind: &str, message: &[u8], algorithm: &str| {
+            let request = json!({"KeyId": id, "Message": STANDARD.encode(message), "MessageType": kind, "SigningAlgorithm": algorithm});
+            let (status, answer) = kms.answer("Sign", request.to_string().as_bytes());
+            assert_eq!(status, StatusCode::OK, "{answer}");
+            answer
+        };
+        let digest = digest::digest(&digest::SHA256, b"message");
+        let raw = sign("RAW", b"message", "RSASSA_PKCS1_V1_5_SHA_256");
+        assert!(verifies(&kms, &id, &RSA_PKCS1_2048_8192_SHA256, b"message", &raw));
+        assert_eq!(raw, sign("DIGEST", digest.as_ref(), "RSASSA_PKCS1_V1_5_SHA_256"), "PKCS#1 v1.5 is deterministic");
+        let pss = sign("RAW", b"message", "RSASSA_PSS_SHA_512");
+        assert!(verifies(&kms, &id, &RSA_PSS_2048_8192_SHA512, b"message", &pss));
+    }
+
+    #[test]
+    fn it_refuses_as_kms_does() {
+        let kms = Kms::open(None).unwrap();
+        let id = kms.create_signing_key().unwrap();
+        let sign = json!({"KeyId": id, "Message": STANDARD.encode([0; 32]), "MessageType": "DIGEST", "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256"});
+        let with = |field: &str, value: &str| {
+            let mut request = sign.clone();
+            request[field] = value.into();
+            refusal(&kms, "Sign", &request)
+        };
+        assert_eq!(with("KeyId", "1234abcd-12ab-34cd-56ef-1234567890ab"), "NotFoundException");
+        assert_eq!(with("KeyId", "alias/tokens"), "NotFoundException");
+        assert_eq!(with("KeyId", ""), "ValidationException");
+        assert_eq!(with("SigningAlgorithm", "ECDSA_SHA_256"), "InvalidKeyUsageException");
+        assert_eq!(with("SigningAlgorithm", "RS256"), "ValidationException");
+        assert_eq!(with("Message", &STANDARD.encode([0; 31])), "ValidationException");
+        assert_eq!(with("Message", ""), "ValidationException");
+        assert_eq!(with("Message", &STANDARD.encode([0; 4097])), "ValidationException");
+        assert_eq!(with("MessageType", "HASH"), "ValidationException");
+        assert_eq!(refusal(&kms, "GetPublicKey", &json!({"KeyId": "none"})), "NotFoundException");
+        assert_eq!(
+            refusal(&kms, "CreateKey", &json!({"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"})),
+            "UnsupportedOperationException"
+        );
+        assert_eq!(refusal(&kms, "DeleteEverything", &json!({})), "UnknownOperationException");
+    }
+}

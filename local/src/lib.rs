@@ -1,0 +1,180 @@
+//! The whole service on one machine: the functions of the workspace behind API Gateway's HTTP API and Lambda's Invoke path,
+//! with an embedded DynamoDB and KMS, all on one port. The functions are the deployed ones and use the real AWS SDK; only the
+//! endpoint differs.
+#![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
+
+mod database;
+mod demo;
+mod gateway;
+mod kms;
+mod lambda;
+mod template;
+
+use std::{collections::HashMap, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use aws_config::{Region, SdkConfig};
+use aws_credential_types::Credentials;
+use axum::{Router, body::Bytes};
+use serde_json::{Value, json};
+use shared::{clock::Clock, fault::Fault, http::Http, random::Random, settings::Environment, store::Store};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
+
+use self::{database::DynamoDb, gateway::Gateway, kms::Kms, lambda::Functions};
+pub use self::{
+    database::TABLE,
+    template::{Route, Template},
+};
+
+/// How long requests that are under way get to finish when the stack stops.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How to run the stack.
+#[derive(Debug)]
+pub struct Options {
+    /// The port on the loopback address; 0 for a free one.
+    pub port: u16,
+    /// The issuer of the tokens; the stack's own URL unless set.
+    pub issuer: Option<String>,
+    /// The origins that browsers may call from.
+    pub allow_origins: Vec<String>,
+    /// Where the database and the signing key are kept; in memory without.
+    pub data_dir: Option<PathBuf>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The randomness.
+    pub random: Arc<dyn Random>,
+    /// How the functions reach AWS; the endpoint and the credentials are set by the stack.
+    pub aws: aws_config::ConfigLoader,
+}
+
+/// A running stack.
+#[derive(Debug)]
+pub struct Stack {
+    base_url: String,
+    gateway: Arc<Gateway>,
+    environment: Environment,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<std::io::Result<()>>,
+    /// Held for as long as the stack uses the data directory.
+    _lock: Option<fs::File>,
+}
+
+/// Why the stack does not start: one line for whoever started it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl Stack {
+    /// Starts the stack; when this returns, it serves.
+    ///
+    /// # Errors
+    /// When the port is in use, the data directory cannot be used, or a function refuses its settings.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let address = SocketAddr::from(([127, 0, 0, 1], options.port));
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| StartError(format!("cannot listen on {address}: {error}")))?;
+        let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
+        let base_url = format!("http://{address}");
+
+        let lock = options.data_dir.as_deref().map(lock).transpose()?;
+        let template = Template::read().map_err(StartError)?;
+        let file = options.data_dir.as_ref().map(|directory| directory.join("dynamodb.sqlite"));
+        let dynamodb = DynamoDb::start(file.as_deref(), &template.table).await?;
+        let directory = options.data_dir.as_ref().map(|directory| directory.join("kms"));
+        let unusable = |error: std::io::Error| StartError(format!("cannot use the KMS keys: {error}"));
+        let kms = Kms::open(directory).map_err(unusable)?;
+        let signing_key = kms.oldest_key().map_or_else(|| kms.create_signing_key(), Ok).map_err(unusable)?;
+
+        let variables = HashMap::from([
+            ("ISSUER".to_owned(), options.issuer.unwrap_or_else(|| base_url.clone())),
+            ("SIGNING_KEY_ID".to_owned(), signing_key),
+            ("TABLE_NAME".to_owned(), TABLE.to_owned()),
+        ]);
+        let aws = aws_config(options.aws, &base_url).await;
+        let clock = Arc::clone(&options.clock);
+        let environment = Environment { variables, aws, clock, random: options.random };
+        let functions = functions(&environment).map_err(|error| StartError(error.to_string()))?;
+
+        let allow_origins = options.allow_origins;
+        let gateway = Arc::new(Gateway { template, allow_origins, functions, dynamodb, kms, clock: options.clock });
+        let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
+        let (stop, stopped) = oneshot::channel();
+        let server = axum::serve(listener, router).with_graceful_shutdown(async {
+            // A dropped sender stops it as well.
+            let _ = stopped.await;
+        });
+        let server = tokio::spawn(server.into_future());
+        Ok(Self { base_url, gateway, environment, stop, server, _lock: lock })
+    }
+
+    /// Where it serves, such as `http://127.0.0.1:3000`.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Makes the demo organization, API key, registration and client where they do not stand already.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn provision_demo(&self) -> Result<(), StartError> {
+        let failed = |fault: Fault| StartError(format!("cannot provision the demo: {}", fault.chain()));
+        let store = Store::from_environment(&self.environment).map_err(|error| StartError(error.to_string()))?;
+        demo::provision(&store, self.environment.random.as_ref()).await.map_err(failed)
+    }
+
+    /// Where the stack serves, and a line to paste for each endpoint with the demo's credentials.
+    #[must_use]
+    pub fn demo_lines(&self) -> String {
+        demo::lines(&self.base_url)
+    }
+
+    /// Invokes a function.
+    ///
+    /// # Errors
+    /// The function error, `{"errorType": …, "errorMessage": …}`.
+    pub async fn invoke(&self, name: &str, event: &Value) -> Result<Value, Value> {
+        let error = |kind: &str, message: &str| json!({"errorType": kind, "errorMessage": message});
+        match self.gateway.functions.invoke(name, Bytes::from(event.to_string())).await {
+            None => Err(error("ResourceNotFoundException", name)),
+            Some(Err(diagnostic)) => Err(error(&diagnostic.error_type, &diagnostic.error_message)),
+            Some(Ok(answer)) => {
+                serde_json::from_slice(&answer).map_err(|failed| error("MarshalError", &failed.to_string()))
+            }
+        }
+    }
+
+    /// Lets the requests that are under way finish, for a bounded time, and stops.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = timeout(GRACE, self.server).await;
+    }
+}
+
+fn functions(environment: &Environment) -> Result<Functions, shared::settings::SettingsError> {
+    let mut functions = Functions::default();
+    functions.add::<Http<create_token::CreateToken>>(environment)?;
+    functions.add::<provision::Provision>(environment)?;
+    functions.add::<Http<publish_keys::PublishKeys>>(environment)?;
+    Ok(functions)
+}
+
+/// What `AWS_ENDPOINT_URL` and the credential variables would say, had this process them.
+async fn aws_config(loader: aws_config::ConfigLoader, endpoint: &str) -> SdkConfig {
+    let credentials = Credentials::from_keys("local", "local", None);
+    loader.endpoint_url(endpoint).region(Region::from_static("local")).credentials_provider(credentials).load().await
+}
+
+/// Makes the data directory and keeps every other process out of it.
+fn lock(directory: &std::path::Path) -> Result<fs::File, StartError> {
+    let unusable = |error: &dyn std::fmt::Display| {
+        StartError(format!("cannot use the data directory {}: {error}", directory.display()))
+    };
+    fs::create_dir_all(directory).map_err(|error| unusable(&error))?;
+    let file = fs::File::create(directory.join("lock")).map_err(|error| unusable(&error))?;
+    file.try_lock().map_err(|error| match error {
+        fs::TryLockError::WouldBlock => unusable(&"another process uses it"),
+        fs::TryLockError::Error(error) => unusable(&error),
+    })?;
+    Ok(file)
+}

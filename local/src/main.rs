@@ -1,0 +1,68 @@
+//! `cargo run -p local`: the whole service on this machine.
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use local::{Options, Stack};
+use shared::{clock::SystemClock, random::SystemRandom};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The whole of tokenmint on one port, with embedded stand-ins for DynamoDB and KMS.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The port on 127.0.0.1; 0 for a free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// The issuer of the tokens [default: the URL it serves at]
+    #[arg(long)]
+    issuer: Option<String>,
+    /// An origin that browsers may call from; may be repeated
+    #[arg(long, default_value = "*")]
+    allow_origin: Vec<String>,
+    /// Where to keep the database and the signing key [default: in memory]
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// A file to write the URL to once it serves
+    #[arg(long)]
+    ready_file: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    shared::telemetry::to_stderr();
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    // Before the start, so that a signal during it is not lost.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stack = Stack::start(Options {
+        port: arguments.port,
+        issuer: arguments.issuer,
+        allow_origins: arguments.allow_origin,
+        data_dir: arguments.data_dir,
+        clock: Arc::new(SystemClock),
+        random: Arc::new(SystemRandom),
+        aws: shared::aws::config(),
+    })
+    .await?;
+    stack.provision_demo().await?;
+    println!("{}", stack.demo_lines());
+    std::io::stdout().flush()?;
+    if let Some(file) = arguments.ready_file {
+        let written = std::fs::write(&file, stack.base_url());
+        written.map_err(|error| format!("cannot write the ready file {}: {error}", file.display()))?;
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stack.stop().await;
+    Ok(())
+}

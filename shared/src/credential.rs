@@ -1,0 +1,191 @@
+//! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`.
+//!
+//! The prefix tells the kind, so that secret scanners and people can. The checksum is no security: it refuses a mistyped or
+//! made-up credential without a database read. At rest there is only the SHA-256, which is enough for 256 random bits.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{fault::Fault, random::Random};
+
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 62^43 is just above 2^256.
+const SECRET_CHARACTERS: usize = 43;
+/// 62^6 is above 2^32.
+const CHECKSUM_CHARACTERS: usize = 6;
+
+/// What a credential is for. A kind's prefix is for ever: scanners and stored hashes depend on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Authenticates an organization's server.
+    ApiKey,
+}
+
+impl Kind {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::ApiKey => "tmk_",
+        }
+    }
+}
+
+/// A credential of well-formed text with a right checksum. Its text is secret.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Credential {
+    kind: Kind,
+    text: String,
+}
+
+impl Credential {
+    /// A new credential with 256 random bits.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn generate(kind: Kind, random: &dyn Random) -> Result<Self, Fault> {
+        let secret = base62::<SECRET_CHARACTERS>(random.bytes::<32>()?);
+        let mut text = format!("{}{secret}", kind.prefix());
+        text.push_str(&checksum(&text));
+        Ok(Self { kind, text })
+    }
+
+    /// Reads a credential of `kind`; `None` where prefix, length, alphabet or checksum is wrong. Why is not told: parts of a
+    /// credential do not belong into messages.
+    #[must_use]
+    pub fn parse(kind: Kind, text: &str) -> Option<Self> {
+        let secret_and_checksum = text.strip_prefix(kind.prefix())?;
+        if secret_and_checksum.len() != SECRET_CHARACTERS + CHECKSUM_CHARACTERS
+            || !secret_and_checksum.bytes().all(|c| c.is_ascii_alphanumeric())
+        {
+            return None;
+        }
+        let (body, check) = text.split_at_checked(text.len() - CHECKSUM_CHARACTERS)?;
+        (checksum(body) == check).then(|| Self { kind, text: text.to_owned() })
+    }
+
+    /// The secret text: for the one answer that hands it out.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// What the table holds in its place.
+    #[must_use]
+    pub fn hash(&self) -> CredentialHash {
+        CredentialHash(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.text.as_bytes())))
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", self.kind.prefix())
+    }
+}
+
+/// The SHA-256 of a credential, base64url. Not usable as one, and still not for the log.
+#[derive(Clone, Eq, PartialEq)]
+pub struct CredentialHash(String);
+
+impl CredentialHash {
+    /// The hash as the table's key has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CredentialHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialHash(…)")
+    }
+}
+
+fn checksum(body: &str) -> String {
+    base62::<CHECKSUM_CHARACTERS>(crc32fast::hash(body.as_bytes()).to_be_bytes())
+}
+
+/// `number` (big-endian) in base 62, most significant digit first, in `LENGTH` characters: repeated long division.
+fn base62<const LENGTH: usize>(mut number: impl AsMut<[u8]>) -> String {
+    let mut text = [0; LENGTH];
+    for digit in text.iter_mut().rev() {
+        let remainder = number.as_mut().iter_mut().fold(0_u16, |remainder, byte| {
+            let dividend = remainder << 8 | u16::from(*byte);
+            *byte = u8::try_from(dividend / 62).unwrap_or(u8::MAX);
+            dividend % 62
+        });
+        *digit = BASE62.get(usize::from(remainder)).copied().unwrap_or(b'0');
+    }
+    text.into_iter().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Fixed([u8; 32]);
+
+    impl Random for Fixed {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), Fault> {
+            bytes.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+            Ok(())
+        }
+    }
+
+    fn api_key(secret: [u8; 32]) -> Credential {
+        Credential::generate(Kind::ApiKey, &Fixed(secret)).unwrap()
+    }
+
+    #[test]
+    fn the_form_is_for_ever() {
+        // Worked out with another implementation (Python's int and zlib.crc32): stored hashes and scanners depend on it.
+        let mut one = [0; 32];
+        one[31] = 62;
+        assert_eq!(api_key([0; 32]).expose(), "tmk_00000000000000000000000000000000000000000002eIzD5");
+        assert_eq!(api_key(one).expose(), "tmk_00000000000000000000000000000000000000000102WKF4w");
+        assert_eq!(api_key([255; 32]).expose(), "tmk_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp115FYSt");
+    }
+
+    #[test]
+    fn debug_and_hash_do_not_tell_the_secret() {
+        let key = api_key([7; 32]);
+        assert_eq!(format!("{key:?} {:?}", key.hash()), "tmk_… CredentialHash(…)");
+        assert_eq!(key.hash().as_str().len(), 43);
+        assert_ne!(key.hash(), api_key([8; 32]).hash());
+    }
+
+    proptest! {
+        #[test]
+        fn every_generated_credential_parses(secret: [u8; 32]) {
+            let key = api_key(secret);
+            prop_assert_eq!(Credential::parse(Kind::ApiKey, key.expose()), Some(key));
+        }
+
+        #[test]
+        fn one_wrong_character_is_noticed(secret: [u8; 32], at in 0..53_usize, wrong in "[ -~]") {
+            let key = api_key(secret);
+            let mut text = key.expose().to_owned();
+            prop_assume!(text.get(at..=at) != Some(&wrong));
+            text.replace_range(at..=at, &wrong);
+            prop_assert_eq!(Credential::parse(Kind::ApiKey, &text), None);
+        }
+
+        #[test]
+        fn swapped_neighbours_are_noticed(secret: [u8; 32], at in 4..52_usize) {
+            let key = api_key(secret);
+            let mut text = key.expose().as_bytes().to_vec();
+            text.swap(at, at + 1);
+            let text = String::from_utf8(text).unwrap();
+            prop_assume!(text != key.expose());
+            prop_assert_eq!(Credential::parse(Kind::ApiKey, &text), None);
+        }
+
+        #[test]
+        fn no_text_panics(text in "(tmk_)?.{0,60}") {
+            let _ = Credential::parse(Kind::ApiKey, &text);
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Strict reading of JSON objects: every refusal names the field and the rule, and never echoes a value.
+
+use std::{borrow::Cow, fmt, ops::RangeInclusive, str::FromStr};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::Value;
+
+/// What a value must be, as the end of a sentence that begins with the field's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Rule(pub &'static str);
+
+/// A request that breaks a rule: the field and the rule.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{field} {rule}")]
+pub struct Invalid {
+    field: Cow<'static, str>,
+    rule: Cow<'static, str>,
+}
+
+impl Invalid {
+    /// `field` must be named by the code, or be a field's *name* in a request; never a value.
+    pub fn new(field: impl Into<Cow<'static, str>>, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), rule: rule.into() }
+    }
+}
+
+/// The fields of a JSON object, each taken once. Fields that nobody takes are unknown: HTTP endpoints ignore them, the
+/// invoked functions refuse them with [`Fields::refuse_others`].
+#[derive(Debug, Default)]
+pub struct Fields(Vec<(String, Value)>);
+
+impl Fields {
+    /// Reads a JSON text (RFC 8259).
+    ///
+    /// # Errors
+    /// When it is not UTF-8, not JSON, nested more than 127 levels deep, or not an object.
+    pub fn from_json(json: &[u8]) -> Result<Self, Invalid> {
+        let text = std::str::from_utf8(json).map_err(|_| Invalid::new("body", "must be UTF-8"))?;
+        serde_json::from_str(text).map_err(|error| {
+            if error.is_data() {
+                return Invalid::new("body", "must be a JSON object");
+            }
+            let (line, column) = (error.line(), error.column());
+            let rule =
+                format!("must be JSON nested at most 127 levels deep; it is not from line {line} column {column} on");
+            Invalid::new("body", rule)
+        })
+    }
+
+    /// Takes a field; `null` and absence are `None`.
+    fn take(&mut self, name: &'static str) -> Result<Option<Value>, Invalid> {
+        let mut values = self.0.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(Invalid::new(name, "must be given once")),
+            (None | Some(Value::Null), None) => Ok(None),
+            (value, None) => Ok(value),
+        }
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// When it is of another type, or given twice.
+    pub fn string(&mut self, name: &'static str) -> Result<Option<String>, Invalid> {
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Invalid::new(name, "must be a string")),
+        }
+    }
+
+    /// A string of the form that `T` defines.
+    ///
+    /// # Errors
+    /// As [`Fields::string`], and when `T` refuses it.
+    pub fn parsed<T: FromStr<Err = Rule>>(&mut self, name: &'static str) -> Result<Option<T>, Invalid> {
+        let parse = |text: String| text.parse().map_err(|Rule(rule)| Invalid::new(name, rule));
+        self.string(name)?.map(parse).transpose()
+    }
+
+    /// An array of strings, each of the form that `T` defines and none twice, `max` at most.
+    ///
+    /// # Errors
+    /// When it is anything else, or given twice.
+    pub fn distinct<T: FromStr<Err = Rule> + PartialEq>(
+        &mut self,
+        name: &'static str,
+        max: usize,
+    ) -> Result<Option<Vec<T>>, Invalid> {
+        let values = match self.take(name)? {
+            None => return Ok(None),
+            Some(Value::Array(values)) => values,
+            Some(_) => return Err(Invalid::new(name, "must be an array of strings")),
+        };
+        if values.len() > max {
+            return Err(Invalid::new(name, format!("must have at most {max} entries")));
+        }
+        let mut entries = Vec::with_capacity(values.len());
+        for value in values {
+            let Value::String(text) = value else {
+                return Err(Invalid::new(name, "must be an array of strings"));
+            };
+            let entry = text.parse::<T>().map_err(|Rule(rule)| Invalid::new(name, format!("entries {rule}")))?;
+            if entries.contains(&entry) {
+                return Err(Invalid::new(name, "must not have an entry twice"));
+            }
+            entries.push(entry);
+        }
+        Ok(Some(entries))
+    }
+
+    /// A whole number within `range`.
+    ///
+    /// # Errors
+    /// When it is anything else, or given twice.
+    pub fn integer(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Result<Option<u32>, Invalid> {
+        let Some(value) = self.take(name)? else { return Ok(None) };
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        match number.filter(|number| range.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                Err(Invalid::new(name, format!("must be a whole number from {} to {}", range.start(), range.end())))
+            }
+        }
+    }
+
+    /// Refuses whatever was not taken, so that a misspelt optional field is not lost.
+    ///
+    /// # Errors
+    /// When a field is left.
+    pub fn refuse_others(self) -> Result<(), Invalid> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Invalid::new(name.chars().take(64).collect::<String>(), "is not a field of this request"))
+            }
+        }
+    }
+}
+
+/// The field's value, which the request cannot do without.
+///
+/// # Errors
+/// When it is absent.
+pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, Invalid> {
+    value.ok_or_else(|| Invalid::new(name, "is required"))
+}
+
+/// Keeps a field that comes twice twice: which one was meant is not ours to guess.
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// One plausible e-mail address of at most 254 characters (RFC 5321, 4.5.3.1.3): no display name, no address literal, a
+/// domain of at least two labels.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Email(String);
+
+impl Email {
+    /// The address. Personal data: not for the log.
+    #[must_use]
+    pub fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl FromStr for Email {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let form =
+            email_address::Options::default().without_display_text().without_domain_literal().with_required_tld();
+        if text.chars().count() <= 254 && email_address::EmailAddress::parse_with_options(text, form).is_ok() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be one e-mail address of at most 254 characters"))
+        }
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Email(…)")
+    }
+}
+
+/// An RFC 6749 scope-token (3.3) of at most 64 characters: printable ASCII without space, `"` and `\`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Scope(String);
+
+impl Scope {
+    /// The scope as text.
+    #[must_use]
+    pub fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl FromStr for Scope {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let form = (1..=64).contains(&text.len());
+        if form && text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be 1 to 64 printable ASCII characters without space, quote and backslash"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields(json: &str) -> Fields {
+        Fields::from_json(json.as_bytes()).unwrap()
+    }
+
+    fn refusal<T: fmt::Debug>(result: Result<T, Invalid>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_body_is_one_json_object() {
+        for (wrong, message) in [
+            (&b"\xff{}"[..], "body must be UTF-8"),
+            (b"[]", "body must be a JSON object"),
+            (b"\"secret\"", "body must be a JSON object"),
+            (b"null", "body must be a JSON object"),
+            (b"{}{}", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 3 on"),
+            (b"{\"a\":", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 5 on"),
+        ] {
+            assert_eq!(refusal(Fields::from_json(wrong)), message);
+        }
+        let nested = |levels: usize| format!("{{\"unknown\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(Fields::from_json(nested(126).as_bytes()).is_ok());
+        assert!(
+            refusal(Fields::from_json(nested(127).as_bytes()))
+                .starts_with("body must be JSON nested at most 127 levels")
+        );
+        assert!(
+            refusal(Fields::from_json(nested(8000).as_bytes()))
+                .starts_with("body must be JSON nested at most 127 levels")
+        );
+    }
+
+    #[test]
+    fn a_string_is_absent_null_or_a_string_once() {
+        let mut body = fields(r#"{"a":null,"b":"","c":1,"d":"x","d":"x","other":1,"other":2}"#);
+        assert_eq!(body.string("missing"), Ok(None));
+        assert_eq!(body.string("a"), Ok(None));
+        assert_eq!(body.string("b"), Ok(Some(String::new())));
+        assert_eq!(refusal(body.string("c")), "c must be a string");
+        assert_eq!(refusal(body.string("d")), "d must be given once");
+        assert_eq!(refusal(body.refuse_others()), "other is not a field of this request");
+        assert_eq!(refusal(required("a", None::<()>)), "a is required");
+    }
+
+    #[test]
+    fn a_null_beside_a_value_is_given_twice() {
+        assert_eq!(refusal(fields(r#"{"a":null,"a":"x"}"#).string("a")), "a must be given once");
+        assert_eq!(refusal(fields(r#"{"a":"x","a":null}"#).string("a")), "a must be given once");
+    }
+
+    #[test]
+    fn integers_are_whole_and_within_range() {
+        for wrong in ["0", "11", "1.0", "-1", "\"1\"", "1e1", "4294967297", "true", "[]"] {
+            let refused = refusal(fields(&format!("{{\"n\":{wrong}}}")).integer("n", 1..=10));
+            assert_eq!(refused, "n must be a whole number from 1 to 10", "{wrong}");
+        }
+        assert_eq!(fields(r#"{"n":10}"#).integer("n", 1..=10), Ok(Some(10)));
+        assert_eq!(fields("{}").integer("n", 1..=10), Ok(None));
+    }
+
+    #[test]
+    fn lists_are_distinct_and_bounded() {
+        let list = |json: &str| fields(&format!("{{\"s\":{json}}}")).distinct::<Scope>("s", 2);
+        assert_eq!(list("[]"), Ok(Some(vec![])));
+        assert_eq!(list(r#"["a","b"]"#).unwrap().unwrap().len(), 2);
+        assert_eq!(refusal(list(r#"["a","b","c"]"#)), "s must have at most 2 entries");
+        assert_eq!(refusal(list(r#"["a","a"]"#)), "s must not have an entry twice");
+        assert_eq!(refusal(list(r#"["a",1]"#)), "s must be an array of strings");
+        assert_eq!(refusal(list(r#""a""#)), "s must be an array of strings");
+        for wrong in ["", "a b", "a\\\\b", "a\\\"b", "é", "a\\n", &"x".repeat(65)] {
+            assert!(refusal(list(&format!("[\"{wrong}\"]"))).starts_with("s entries must be 1 to 64"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn emails_are_plausible() {
+        let long =
+            |local: usize, labels: usize| format!("{}@{}example.com", "x".repeat(local), "a23456789.".repeat(labels));
+        for right in ["user@example.com", "first.last+tag@sub.example.co", &long(63, 17)] {
+            assert!(right.parse::<Email>().is_ok(), "{right}");
+        }
+        assert_eq!(long(64, 18).len(), 256);
+        for wrong in [
+            "",
+            "user",
+            "@example.com",
+            "user@",
+            "user@localhost",
+            "a@b@example.com",
+            "A <a@example.com>",
+            "user@[127.0.0.1]",
+            "a b@example.com",
+            "a@exa mple.com",
+            "a@example..com",
+            " a@example.com",
+            "a@example.com\n",
+            &long(64, 18),
+        ] {
+            assert!(wrong.parse::<Email>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,80}") {
+            let _ = Fields::from_json(text.as_bytes());
+            let _ = text.parse::<Email>();
+            let _ = text.parse::<Scope>();
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _ = Fields::from_json(&bytes);
+        }
+
+        #[test]
+        fn a_refusal_never_echoes_a_value(value in "[a-z]{12}") {
+            let json = format!(r#"{{"n":"{value}","s":["{value}","{value}"],"p":"{value}{value}{value}{value}{value}{value}"}}"#);
+            let mut body = fields(&json);
+            let refusals = [refusal(body.integer("n", 1..=2)), refusal(body.distinct::<Scope>("s", 5)), refusal(body.parsed::<Scope>("p"))];
+            prop_assert!(refusals.iter().all(|text| !text.contains(&value)));
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The seam between a function and what runs it: AWS Lambda, or the `local` crate.
+
+use std::{fmt::Debug, future::Future, process::ExitCode};
+
+use lambda_http::{
+    LambdaEvent,
+    http::StatusCode,
+    lambda_runtime::{Diagnostic, run as serve},
+    service_fn,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    settings::{Environment, SettingsError},
+    telemetry,
+};
+
+/// A Lambda function.
+pub trait Function: Sized + Send + Sync + 'static {
+    /// The name of the binary and of the function.
+    const NAME: &'static str;
+    /// What it is invoked with.
+    type Event: DeserializeOwned + Send + 'static;
+    /// What it answers.
+    type Answer: Serialize + Debug + Send;
+
+    /// Builds the function from its environment, once per cold start.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    fn load(environment: &Environment) -> Result<Self, SettingsError>;
+
+    /// Opens the connections and fetches the keys that the first event would otherwise wait for. Failing is harmless.
+    fn warm(&self) -> impl Future<Output = ()> + Send;
+
+    /// Handles an event.
+    fn handle(&self, event: LambdaEvent<Self::Event>) -> impl Future<Output = Handled<Self::Answer>> + Send;
+}
+
+/// A handled event: what leaves, and what the log says of it.
+#[derive(Debug)]
+pub struct Handled<A> {
+    /// The answer, or the error that Lambda reports as a function error.
+    pub result: Result<A, FunctionError>,
+    /// What came of it, for the log and the metrics.
+    pub outcome: Outcome,
+    /// The HTTP status, where there is one.
+    pub status: Option<StatusCode>,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// A token was made.
+    Issued,
+    /// The quota was full.
+    QuotaExceeded,
+    /// It was refused for another reason.
+    Refused(&'static str),
+    /// It was done, without a token.
+    Done,
+    /// It failed, and not by the caller's fault.
+    Failed,
+}
+
+/// A function error: what an invoker gets in place of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{error_type}: {message}")]
+pub struct FunctionError {
+    /// A name to tell errors apart by, such as `InvalidRequest`.
+    pub error_type: &'static str,
+    /// What is wrong, naming field and rule.
+    pub message: String,
+}
+
+impl From<FunctionError> for Diagnostic {
+    fn from(error: FunctionError) -> Self {
+        Self { error_type: error.error_type.to_owned(), error_message: error.message }
+    }
+}
+
+/// Handles one event under observation: one summary line in the log, whoever runs the function.
+///
+/// # Errors
+/// The function's own.
+pub async fn invoke<F: Function>(function: &F, event: LambdaEvent<F::Event>) -> Result<F::Answer, FunctionError> {
+    let request_id = event.context.request_id.clone();
+    // Boxed, here and in `run`: the SDK's futures are large, and deep for the compiler's layout limit.
+    telemetry::observe(F::NAME, &request_id, Box::pin(function.handle(event))).await.result
+}
+
+/// Runs the function on AWS Lambda until the environment is taken down. The body of every `main`.
+pub async fn run<F: Function>() -> ExitCode {
+    telemetry::to_stdout();
+    let environment = Environment::of_process().await;
+    let function = match F::load(&environment) {
+        Ok(function) => function,
+        Err(error) => {
+            tracing::error!(function = F::NAME, %error, "refusing to start");
+            return ExitCode::FAILURE;
+        }
+    };
+    Box::pin(function.warm()).await;
+    match serve(service_fn(|event| invoke(&function, event))).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(function = F::NAME, %error, "the Lambda runtime ended");
+            ExitCode::FAILURE
+        }
+    }
+}

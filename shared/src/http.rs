@@ -1,0 +1,158 @@
+//! HTTP endpoints behind API Gateway's HTTP API: events of payload format 2.0 in, answers out.
+//!
+//! The event types are `lambda_http`'s; its conversion into an `http::Request` is not used, because it panics where the event
+//! says base64 and the body is not, and where a decoded path is no URI.
+
+use std::{collections::HashMap, fmt, future::Future};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+pub use lambda_http::http::{StatusCode, header};
+use lambda_http::{
+    Body, LambdaEvent,
+    aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
+    http::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde::Serialize;
+
+use crate::{
+    field::{Fields, Invalid},
+    function::{Function, Handled, Outcome},
+    settings::{Environment, SettingsError},
+};
+
+/// The largest body that is read, in bytes after base64 decoding.
+pub const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// A function that answers HTTP requests.
+pub trait Endpoint: Sized + Send + Sync + 'static {
+    /// The name of the binary and of the function.
+    const NAME: &'static str;
+
+    /// Builds the function from its environment, once per cold start.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    fn load(environment: &Environment) -> Result<Self, SettingsError>;
+
+    /// Opens the connections and fetches the keys that the first request would otherwise wait for. Failing is harmless.
+    fn warm(&self) -> impl Future<Output = ()> + Send;
+
+    /// Answers a request.
+    fn respond(&self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+/// An [`Endpoint`] as a Lambda [`Function`].
+#[derive(Debug)]
+pub struct Http<E>(E);
+
+impl<E: Endpoint> Function for Http<E> {
+    const NAME: &'static str = E::NAME;
+    type Event = ApiGatewayV2httpRequest;
+    type Answer = ApiGatewayV2httpResponse;
+
+    fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        E::load(environment).map(Self)
+    }
+
+    async fn warm(&self) {
+        self.0.warm().await;
+    }
+
+    async fn handle(&self, event: LambdaEvent<ApiGatewayV2httpRequest>) -> Handled<ApiGatewayV2httpResponse> {
+        let response = self.0.respond(event.payload.into()).await;
+        Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
+    }
+}
+
+/// A request as API Gateway passes it on.
+pub struct Request {
+    /// The route that matched, such as `POST /api/v1/create-token`.
+    pub route: String,
+    /// The decoded path parameters.
+    pub path_parameters: HashMap<String, String>,
+    /// The headers; one that came more than once is joined with commas by API Gateway.
+    pub headers: HeaderMap,
+    /// The decoded body; `None` where the event says base64 and it is not.
+    body: Option<Vec<u8>>,
+}
+
+impl Request {
+    /// The body's fields, where it is JSON of a size and form that we read.
+    ///
+    /// # Errors
+    /// When the content type is not `application/json`, or the body is empty, larger than [`MAX_BODY_BYTES`], or not one
+    /// JSON object.
+    pub fn fields(&self) -> Result<Fields, Invalid> {
+        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let media_type = content_type.split(';').next().unwrap_or("").trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(Invalid::new("Content-Type", "must be application/json"));
+        }
+        match &self.body {
+            None => Err(Invalid::new("body", "must be base64 where the event says so")),
+            Some(body) if body.is_empty() => Err(Invalid::new("body", "must not be empty")),
+            Some(body) if body.len() > MAX_BODY_BYTES => {
+                Err(Invalid::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))
+            }
+            Some(body) => Fields::from_json(body),
+        }
+    }
+}
+
+impl From<ApiGatewayV2httpRequest> for Request {
+    fn from(event: ApiGatewayV2httpRequest) -> Self {
+        let body = event.body.unwrap_or_default();
+        Self {
+            route: event.route_key.unwrap_or_default(),
+            path_parameters: event.path_parameters,
+            headers: event.headers,
+            body: if event.is_base64_encoded { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) },
+        }
+    }
+}
+
+/// Credentials are in the headers and the body, so neither is shown.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("route", &self.route).finish_non_exhaustive()
+    }
+}
+
+/// An answer in JSON, with the headers that every answer has.
+#[derive(Debug)]
+pub struct Response {
+    status: StatusCode,
+    outcome: Outcome,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Response {
+    /// An answer that nobody may store (RFC 9111, 5.2.2.5).
+    pub fn new(status: StatusCode, outcome: Outcome, body: &impl Serialize) -> Self {
+        let headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ]);
+        // Never empty: only a map with keys that are no strings would not serialise.
+        Self { status, outcome, headers, body: serde_json::to_string(body).unwrap_or_default() }
+    }
+
+    /// The same answer with a header set.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+}
+
+impl From<Response> for ApiGatewayV2httpResponse {
+    fn from(response: Response) -> Self {
+        let mut answer = Self::default();
+        answer.status_code = response.status.as_u16().into();
+        answer.headers = response.headers;
+        answer.body = Some(Body::Text(response.body));
+        answer
+    }
+}

@@ -1,0 +1,288 @@
+//! Identifiers. None of them is a secret, and none shares a form with one.
+
+use std::{fmt, str::FromStr};
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{fault::Fault, field::Rule, random::Random};
+
+/// 24 hexadecimal digits (96 bits): the id of an organization, application, API key, registration or app token.
+#[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ObjectId([u8; 12]);
+
+impl ObjectId {
+    /// A new random id.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+        Ok(Self(random.bytes()?))
+    }
+
+    /// The id that belongs to a name within a scope, always the same: the first 96 bits of a SHA-256. A slug is found
+    /// without an index, and the uniqueness of the id *is* the uniqueness of the slug, in one conditional write.
+    #[must_use]
+    pub fn of_slug(scope: &str, slug: &Slug) -> Self {
+        let hash = digest::digest(&digest::SHA256, format!("{scope}\0{slug}").as_bytes());
+        let mut id = [0; 12];
+        id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(id)
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ObjectId {
+    type Err = Rule;
+
+    /// Either case is read; lower case is written.
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        const RULE: Rule = Rule("must be 24 hexadecimal digits");
+        if text.len() != 24 {
+            return Err(RULE);
+        }
+        let mut id = [0; 12];
+        for (byte, pair) in id.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            let pair = pair.iter().map(|digit| char::from(*digit).to_digit(16));
+            let value = pair.reduce(|high, low| Some(high? * 16 + low?)).flatten();
+            *byte = value.and_then(|value| u8::try_from(value).ok()).ok_or(RULE)?;
+        }
+        Ok(Self(id))
+    }
+}
+
+impl TryFrom<String> for ObjectId {
+    type Error = Rule;
+
+    fn try_from(text: String) -> Result<Self, Rule> {
+        text.parse()
+    }
+}
+
+impl From<ObjectId> for String {
+    fn from(id: ObjectId) -> Self {
+        id.to_string()
+    }
+}
+
+/// A readable name of an organization, or of an application within its organization: `^[a-zA-Z0-9-]{3,64}$` and not 24
+/// hexadecimal digits, which would be an id.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Slug(String);
+
+impl FromStr for Slug {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let form = (3..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        if form && text.parse::<ObjectId>().is_err() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must match ^[a-zA-Z0-9-]{3,64}$ and not be 24 hexadecimal digits"))
+        }
+    }
+}
+
+impl fmt::Display for Slug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of an OAuth registration: `^[A-Za-z0-9_-]{1,64}$`. New ones are [`ObjectId`]s; the documented form is wider.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct RegistrationId(String);
+
+impl RegistrationId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RegistrationId {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let form = (1..=64).contains(&text.len());
+        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must match ^[A-Za-z0-9_-]{1,64}$"))
+        }
+    }
+}
+
+impl From<ObjectId> for RegistrationId {
+    fn from(id: ObjectId) -> Self {
+        Self(id.to_string())
+    }
+}
+
+impl fmt::Display for RegistrationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A random UUID (RFC 9562, version 4): the `jti` of a JWT (RFC 7519, 4.1.7) and the key of an OAuth access token in its
+/// registration.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenId(Uuid);
+
+impl TokenId {
+    /// A new random id.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+        Ok(Self(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid()))
+    }
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl TryFrom<String> for TokenId {
+    type Error = uuid::Error;
+
+    fn try_from(text: String) -> Result<Self, uuid::Error> {
+        Uuid::try_parse(&text).map(Self)
+    }
+}
+
+impl From<TokenId> for String {
+    fn from(id: TokenId) -> Self {
+        id.to_string()
+    }
+}
+
+/// The id of a client (RFC 6749, 2.2): a UUID in its hyphenated form.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClientId(Uuid);
+
+impl ClientId {
+    /// A new random id.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+        Ok(Self(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid()))
+    }
+}
+
+impl FromStr for ClientId {
+    type Err = Rule;
+
+    /// Either case is read; lower case is written.
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
+        let uuid = Uuid::try_parse(text).ok().filter(|_| hyphenated);
+        uuid.map(Self).ok_or(Rule("must be a UUID"))
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn object_ids_read_both_cases_and_write_lower() {
+        let id: ObjectId = "00FFabCD0123456789abcdef".parse().unwrap();
+        assert_eq!(id.to_string(), "00ffabcd0123456789abcdef");
+        for wrong in [
+            "",
+            "00ffabcd0123456789abcde",
+            "00ffabcd0123456789abcdef0",
+            "0gffabcd0123456789abcdef",
+            "+0ffabcd0123456789abcdef",
+        ] {
+            assert!(wrong.parse::<ObjectId>().is_err(), "{wrong}");
+        }
+        assert!("é".repeat(12).parse::<ObjectId>().is_err());
+    }
+
+    #[test]
+    fn a_slug_is_never_an_id() {
+        for right in ["abc", "A-1", "-a-", &"x".repeat(64), &"f".repeat(23), &"f".repeat(25)] {
+            assert!(right.parse::<Slug>().is_ok(), "{right}");
+        }
+        for wrong in ["", "ab", &"x".repeat(65), "a_b", "a b", "äbc", &"f".repeat(24), &"F".repeat(24)] {
+            assert!(wrong.parse::<Slug>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_slugs_id_depends_on_scope_and_slug() {
+        let (one, two): (Slug, Slug) = ("acme".parse().unwrap(), "Acme".parse().unwrap());
+        assert_eq!(ObjectId::of_slug("a", &one), ObjectId::of_slug("a", &one));
+        assert_ne!(ObjectId::of_slug("a", &one), ObjectId::of_slug("b", &one));
+        assert_ne!(ObjectId::of_slug("a", &one), ObjectId::of_slug("a", &two));
+    }
+
+    #[test]
+    fn registration_ids_have_the_documented_form() {
+        for right in ["abc123def456", "_", "-", &"x".repeat(64)] {
+            assert!(right.parse::<RegistrationId>().is_ok(), "{right}");
+        }
+        for wrong in ["", &"x".repeat(65), "a b", "a.b", "é"] {
+            assert!(wrong.parse::<RegistrationId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn client_ids_are_hyphenated_uuids() {
+        let id: ClientId = "AAAAAAAA-1111-1111-1111-111111111111".parse().unwrap();
+        assert_eq!(id.to_string(), "aaaaaaaa-1111-1111-1111-111111111111");
+        for wrong in [
+            "",
+            "11111111111111111111111111111111",
+            "{11111111-1111-1111-1111-111111111111}",
+            "urn:uuid:11111111-1111-1111-1111-111111111111",
+            "g1111111-1111-1111-1111-111111111111",
+        ] {
+            assert!(wrong.parse::<ClientId>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn object_ids_survive_a_round_trip(bytes: [u8; 12]) {
+            prop_assert_eq!(ObjectId(bytes).to_string().parse::<ObjectId>().unwrap(), ObjectId(bytes));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = text.parse::<ObjectId>();
+            let _ = text.parse::<Slug>();
+            let _ = text.parse::<RegistrationId>();
+            let _ = text.parse::<ClientId>();
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! JSON Web Tokens (RFC 7519) signed with RS256 (RFC 7518, 3.3): writing what is signed, and reading our own back.
+
+use std::io;
+
+use aws_lc_rs::{rsa::PublicKey, signature::RSA_PKCS1_2048_8192_SHA256};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+
+use crate::{id::TokenId, settings::KeyId};
+
+/// What stands before the JWT of an OAuth access token.
+pub const ACCESS_TOKEN_PREFIX: &str = "oauth2_";
+/// No longer bearer is looked at. API Gateway passes headers of 10 KiB in all; our own tokens stay under 4 KiB.
+const MAX_JWT_BYTES: usize = 8 * 1024;
+
+/// The `typ` header (RFC 7515, 4.1.9), which keeps one kind of token from serving as another (RFC 8725, 3.11).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Type {
+    /// An OAuth access token (RFC 9068, 2.1).
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+enum Algorithm {
+    #[serde(rename = "RS256")]
+    Rs256,
+}
+
+/// The whole header. Another member, `crit` among them, makes it a token that is not ours.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Header<K> {
+    alg: Algorithm,
+    typ: Type,
+    kid: K,
+}
+
+/// The claims of an OAuth access token (RFC 9068, 2.2).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AccessTokenClaims {
+    /// The configured issuer.
+    pub iss: String,
+    /// The registration.
+    pub sub: String,
+    /// The configured audience.
+    pub aud: String,
+    /// The registration.
+    pub client_id: String,
+    /// The token's id.
+    pub jti: TokenId,
+    /// When it was issued, in seconds since the epoch.
+    pub iat: i64,
+    /// When it expires, in seconds since the epoch.
+    pub exp: i64,
+    /// The registration's scopes, separated by spaces.
+    pub scope: String,
+    /// The address that the creator gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// Header and payload, encoded and joined by a dot: what is signed (RFC 7515, 5.1).
+///
+/// # Errors
+/// When the claims have no JSON form.
+pub(crate) fn signing_input(typ: Type, kid: &KeyId, claims: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut text = encode(&Header { alg: Algorithm::Rs256, typ, kid: kid.as_str() })?;
+    text.push('.');
+    text.push_str(&encode(claims)?);
+    Ok(text)
+}
+
+/// The finished token (RFC 7515, 7.1).
+pub(crate) fn compact(mut signing_input: String, signature: &[u8]) -> String {
+    signing_input.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut signing_input);
+    signing_input
+}
+
+fn encode(part: &impl Serialize) -> Result<String, serde_json::Error> {
+    let mut json = Vec::new();
+    part.serialize(&mut Serializer::with_formatter(&mut json, PlainBase64))?;
+    Ok(URL_SAFE_NO_PAD.encode(json))
+}
+
+/// Writes JSON in ASCII without the characters that would put a `-` or `_` into its base64url: published browser clients
+/// decode with `atob`, which knows neither. Only a sextet of 62 or 63 does so, and in ASCII only the last one of a group of
+/// three bytes can reach that, with `>`, `?`, `~` or DEL.
+struct PlainBase64;
+
+impl Formatter for PlainBase64 {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(|c: char| !c.is_ascii() || matches!(c, '>' | '?' | '~' | '\x7f')) {
+            let (plain, from) = rest.split_at(at);
+            CompactFormatter.write_string_fragment(writer, plain)?;
+            let mut characters = from.chars();
+            if let Some(character) = characters.next() {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            }
+            rest = characters.as_str();
+        }
+        CompactFormatter.write_string_fragment(writer, rest)
+    }
+}
+
+/// A presented access token of our form, whose signature nobody has checked yet: it tells the key to check with, no more.
+pub(crate) struct UnverifiedAccessToken<'a> {
+    signed: &'a str,
+    kid: String,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl<'a> UnverifiedAccessToken<'a> {
+    /// Reads a JWT, without the prefix; `None` where it cannot be one of our access tokens.
+    pub(crate) fn parse(jwt: &'a str) -> Option<Self> {
+        if jwt.len() > MAX_JWT_BYTES {
+            return None;
+        }
+        let (signed, signature) = jwt.rsplit_once('.')?;
+        let (header, payload) = signed.split_once('.')?;
+        let decode = |part| URL_SAFE_NO_PAD.decode(part).ok();
+        let header: Header<String> = serde_json::from_slice(&decode(header)?).ok()?;
+        let Type::AccessToken = header.typ;
+        Some(Self { signed, kid: header.kid, payload: decode(payload)?, signature: decode(signature)? })
+    }
+
+    pub(crate) fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The claims, where `key` signed them.
+    pub(crate) fn verify(self, key: &PublicKey) -> Option<AccessTokenClaims> {
+        let key = aws_lc_rs::signature::UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref());
+        key.verify(self.signed.as_bytes(), &self.signature).ok()?;
+        serde_json::from_slice(&self.payload).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn decoded(part: &str) -> Value {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_header_is_exactly_three_members() {
+        let input = signing_input(Type::AccessToken, &"key-1".parse().unwrap(), &json!({})).unwrap();
+        let (header, payload) = input.split_once('.').unwrap();
+        assert_eq!(URL_SAFE_NO_PAD.decode(header).unwrap(), br#"{"alg":"RS256","typ":"at+jwt","kid":"key-1"}"#);
+        assert_eq!(decoded(payload), json!({}));
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_survives_without_dash_or_underscore(name in ".*", value in any::<String>(), dense in "[>?~\u{7f}a]*") {
+            let claims = json!({"x": {name: [value, dense]}});
+            let part = encode(&claims).unwrap();
+            prop_assert!(part.bytes().all(|c| c.is_ascii_alphanumeric()));
+            prop_assert_eq!(decoded(&part), claims);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[A-Za-z0-9_.-]{0,80}", any in ".{0,80}") {
+            let _ = UnverifiedAccessToken::parse(&text);
+            let _ = UnverifiedAccessToken::parse(&any);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What a function is given when it starts: variables, AWS configuration, time and randomness.
+
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+
+use aws_config::SdkConfig;
+
+use crate::{
+    aws,
+    clock::{Clock, SystemClock},
+    field::Rule,
+    random::{Random, SystemRandom},
+};
+
+/// Where a function runs. Production takes it from the process, the `local` crate and the tests make their own.
+#[derive(Clone)]
+pub struct Environment {
+    /// The environment variables.
+    pub variables: HashMap<String, String>,
+    /// Region, credentials, endpoints, timeouts and retries of the AWS SDK.
+    pub aws: SdkConfig,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The randomness.
+    pub random: Arc<dyn Random>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub async fn of_process() -> Self {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self {
+            variables: variables.collect(),
+            aws: aws::config().load().await,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    /// A setting that the function cannot run without.
+    ///
+    /// # Errors
+    /// When the variable is not set, or `T` refuses it.
+    pub fn required<T: FromStr<Err = Rule>>(&self, variable: &'static str) -> Result<T, SettingsError> {
+        self.optional(variable)?.ok_or(SettingsError { variable, rule: "is not set" })
+    }
+
+    /// A setting that has a default; an empty variable counts as not set, as a template's empty parameter makes it.
+    ///
+    /// # Errors
+    /// When `T` refuses the variable.
+    pub fn optional<T: FromStr<Err = Rule>>(&self, variable: &'static str) -> Result<Option<T>, SettingsError> {
+        match self.variables.get(variable).filter(|value| !value.is_empty()) {
+            None => Ok(None),
+            Some(value) => value.parse().map(Some).map_err(|Rule(rule)| SettingsError { variable, rule }),
+        }
+    }
+}
+
+/// The AWS credentials are among the variables, so their values are not shown.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("variables", &self.variables.keys()).finish_non_exhaustive()
+    }
+}
+
+/// An environment variable that a function cannot start with.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("environment variable {variable} {rule}")]
+pub struct SettingsError {
+    variable: &'static str,
+    rule: &'static str,
+}
+
+/// `TABLE_NAME`: the name of the DynamoDB table.
+#[derive(Clone, Debug)]
+pub struct TableName(pub(crate) String);
+
+impl TableName {
+    /// The variable.
+    pub const VARIABLE: &'static str = "TABLE_NAME";
+}
+
+impl FromStr for TableName {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let form = (3..=255).contains(&text.len());
+        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(&c)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - ."))
+        }
+    }
+}
+
+/// The `kid` of our JWTs (RFC 7515, 4.1.4): a KMS key id. An alias is refused, since it can come to mean another key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = Rule;
+
+    /// Reads a key id, or the key ARN that ends in it.
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let id = match text.strip_prefix("arn:") {
+            None => text,
+            Some(arn) => arn.split_once(":key/").map_or("", |(_, id)| id),
+        };
+        let form = (1..=64).contains(&id.len());
+        if form && id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
+            Ok(Self(id.to_owned()))
+        } else {
+            Err(Rule("must be the id or ARN of a KMS key, not an alias"))
+        }
+    }
+}
+
+/// `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`: the key that signs, and those that signed tokens which may still live.
+#[derive(Clone, Debug)]
+pub struct KeyIds {
+    pub(crate) current: KeyId,
+    pub(crate) previous: Vec<KeyId>,
+}
+
+impl KeyIds {
+    /// Reads both variables.
+    ///
+    /// # Errors
+    /// When the first is not set, or one of the ids is none.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let current = environment.required("SIGNING_KEY_ID")?;
+        let list = environment.optional::<KeyIdList>("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
+        let previous = list.0.into_iter().filter(|id| *id != current).collect();
+        Ok(Self { current, previous })
+    }
+}
+
+/// Key ids or ARNs, separated by commas.
+#[derive(Default)]
+struct KeyIdList(Vec<KeyId>);
+
+impl FromStr for KeyIdList {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let ids = text.split(',').map(|id| id.trim().parse()).collect::<Result<_, Rule>>();
+        ids.map(Self).map_err(|_| Rule("must be ids or ARNs of KMS keys, separated by commas"))
+    }
+}
+
+/// `ISSUER` and `AUDIENCE`: the `iss` and `aud` of our JWTs (RFC 7519, 4.1.1 and 4.1.3). Any string serves, such as a URL or
+/// a UUID; verifiers compare it exactly.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// `iss`.
+    pub name: String,
+    /// `aud` of OAuth access tokens: `AUDIENCE`, which is the issuer unless set.
+    pub audience: String,
+}
+
+impl Issuer {
+    /// Reads both variables.
+    ///
+    /// # Errors
+    /// When `ISSUER` is not set, or one of them is not of the form.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let StringOrUri(name) = environment.required("ISSUER")?;
+        let audience = environment.optional("AUDIENCE")?.map_or_else(|| name.clone(), |StringOrUri(audience)| audience);
+        Ok(Self { name, audience })
+    }
+}
+
+struct StringOrUri(String);
+
+impl FromStr for StringOrUri {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        if text.len() <= 512 && text.bytes().all(|c| c.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be at most 512 printable ASCII characters without spaces"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment {
+            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            aws: SdkConfig::builder().build(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_variable() {
+        let refusal =
+            |variables: &[(&str, &str)]| KeyIds::from_environment(&environment(variables)).unwrap_err().to_string();
+        assert_eq!(refusal(&[]), "environment variable SIGNING_KEY_ID is not set");
+        assert_eq!(refusal(&[("SIGNING_KEY_ID", "")]), "environment variable SIGNING_KEY_ID is not set");
+        assert_eq!(
+            refusal(&[("SIGNING_KEY_ID", "alias/tokens")]),
+            "environment variable SIGNING_KEY_ID must be the id or ARN of a KMS key, not an alias"
+        );
+        assert_eq!(
+            refusal(&[("SIGNING_KEY_ID", "one"), ("PREVIOUS_SIGNING_KEY_IDS", "two,,three")]),
+            "environment variable PREVIOUS_SIGNING_KEY_IDS must be ids or ARNs of KMS keys, separated by commas"
+        );
+    }
+
+    #[test]
+    fn key_ids_come_from_ids_and_arns() {
+        let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+        let ids = KeyIds::from_environment(&environment(&[
+            ("SIGNING_KEY_ID", "one"),
+            ("PREVIOUS_SIGNING_KEY_IDS", &format!("{arn}, one")),
+        ]));
+        let ids = ids.unwrap();
+        assert_eq!(ids.current.as_str(), "one");
+        assert_eq!(ids.previous, ["1234abcd-12ab-34cd-56ef-1234567890ab".parse().unwrap()]);
+        assert!("arn:aws:kms:eu-west-1:111122223333:alias/tokens".parse::<KeyId>().is_err());
+    }
+
+    #[test]
+    fn the_audience_is_the_issuer_unless_set() {
+        let issuer = |variables: &[(&str, &str)]| Issuer::from_environment(&environment(variables));
+        assert_eq!(issuer(&[("ISSUER", "a")]).unwrap().audience, "a");
+        assert_eq!(issuer(&[("ISSUER", "a"), ("AUDIENCE", "b")]).unwrap().audience, "b");
+        assert!(issuer(&[("ISSUER", "a b")]).is_err());
+        assert!(issuer(&[("AUDIENCE", "b")]).is_err());
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let text = format!("{:?}", environment(&[("AWS_SECRET_ACCESS_KEY", "hush")]));
+        assert!(text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("hush"));
+    }
+}

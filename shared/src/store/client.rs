@@ -1,0 +1,38 @@
+//! Clients of the token endpoint (RFC 6749, 2).
+
+use serde::{Deserialize, Serialize};
+
+use super::{Creation, Store, key::Key};
+use crate::{fault::Fault, id::ClientId, random::Random};
+
+/// A client, at `CLIENT#<id>`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Client {
+    /// Where its codes may be sent.
+    pub redirect_uris: Vec<String>,
+    /// The login services that it allows.
+    pub services: Vec<String>,
+    /// What its tokens may do.
+    pub scopes: Vec<String>,
+    /// For how long a refresh token that was rotated away may still be used, as long as its successors were not: 0 to 300.
+    pub refresh_reuse_seconds: u32,
+}
+
+impl Store {
+    /// Creates a client.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn create_client(&self, id: ClientId, client: &Client, random: &dyn Random) -> Result<Creation, Fault> {
+        self.create(Key::client(id), client, random, "create the client").await
+    }
+
+    /// The client with this id.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn client(&self, id: ClientId) -> Result<Option<Client>, Fault> {
+        self.get(Key::client(id), "load the client").await
+    }
+}

@@ -1,0 +1,46 @@
+//! The keys of all items, in one place. The prefix tells the kind, so that IAM can tell kinds apart by `dynamodb:LeadingKeys`.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::Item;
+use crate::{
+    credential::CredentialHash,
+    id::{ClientId, ObjectId, RegistrationId},
+};
+
+/// The primary key of an item. Every item has a partition of its own; the sort key is left for what may come to stand
+/// beside it.
+#[derive(Clone, Debug)]
+pub(super) struct Key(String);
+
+impl Key {
+    pub(super) fn organization(id: ObjectId) -> Self {
+        Self(format!("ORGANIZATION#{id}"))
+    }
+
+    pub(super) fn api_key(hash: &CredentialHash) -> Self {
+        Self(format!("API_KEY#{}", hash.as_str()))
+    }
+
+    pub(super) fn registration(id: &RegistrationId) -> Self {
+        Self(format!("REGISTRATION#{id}"))
+    }
+
+    pub(super) fn client(id: ClientId) -> Self {
+        Self(format!("CLIENT#{id}"))
+    }
+
+    /// No item has this key.
+    pub(super) fn nothing() -> Self {
+        Self("NOTHING#".to_owned())
+    }
+}
+
+impl From<Key> for Item {
+    fn from(key: Key) -> Self {
+        Self::from([
+            ("pk".to_owned(), AttributeValue::S(key.0)),
+            ("sk".to_owned(), AttributeValue::S("ITEM".to_owned())),
+        ])
+    }
+}

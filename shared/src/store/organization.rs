@@ -1,0 +1,45 @@
+//! Organizations: who owns registrations, applications and API keys.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Creation, Store, key::Key};
+use crate::{
+    fault::Fault,
+    id::{ObjectId, Slug},
+    random::Random,
+};
+
+/// An organization, at `ORGANIZATION#<id>`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Organization {
+    /// Its readable name.
+    pub slug: String,
+}
+
+impl Organization {
+    /// The id of the organization with this slug: slugs are unique because ids are.
+    #[must_use]
+    pub fn id(slug: &Slug) -> ObjectId {
+        ObjectId::of_slug("organization", slug)
+    }
+}
+
+impl Store {
+    /// Creates the organization with this slug.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn create_organization(&self, slug: &Slug, random: &dyn Random) -> Result<Creation, Fault> {
+        let organization = Organization { slug: slug.to_string() };
+        self.create(Key::organization(Organization::id(slug)), &organization, random, "create the organization").await
+    }
+
+    /// The organization with this id.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn organization(&self, id: ObjectId) -> Result<Option<Organization>, Fault> {
+        self.get(Key::organization(id), "load the organization").await
+    }
+}

@@ -1,0 +1,233 @@
+//! What the log says: JSON lines, one summary line per request, and faults with their causes. Nothing secret gets here:
+//! a line holds ids, counts, times and names of outcomes.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        interceptors::{Intercept, context::BeforeTransmitInterceptorContextRef},
+        retries::RequestAttempts,
+        runtime_components::RuntimeComponents,
+    },
+};
+use aws_smithy_types::config_bag::ConfigBag;
+use serde_json::{Value, json};
+use tracing::{Event, Subscriber, field::Field, level_filters::LevelFilter};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext, FormatEvent, FormatFields, MakeWriter,
+        format::{self, Format, Json, JsonFields, Writer},
+    },
+    registry::LookupSpan,
+};
+
+use crate::{
+    fault::Fault,
+    function::{Handled, Outcome},
+};
+
+/// The target of summary lines, whose message is the whole line.
+const SUMMARY: &str = "tokenmint::summary";
+/// The CloudWatch namespace of the metrics.
+const NAMESPACE: &str = "tokenmint";
+
+/// Logs to standard output, as Lambda collects it. `AWS_LAMBDA_LOG_LEVEL` can make it quieter (`WARN`, `ERROR`), but not
+/// chattier: below `INFO` the SDK logs requests with what is in them.
+pub fn to_stdout() {
+    #[expect(clippy::disallowed_methods, reason = "logging starts before there is an environment to read it from")]
+    let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
+    let level = level.unwrap_or(LevelFilter::INFO).min(LevelFilter::INFO);
+    // Only fails where a subscriber is set already; that one serves.
+    let _ = tracing::subscriber::set_global_default(subscriber(std::io::stdout, level));
+}
+
+/// Logs to standard error, for a program whose standard output is for people.
+pub fn to_stderr() {
+    let _ = tracing::subscriber::set_global_default(subscriber(std::io::stderr, LevelFilter::INFO));
+}
+
+/// A subscriber that writes the log's lines to `writer`.
+pub fn subscriber<W>(writer: W, level: LevelFilter) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .fmt_fields(JsonFields::new())
+        .event_format(Lines(format::format().json().flatten_event(true)))
+        .with_writer(writer)
+        .finish()
+}
+
+/// JSON lines, and summaries as they are: the embedded metric format needs `_aws` at the top, which `tracing` cannot nest.
+struct Lines(Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'lookup> LookupSpan<'lookup>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if event.metadata().target() != SUMMARY {
+            return self.0.format_event(context, writer, event);
+        }
+        let mut result = Ok(());
+        event.record(&mut |field: &Field, message: &dyn fmt::Debug| {
+            if field.name() == "message" {
+                result = writeln!(writer, "{message:?}");
+            }
+        });
+        result
+    }
+}
+
+/// The steps of a request that are timed.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// Authenticate and read.
+    Load,
+    /// KMS.
+    Sign,
+    /// The conditional write.
+    Commit,
+}
+
+/// What is measured of one request.
+#[derive(Debug, Default)]
+struct Trace {
+    request_id: String,
+    dynamodb_calls: AtomicU32,
+    kms_calls: AtomicU32,
+    retries: AtomicU32,
+    load_us: AtomicU64,
+    sign_us: AtomicU64,
+    commit_us: AtomicU64,
+}
+
+tokio::task_local! {
+    static TRACE: Trace;
+}
+
+/// Awaits `work` and adds its duration to the request's `step`.
+pub async fn step<T>(step: Step, work: impl Future<Output = T>) -> T {
+    let start = Instant::now();
+    let result = work.await;
+    // Outside a request, as when warming up, there is nothing to add to.
+    let _ = TRACE.try_with(|trace| {
+        let sum = match step {
+            Step::Load => &trace.load_us,
+            Step::Sign => &trace.sign_us,
+            Step::Commit => &trace.commit_us,
+        };
+        sum.fetch_add(microseconds(start), Relaxed);
+    });
+    result
+}
+
+/// Logs a fault with all its causes: the caller is only told that there was one.
+pub fn log_fault(fault: &Fault) {
+    let request_id = TRACE.try_with(|trace| trace.request_id.clone()).unwrap_or_default();
+    tracing::error!(request_id, error = fault.chain(), "request failed");
+}
+
+/// Runs the handling of a request and writes its summary line.
+pub(crate) async fn observe<A>(
+    function: &'static str,
+    request_id: &str,
+    handling: impl Future<Output = Handled<A>>,
+) -> Handled<A> {
+    let start = Instant::now();
+    let trace = Trace { request_id: request_id.to_owned(), ..Trace::default() };
+    let work = async {
+        let handled = handling.await;
+        let line = TRACE.with(|trace| summary(function, &handled, trace, microseconds(start)));
+        tracing::info!(target: SUMMARY, "{line}");
+        handled
+    };
+    TRACE.scope(trace, work).await
+}
+
+fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total_us: u64) -> Value {
+    let (outcome, metric) = match handled.outcome {
+        Outcome::Issued => ("issued", Some("TokensIssued")),
+        Outcome::QuotaExceeded => ("quota exceeded", Some("QuotaRefusals")),
+        Outcome::Refused(reason) => (reason, None),
+        Outcome::Done => ("done", None),
+        Outcome::Failed => ("failed", Some("Failures")),
+    };
+    let mut line = json!({
+        "level": if handled.outcome == Outcome::Failed { "ERROR" } else { "INFO" },
+        "function": function,
+        "requestId": trace.request_id,
+        "outcome": outcome,
+        "status": handled.status.map(|status| status.as_u16()),
+        "dynamodbCalls": trace.dynamodb_calls.load(Relaxed),
+        "kmsCalls": trace.kms_calls.load(Relaxed),
+        "retries": trace.retries.load(Relaxed),
+        "loadMs": milliseconds(trace.load_us.load(Relaxed)),
+        "signMs": milliseconds(trace.sign_us.load(Relaxed)),
+        "commitMs": milliseconds(trace.commit_us.load(Relaxed)),
+        "totalMs": milliseconds(total_us),
+    });
+    if let (Some(metric), Some(line)) = (metric, line.as_object_mut()) {
+        line.insert(metric.to_owned(), 1.into());
+        let directive = json!({
+            "Namespace": NAMESPACE,
+            "Dimensions": [["function"]],
+            "Metrics": [{"Name": metric, "Unit": "Count"}],
+        });
+        let timestamp = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis();
+        line.insert("_aws".to_owned(), json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
+    }
+    line
+}
+
+fn microseconds(since: Instant) -> u64 {
+    since.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
+}
+
+/// With two decimals: a tenth of what a warm call takes.
+fn milliseconds(microseconds: u64) -> Value {
+    serde_json::from_str(&format!("{}.{:02}", microseconds / 1000, microseconds % 1000 / 10)).unwrap_or_default()
+}
+
+/// The AWS services that are counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Service {
+    DynamoDb,
+    Kms,
+}
+
+/// Counts the requests that the SDK sends for the request at hand, retries among them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter(pub(crate) Service);
+
+impl Intercept for Meter {
+    fn name(&self) -> &'static str {
+        "Meter"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let repeated = config.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1);
+        let _ = TRACE.try_with(|trace| {
+            let calls = match self.0 {
+                Service::DynamoDb => &trace.dynamodb_calls,
+                Service::Kms => &trace.kms_calls,
+            };
+            calls.fetch_add(1, Relaxed);
+            trace.retries.fetch_add(u32::from(repeated), Relaxed);
+        });
+        Ok(())
+    }
+}

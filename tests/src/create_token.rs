@@ -1,0 +1,600 @@
+//! `POST /api/v1/create-token`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, jwk::JwkSet};
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World};
+
+const PATH: &str = "/api/v1/create-token";
+
+/// An organization with an API key, and a registration of the given quota and lifetime.
+struct Caller {
+    key: String,
+    registration: String,
+}
+
+impl Caller {
+    async fn new(world: &World, slug: &str, registration: Value) -> Self {
+        let organization = world.organization(slug).await;
+        let key = world.api_key(&organization).await;
+        Self { key, registration: world.registration(&organization, &registration).await }
+    }
+
+    async fn create(&self, world: &World) -> Answer {
+        self.create_as(world, &self.key).await
+    }
+
+    async fn create_as(&self, world: &World, bearer: &str) -> Answer {
+        world.post(PATH, bearer, &json!({"registrationId": self.registration})).await
+    }
+}
+
+fn message(text: &str) -> Value {
+    json!({"message": text})
+}
+
+fn quota_exceeded() -> Value {
+    message("Active token quota exceeded or registration not found")
+}
+
+fn calls(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    expected.iter().map(|(operation, count)| ((*operation).to_owned(), *count)).collect()
+}
+
+/// The token's claims, verified by another library with the published keys.
+async fn verified(world: &World, access_token: &str) -> Value {
+    let keys: JwkSet = serde_json::from_str(&world.get("/.well-known/jwks.json").await.text).unwrap();
+    let jwt = access_token.strip_prefix("oauth2_").unwrap();
+    let kid = jsonwebtoken::decode_header(jwt).unwrap().kid.unwrap();
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[ISSUER]);
+    validation.validate_exp = false; // It reads the system's clock; the tests have their own.
+    decode(jwt, &DecodingKey::from_jwk(keys.find(&kid).unwrap()).unwrap(), &validation).unwrap().claims
+}
+
+fn header_of(access_token: &str) -> String {
+    let header = access_token.strip_prefix("oauth2_").unwrap().split('.').next().unwrap();
+    String::from_utf8(URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
+}
+
+// ------------------------------------------------------------------------------------------------ success
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_made_recorded_and_verifiable() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({"scopes": ["oauth.token.create", "read:things"]})).await;
+    world.calls.reset();
+    let body = json!({"registrationId": caller.registration, "email": "user@example.com", "unknown": {"x": [1]}});
+    let answer = world.post(PATH, &caller.key, &body).await;
+
+    // The public key is fetched once per process, here by the first request that needs it: none of these.
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+    assert_eq!(world.calls.rounds(), 3);
+
+    let token = answer.json()["token"].clone();
+    let id = token["id"].as_str().unwrap();
+    let access_token = token["accessToken"].as_str().unwrap();
+    answer.assert(
+        201,
+        &json!({
+            "message": "Token created successfully",
+            "token": {"id": id, "accessToken": access_token, "expiresAt": "2028-01-15T08:00:00.000Z"},
+            "activeTokens": 1,
+            "maxAllowed": 10,
+        }),
+    );
+
+    let claims = verified(&world, access_token).await;
+    let kid = world.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    assert_eq!(header_of(access_token), format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
+    assert_eq!(
+        claims,
+        json!({
+            "iss": ISSUER, "sub": caller.registration, "aud": ISSUER, "client_id": caller.registration, "jti": id,
+            "iat": START, "exp": START + 365 * 86400, "scope": "oauth.token.create read:things",
+            "email": "user@example.com",
+        })
+    );
+
+    let entry = &world.registration_item(&caller.registration).await["tokens"]["M"][id]["M"];
+    let exp = (START + 365 * 86400).to_string();
+    assert_eq!(*entry, json!({"exp": {"N": exp}, "email": {"S": "user@example.com"}}));
+    let dump = world.dump().await;
+    let signature = access_token.rsplit('.').next().unwrap();
+    assert!(!dump.contains(&caller.key) && !dump.contains(signature) && !dump.contains("tmk_"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn email_is_left_out_where_none_was_given() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let answer = world.post(PATH, &caller.key, &json!({"registrationId": caller.registration, "email": null})).await;
+    let claims = verified(&world, answer.json()["token"]["accessToken"].as_str().unwrap()).await;
+    assert_eq!(claims.get("email"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_the_bearer_of_the_next_call() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({"tokenTtlSeconds": 60})).await;
+    let token = caller.create(&world).await.json()["token"].clone();
+    let bearer = token["accessToken"].as_str().unwrap();
+    world.calls.reset();
+    let second = caller.create_as(&world, bearer).await;
+    assert_eq!((second.status, &second.json()["activeTokens"]), (201, &json!(2)));
+    assert_eq!(world.calls.rounds(), 4, "the public key is fetched once, then it is 3 rounds");
+    world.calls.reset();
+    assert_eq!(caller.create_as(&world, bearer).await.status, 201);
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+    assert_eq!(world.calls.rounds(), 3);
+
+    // It serves its own organization only.
+    let other = Caller::new(&world, "other", json!({})).await;
+    assert_eq!(other.create_as(&world, bearer).await.status, 404);
+
+    // It ends when it expires.
+    world.clock.advance(59);
+    assert_eq!(caller.create_as(&world, bearer).await.status, 201);
+    world.clock.advance(1);
+    world.calls.reset();
+    refused(&caller.create_as(&world, bearer).await, INVALID_TOKEN);
+    assert!(world.calls.count().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_its_registration_no_longer_holds_is_no_bearer() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let token = caller.create(&world).await.json()["token"].clone();
+    let bearer = token["accessToken"].as_str().unwrap();
+    assert_eq!(caller.create_as(&world, bearer).await.status, 201);
+    let key = json!({"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}});
+    let revoke = json!({
+        "Key": key, "UpdateExpression": "REMOVE tokens.#id", "ExpressionAttributeNames": {"#id": token["id"]},
+    });
+    world.dynamodb("UpdateItem", revoke).await;
+    refused(&caller.create_as(&world, bearer).await, INVALID_TOKEN);
+}
+
+// ------------------------------------------------------------------------------------------------ refusals
+
+const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
+#[track_caller]
+fn refused(answer: &Answer, challenge: &str) {
+    answer.assert(401, &message("Unauthorized"));
+    assert_eq!(answer.header("www-authenticate"), Some(challenge));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_header_it_is_401_whatever_the_body() {
+    let world = World::start().await;
+    for body in [json!({}), json!([]), json!({"registrationId": 1})] {
+        refused(&world.post(PATH, "", &body).await, "Bearer");
+    }
+    refused(&world.send(world.http.post(world.url(PATH))).await, "Bearer");
+    assert!(world.calls.count().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_header_is_401_without_any_call() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let key = caller.key.clone();
+    let mistyped = format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' });
+    world.calls.reset();
+    for header in [
+        String::new(),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        format!("Basic {key}"),
+        key.clone(),
+        format!("Bearer {mistyped}"),
+        format!("Bearer {key}x"),
+        format!("Bearer {key} {key}"),
+        format!("Bearer {key},Bearer {key}"),
+        format!("Bearer {}", key.replacen("tmk_", "tma_", 1)),
+        "Bearer oauth2_".to_owned(),
+        "Bearer oauth2_a.b.c".to_owned(),
+        "Bearer oauth2_é".to_owned(),
+        format!("Bearer oauth2_{}", "x".repeat(9000)),
+    ] {
+        let request = world.http.post(world.url(PATH)).header("authorization", header.as_bytes()).body("{}");
+        refused(&world.send(request).await, INVALID_TOKEN);
+    }
+    let twice = world.http.post(world.url(PATH)).bearer_auth(&key).bearer_auth(&key);
+    refused(&world.send(twice).await, INVALID_TOKEN);
+    assert!(world.calls.count().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scheme_is_case_insensitive() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let body = json!({"registrationId": caller.registration}).to_string();
+    let request = world.http.post(world.url(PATH)).header("authorization", format!("bEARER {}", caller.key));
+    let request = request.header("Content-Type", "Application/JSON ; Charset=utf-8").body(body);
+    assert_eq!(world.send(request).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_key_is_401_and_costs_no_signature() {
+    let world = World::start().await;
+    let elsewhere = World::start().await;
+    let key = elsewhere.api_key(&elsewhere.organization("acme").await).await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    world.calls.reset();
+    refused(&caller.create_as(&world, &key).await, INVALID_TOKEN);
+    // Not even what is wrong with the body is told.
+    refused(&world.post(PATH, &key, &json!({"registrationId": ""})).await, INVALID_TOKEN);
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 3)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_jwt_is_401() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let token = caller.create(&world).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    assert_eq!(caller.create_as(&world, &token).await.status, 201);
+    let [header, payload, signature] = token["oauth2_".len()..].split('.').collect::<Vec<_>>()[..] else { panic!() };
+    let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
+    let kid = world.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let with_header = |json: String| format!("oauth2_{}.{payload}.{signature}", part(&json));
+    let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+    let client = "11111111-1111-1111-1111-111111111111";
+    let create = json!({"action": "createClient", "clientId": client, "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["a"]});
+    world.provision(&create).await;
+    let pem = world.get(&format!("/api/v1/apps/{client}/keys")).await.json()["items"][0]["value"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let hs256 = format!("{}.{payload}", part(&format!(r#"{{"alg":"HS256","typ":"at+jwt","kid":"{kid}"}}"#)));
+    let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, pem.as_bytes()), hs256.as_bytes());
+
+    world.calls.reset();
+    for forged in [
+        with_header(format!(r#"{{"alg":"none","typ":"at+jwt","kid":"{kid}"}}"#)),
+        format!("oauth2_{}.{payload}.", part(r#"{"alg":"none"}"#)),
+        format!("oauth2_{hs256}.{}", URL_SAFE_NO_PAD.encode(mac)),
+        with_header(r#"{"alg":"RS256","typ":"at+jwt","kid":"another"}"#.to_owned()),
+        with_header(format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#)),
+        with_header(format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}","crit":["exp"]}}"#)),
+        format!("oauth2_{header}.{}.{signature}", part(&claims.replace("oauth.token.create", "everything"))),
+        format!("oauth2_{header}.{payload}.{}", URL_SAFE_NO_PAD.encode([1; 256])),
+        format!("oauth2_{header}.{payload}"),
+        format!("oauth2_{header}.{payload}.{signature}."),
+        format!("oauth2_{header}.{payload}.{signature}="),
+        token["oauth2_".len()..].to_owned(),
+    ] {
+        refused(&caller.create_as(&world, &forged).await, INVALID_TOKEN);
+    }
+    assert!(world.calls.count().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_issuer_or_audience_is_401() {
+    // The same signing key and table, other issuers: the data directory is handed from one to the next.
+    let directory = tempfile::tempdir().unwrap();
+    let open = async |issuer: &str| {
+        let (issuer, path) = (issuer.to_owned(), directory.path().to_owned());
+        World::start_with(|options| (options.issuer, options.data_dir) = (Some(issuer), Some(path))).await
+    };
+    let world = open("https://one.example").await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let token = caller.create(&world).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    assert_eq!(caller.create_as(&world, &token).await.status, 201);
+    world.stack.stop().await;
+    let world = open("https://two.example").await;
+    refused(&caller.create_as(&world, &token).await, INVALID_TOKEN);
+    assert_eq!(caller.create(&world).await.status, 201, "the API key is still good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let post = async |content_type: Option<&str>, body: Vec<u8>| {
+        let request = world.http.post(world.url(PATH)).bearer_auth(&caller.key).body(body);
+        world
+            .send(if let Some(content_type) = content_type {
+                request.header("content-type", content_type)
+            } else {
+                request
+            })
+            .await
+    };
+    world.calls.reset();
+    for (content_type, body) in [
+        (None, "{}"),
+        (Some("text/plain"), "{}"),
+        (Some("application/jsonp"), "{}"),
+        (Some(""), "{}"),
+        (Some("multipart/form-data; boundary=application/json"), "{}"),
+    ] {
+        post(content_type, body.into()).await.assert(400, &message("Content-Type must be application/json"));
+    }
+    let id = &caller.registration;
+    let many = format!(r#"{{"registrationId":"{id}","x":"{}"}}"#, "x".repeat(16 * 1024));
+    let deep = format!(r#"{{"registrationId":"{id}","x":{}{}}}"#, "[".repeat(5000), "]".repeat(5000));
+    let not_json =
+        |column| format!("body must be JSON nested at most 127 levels deep; it is not from line 1 column {column} on");
+    let email = "email must be one e-mail address of at most 254 characters";
+    let registration_id = "registrationId must match ^[A-Za-z0-9_-]{1,64}$";
+    for (body, text) in [
+        (String::new(), "body must not be empty"),
+        (many, "body must be at most 16384 bytes long"),
+        ("hello".to_owned(), &not_json(1)),
+        (format!(r#"{{"registrationId":"{id}""#), &not_json(44)),
+        (format!(r#"{{"registrationId":"{id}"}}x"#), &not_json(46)),
+        (deep, &not_json(176)),
+        (r#"{"registrationId":"\ud800"}"#.to_owned(), &not_json(26)),
+        ("[]".to_owned(), "body must be a JSON object"),
+        ("null".to_owned(), "body must be a JSON object"),
+        ("{}".to_owned(), "registrationId is required"),
+        (r#"{"registrationId":null}"#.to_owned(), "registrationId is required"),
+        (r#"{"registrationId":17}"#.to_owned(), "registrationId must be a string"),
+        (r#"{"registrationId":["secret"]}"#.to_owned(), "registrationId must be a string"),
+        (r#"{"registrationId":""}"#.to_owned(), registration_id),
+        (r#"{"registrationId":"a b"}"#.to_owned(), registration_id),
+        (format!(r#"{{"registrationId":"{}"}}"#, "x".repeat(65)), registration_id),
+        (format!(r#"{{"registrationId":"{id}","registrationId":"{id}"}}"#), "registrationId must be given once"),
+        (format!(r#"{{"registrationId":"{id}","email":""}}"#), email),
+        (format!(r#"{{"registrationId":"{id}","email":"secret"}}"#), email),
+        (format!(r#"{{"registrationId":"{id}","email":"{}@example.com"}}"#, "x".repeat(254)), email),
+        (format!(r#"{{"registrationId":"{id}","email":false}}"#), "email must be a string"),
+    ] {
+        post(Some("application/json"), body.into_bytes()).await.assert(400, &message(text));
+    }
+    post(Some("application/json"), b"{\"registrationId\":\"\xff\"}".to_vec())
+        .await
+        .assert(400, &message("body must be UTF-8"));
+    let count = world.calls.count();
+    assert_eq!(count.keys().collect::<Vec<_>>(), ["GetItem"], "no signature and no write");
+    // A large body within the bound is read.
+    let padded = format!(r#"{{"registrationId":"{id}","x":"{}"}}"#, "x".repeat(16 * 1024 - 60));
+    assert_eq!(post(Some("application/json"), padded.into_bytes()).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn base64_bodies_are_decoded() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let invoke = async |body: &str| {
+        let event = json!({
+            "version": "2.0", "routeKey": format!("POST {PATH}"), "rawPath": "/a b?é",
+            "headers": {"content-type": "application/json", "authorization": format!("Bearer {}", caller.key)},
+            "requestContext": {"http": {"method": "POST", "path": PATH}},
+            "body": body, "isBase64Encoded": true,
+        });
+        let answer = world.stack.invoke("create-token", &event).await.unwrap();
+        (answer["statusCode"].clone(), answer["body"].as_str().unwrap().to_owned())
+    };
+    let body =
+        base64::engine::general_purpose::STANDARD.encode(json!({"registrationId": caller.registration}).to_string());
+    assert_eq!(invoke(&body).await.0, 201);
+    for wrong in ["{}", "e30", "e30=e30=", "é"] {
+        let refused = r#"{"message":"body must be base64 where the event says so"}"#;
+        assert_eq!(invoke(wrong).await, (json!(400), refused.to_owned()), "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_permission_is_needed_and_missing_it_says_nothing_else() {
+    let world = World::start().await;
+    let organization = world.organization("acme").await;
+    let registration = world.registration(&organization, &json!({"scopes": []})).await;
+    let weak = world.api_key_that_may(&organization, &["mad.application.token.create"]).await;
+    world.calls.reset();
+    for id in [registration.as_str(), "unknown"] {
+        world.post(PATH, &weak, &json!({"registrationId": id})).await.assert(403, &message("Forbidden"));
+    }
+    world.post(PATH, &weak, &json!({})).await.assert(400, &message("registrationId is required"));
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 5)]));
+
+    // Nor does an access token without the scope have it.
+    let key = world.api_key(&organization).await;
+    let token = world.post(PATH, &key, &json!({"registrationId": registration})).await.json();
+    let token = token["token"]["accessToken"].as_str().unwrap();
+    world.post(PATH, token, &json!({"registrationId": registration})).await.assert(403, &message("Forbidden"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anothers_registration_looks_like_none() {
+    let world = World::start().await;
+    let (caller, other) = (Caller::new(&world, "acme", json!({})).await, Caller::new(&world, "other", json!({})).await);
+    world.calls.reset();
+    let foreign = other.create_as(&world, &caller.key).await;
+    foreign.assert(404, &message("OAuth registration not found"));
+    let unknown = world.post(PATH, &caller.key, &json!({"registrationId": "abc123def456"})).await;
+    assert_eq!((foreign.status, &foreign.text), (unknown.status, &unknown.text));
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 4)]));
+}
+
+// ------------------------------------------------------------------------------------------------ quota
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_quota_is_refused_without_signature_or_write() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 2, "tokenTtlSeconds": 10})).await;
+    for active in 1..=2 {
+        assert_eq!(caller.create(&world).await.json()["activeTokens"], active);
+    }
+    world.calls.reset();
+    caller.create(&world).await.assert(400, &quota_exceeded());
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
+
+    // The places come back at the very second.
+    world.clock.advance(9);
+    caller.create(&world).await.assert(400, &quota_exceeded());
+    world.clock.advance(1);
+    let answer = caller.create(&world).await.json();
+    assert_eq!((&answer["activeTokens"], &answer["maxAllowed"]), (&json!(1), &json!(2)));
+    let held = world.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
+    assert_eq!(held, 1, "the write removed the expired ones");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_at_once_fill_the_quota_exactly() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 10})).await;
+    let answers = join_all((0..200).map(|_| caller.create(&world))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+    assert_eq!((made.len(), refused.len()), (10, 190));
+    for answer in refused {
+        answer.assert(400, &quota_exceeded());
+    }
+    let active: BTreeSet<u64> = made.iter().map(|answer| answer.json()["activeTokens"].as_u64().unwrap()).collect();
+    assert_eq!(active, (1..=10).collect());
+    let ids: BTreeSet<String> = made.iter().map(|answer| answer.json()["token"]["id"].to_string()).collect();
+    assert_eq!(ids.len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racers_share_the_places_of_hundreds_of_expired_tokens() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 400})).await;
+    let expired: serde_json::Map<_, _> = (0..400)
+        .map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"M": {"exp": {"N": START.to_string()}}})))
+        .collect();
+    let update = json!({
+        "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
+        "UpdateExpression": "SET tokens = :expired", "ExpressionAttributeValues": {":expired": {"M": expired}},
+    });
+    world.dynamodb("UpdateItem", update).await;
+    let answers = join_all((0..30).map(|_| caller.create(&world))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 30);
+    let active: BTreeSet<u64> = answers.iter().map(|answer| answer.json()["activeTokens"].as_u64().unwrap()).collect();
+    assert_eq!(active, (1..=30).collect());
+}
+
+/// What happens to a registration, in the property test.
+#[derive(Clone, Debug)]
+enum Event {
+    Create,
+    Race(usize),
+    Pass(i64),
+}
+
+#[test]
+fn never_more_active_than_allowed_and_no_place_lost() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (world, organization, key) = runtime.block_on(async {
+        let world = World::start().await;
+        let organization = world.organization("acme").await;
+        let key = world.api_key(&organization).await;
+        (world, organization, key)
+    });
+    let event = prop_oneof![Just(Event::Create), (2..6_usize).prop_map(Event::Race), (1..5_i64).prop_map(Event::Pass)];
+    let runs = (1..5_usize, 1..9_i64, vec(event, 1..16));
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() });
+    let result = runner.run(&runs, |(max, ttl, events)| {
+        runtime.block_on(async {
+            let registration = json!({"maxAllowed": max, "tokenTtlSeconds": ttl});
+            let registration = world.registration(&organization, &registration).await;
+            let caller = Caller { key: key.clone(), registration };
+            let mut expiries: Vec<i64> = vec![];
+            let mut now = 0;
+            for event in events {
+                let creates = match event {
+                    Event::Pass(seconds) => {
+                        world.clock.advance(seconds);
+                        now += seconds;
+                        continue;
+                    }
+                    Event::Create => 1,
+                    Event::Race(creates) => creates,
+                };
+                expiries.retain(|expiry| now < *expiry);
+                let answers = join_all((0..creates).map(|_| caller.create(&world))).await;
+                let made: BTreeSet<usize> = answers
+                    .iter()
+                    .filter(|answer| answer.status == 201)
+                    .map(|answer| answer.json()["activeTokens"].as_u64().unwrap().try_into().unwrap())
+                    .collect();
+                let expected = creates.min(max - expiries.len());
+                prop_assert_eq!(made, (expiries.len() + 1..=expiries.len() + expected).collect());
+                prop_assert!(answers.iter().all(|answer| answer.status == 201 || answer.json() == quota_exceeded()));
+                expiries.extend(vec![now + ttl; expected]);
+            }
+            Ok(())
+        })
+    });
+    result.unwrap();
+}
+
+// ------------------------------------------------------------------------------------------------ faults
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_was_lost_recognises_itself() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 1})).await;
+    world.calls.fail("UpdateItem", &[Fault::AnswerLost]);
+    let answer = caller.create(&world).await;
+    assert!(world.calls.all_failed());
+    assert_eq!((answer.status, &answer.json()["activeTokens"]), (201, &json!(1)));
+    caller.create(&world).await.assert(400, &quota_exceeded());
+    let tokens = world.registration_item(&caller.registration).await["tokens"]["M"].clone();
+    let ids: Vec<&str> = tokens.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(ids, [answer.json()["token"]["id"].as_str().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_before_the_commit_leaves_nothing_behind() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 1})).await;
+    for operation in ["GetItem", "Sign", "UpdateItem"] {
+        // Three attempts of one call; the two reads are two calls.
+        world.calls.fail(operation, &[Fault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
+        caller.create(&world).await.assert(500, &message("Internal server error"));
+        assert!(world.calls.all_failed());
+        let item = world.registration_item(&caller.registration).await;
+        assert_eq!(item["tokens"], json!({"M": {}}), "{operation}");
+    }
+    assert_eq!(caller.create(&world).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_action_that_is_sent_twice_is_done_once() {
+    let world = World::start().await;
+    world.calls.fail("PutItem", &[Fault::AnswerLost]);
+    let organization = world.organization("acme").await;
+    assert!(world.calls.all_failed());
+    let again = world.stack.invoke("provision", &json!({"action": "createOrganization", "slug": "acme"})).await;
+    assert_eq!(again.unwrap_err(), json!({"errorType": "Taken", "errorMessage": "slug must not be taken already"}));
+    let missing = json!({"action": "createApiKey", "organizationId": "0".repeat(24)});
+    let missing = world.stack.invoke("provision", &missing).await.unwrap_err();
+    assert_eq!(missing["errorType"], "NotFound");
+    world.calls.fail("PutItem", &[Fault::AnswerLost]);
+    let registration = world.registration(&organization, &json!({})).await;
+    assert_eq!(world.registration_item(&registration).await["name"], json!({"S": "test"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_organizations_get_a_slug_once() {
+    let world = World::start().await;
+    let action = json!({"action": "createOrganization", "slug": "acme"});
+    let answers = join_all((0..20).map(|_| world.stack.invoke("provision", &action))).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+}
+
+// ------------------------------------------------------------------------------------------------ the log
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_watched_and_would_tell() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    let before = Secrets::lines();
+    assert_eq!(caller.create(&world).await.status, 201);
+    assert!(Secrets::lines() > before, "requests are logged");
+    assert!(Secrets::found_in(&format!("a line with {}", caller.key)).is_some());
+    assert!(Secrets::found_in("user@example.com").is_some());
+    assert!(Secrets::found_in("a line without").is_none());
+}

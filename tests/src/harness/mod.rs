@@ -1,0 +1,185 @@
+//! The stack under test, with a clock to set, randomness that needs no luck, and the AWS calls in view.
+
+mod calls;
+mod log;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicI64, Ordering::Relaxed},
+};
+
+use chrono::{DateTime, Utc};
+use local::{Options, Stack};
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use shared::{clock::Clock, random::SystemRandom};
+
+pub(crate) use self::calls::{Calls, Fault};
+pub(crate) use self::log::Secrets;
+
+/// Where the test clock begins: 2027-01-15T08:00:00Z.
+pub(crate) const START: i64 = 1_800_000_000;
+pub(crate) const ISSUER: &str = "https://tokens.example.com";
+
+/// A clock that stands still until it is told otherwise.
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(self.0.load(Relaxed), 250_000_000).unwrap()
+    }
+}
+
+/// A running stack.
+pub(crate) struct World {
+    pub(crate) stack: Stack,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) http: reqwest::Client,
+}
+
+/// An answer, read to its end.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Asserts status and body, and the headers that every answer of an endpoint has.
+    #[track_caller]
+    pub(crate) fn assert(&self, status: u16, body: &Value) {
+        assert_eq!((self.status, &self.json()), (status, body));
+        self.assert_headers("no-store");
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_headers(&self, cache_control: &str) {
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert_eq!(self.header("cache-control"), Some(cache_control));
+        assert_eq!(self.header("x-content-type-options"), Some("nosniff"));
+    }
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
+        log::guard();
+        let clock = Arc::new(TestClock(AtomicI64::new(START)));
+        let calls = Arc::new(Calls::default());
+        let mut options = Options {
+            port: 0,
+            issuer: Some(ISSUER.to_owned()),
+            allow_origins: vec!["*".to_owned()],
+            data_dir: None,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            random: Arc::new(SystemRandom),
+            aws: shared::aws::config().http_client(calls::client(&calls)),
+        };
+        change(&mut options);
+        let stack = Stack::start(options).await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { stack, clock, calls, http }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.stack.base_url())
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, text: response.text().await.unwrap() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.http.get(self.url(path))).await
+    }
+
+    /// Posts JSON, with a bearer where there is one.
+    pub(crate) async fn post(&self, path: &str, bearer: &str, body: &Value) -> Answer {
+        let request = self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string());
+        self.send(if bearer.is_empty() { request } else { request.bearer_auth(bearer) }).await
+    }
+
+    pub(crate) async fn provision(&self, action: &Value) -> Value {
+        self.stack.invoke("provision", action).await.unwrap()
+    }
+
+    pub(crate) async fn organization(&self, slug: &str) -> String {
+        let answer = self.provision(&json!({"action": "createOrganization", "slug": slug})).await;
+        answer["organizationId"].as_str().unwrap().to_owned()
+    }
+
+    /// An API key with all permissions.
+    pub(crate) async fn api_key(&self, organization: &str) -> String {
+        self.api_key_that_may(organization, &["oauth.token.create", "mad.application.token.create"]).await
+    }
+
+    pub(crate) async fn api_key_that_may(&self, organization: &str, permissions: &[&str]) -> String {
+        let action = json!({"action": "createApiKey", "organizationId": organization, "permissions": permissions});
+        let key = self.provision(&action).await["apiKey"].as_str().unwrap().to_owned();
+        Secrets::add_credential(&key);
+        key
+    }
+
+    /// A registration; `more` are further fields of the action.
+    pub(crate) async fn registration(&self, organization: &str, more: &Value) -> String {
+        let mut action = json!({"action": "createRegistration", "organizationId": organization, "name": "test"});
+        action.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.provision(&action).await["registrationId"].as_str().unwrap().to_owned()
+    }
+
+    /// A request to the embedded DynamoDB itself, for what no endpoint does.
+    pub(crate) async fn dynamodb(&self, operation: &str, mut request: Value) -> Value {
+        request["TableName"] = local::TABLE.into();
+        let signature =
+            "AWS4-HMAC-SHA256 Credential=local/20270115/local/dynamodb/aws4_request, SignedHeaders=host, Signature=0";
+        let request = self
+            .http
+            .post(self.url("/"))
+            .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-date", "20270115T080000Z")
+            .header("authorization", signature)
+            .body(request.to_string());
+        let answer = self.send(request).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// The whole table, as text.
+    pub(crate) async fn dump(&self) -> String {
+        self.dynamodb("Scan", json!({})).await.to_string()
+    }
+
+    /// The item of a registration.
+    pub(crate) async fn registration_item(&self, id: &str) -> Value {
+        let key = json!({"pk": {"S": format!("REGISTRATION#{id}")}, "sk": {"S": "ITEM"}});
+        self.dynamodb("GetItem", json!({"Key": key, "ConsistentRead": true})).await["Item"].clone()
+    }
+}
+
+/// A lock that a failed test does not poison.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

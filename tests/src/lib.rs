@@ -1,0 +1,8 @@
+//! End-to-end tests: HTTP requests to the whole stack, the real SDK over sockets to the embedded DynamoDB and KMS.
+#![cfg(test)]
+
+mod create_token;
+mod harness;
+mod processes;
+mod publish_keys;
+mod repository;

@@ -1,0 +1,144 @@
+//! The binary `local` as a process: options, signals, files.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// Builds the binaries, which `cargo test` by itself does not, beside this test's own one. The whole workspace at once, so that
+/// the features of the dependencies are those of the test build and nothing is compiled twice.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bins"]);
+        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+        std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("local")
+    })
+}
+
+struct Process {
+    child: Child,
+    base_url: String,
+}
+
+impl Process {
+    fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let ready = directory.path().join("ready");
+        let mut command = Command::new(binary());
+        command.args(["--port", "0", "--ready-file", ready.to_str().unwrap()]).args(arguments);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut process = Self { child, base_url: String::new() };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < deadline {
+            process.base_url = fs::read_to_string(&ready).unwrap_or_default();
+            if !process.base_url.is_empty() {
+                return process;
+            }
+            std::thread::yield_now();
+        }
+        panic!("local does not serve")
+    }
+
+    /// What it prints, up to where the demo's last line is.
+    fn printed(&mut self) -> Vec<String> {
+        let lines = BufReader::new(self.child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        lines.take_while(|line| !line.starts_with("Ctrl-C")).collect()
+    }
+
+    /// Sends a signal and returns the exit code.
+    fn stop(mut self, signal: &str) -> Option<i32> {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn fails(arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = Command::new(binary()).args(arguments).output().unwrap();
+    assert_eq!(status.code(), Some(1));
+    String::from_utf8(stderr).unwrap()
+}
+
+/// A shell, as the reader of the printed lines has one.
+fn paste(line: &str) -> String {
+    let Output { stdout, .. } = Command::new("sh").args(["-c", &format!("{line} -s")]).output().unwrap();
+    String::from_utf8(stdout).unwrap()
+}
+
+#[test]
+fn both_signals_end_it_cleanly() {
+    for signal in ["-INT", "-TERM"] {
+        let mut process = Process::start(&[]);
+        assert_eq!(process.printed()[0], format!("tokenmint serves at {}", process.base_url));
+        assert_eq!(process.stop(signal), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn what_it_prints_can_be_pasted_and_a_restart_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let mut key = String::new();
+    for run in 1..=2 {
+        let mut process = Process::start(&["--data-dir", data, "--issuer", "urn:test"]);
+        let base_url = process.base_url.clone();
+        let lines = process.printed();
+        let create = lines.iter().find(|line| line.contains("/create-token")).unwrap();
+        assert!(create.starts_with(&format!("curl -i {base_url}/api/v1/create-token ")), "{create}");
+        let answer = paste(create);
+        assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
+        assert!(answer.contains(&format!("\"activeTokens\":{run},")), "{answer}");
+        for line in lines.iter().filter(|line| line.starts_with("curl") && !line.contains("/create-token")) {
+            assert!(paste(line).starts_with("HTTP/1.1 200 OK"), "{line}");
+        }
+        key = create.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+        assert_eq!(process.stop("-TERM"), Some(0));
+    }
+    for entry in walk(directory.path()) {
+        let contents = fs::read(&entry).unwrap();
+        assert!(!contents.windows(key.len()).any(|window| window == key.as_bytes()), "{}", entry.display());
+    }
+}
+
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let error = fails(&["--port", &port]);
+    assert!(
+        error.starts_with(&format!("error: cannot listen on 127.0.0.1:{port}: ")) && error.lines().count() == 1,
+        "{error}"
+    );
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_one_clear_line() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = fails(&["--port", "0", "--data-dir", file.path().to_str().unwrap()]);
+    assert!(error.starts_with("error: cannot use the data directory ") && error.lines().count() == 1, "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let process = Process::start(&["--data-dir", data]);
+    let error = fails(&["--port", "0", "--data-dir", data]);
+    assert!(error.ends_with("another process uses it\n") && error.lines().count() == 1, "{error}");
+    assert_eq!(process.stop("-TERM"), Some(0));
+}
