@@ -7,13 +7,14 @@ use shared::{
     fault::Fault,
     id::{ClientId, ObjectId, RegistrationId, Slug},
     random::Random,
-    store::{ApiKey, Client, Organization, Registration, Store},
+    store::{ApiKey, Application, Client, Organization, Registration, Store},
 };
 
 /// Known to everyone who has read this, and good for nothing but the local stack.
 const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
 const ORGANIZATION: &str = "demo";
 const REGISTRATION: &str = "demo";
+const APPLICATION: &str = "demo-app";
 const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 
 /// Makes the demo's entities where they do not stand already.
@@ -24,7 +25,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random) -> Result<(), 
     let _ = store.create_organization(&slug, random).await?;
 
     let key = constant(Credential::parse(Kind::ApiKey, API_KEY))?;
-    let api_key_id = ObjectId::of_slug("demo API key", &slug);
+    let api_key_id = ObjectId::of_slug("demo API key", slug.as_str());
     let api_key =
         ApiKey { api_key_id, organization_id, permissions: all(), description: Some("The local demo".to_owned()) };
     let _ = store.create_api_key(&key.hash(), &api_key, random).await?;
@@ -39,6 +40,11 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random) -> Result<(), 
         tokens: std::collections::BTreeMap::new(),
     };
     let _ = store.create_registration(&id, &registration, random).await?;
+
+    let slug: Slug = constant(APPLICATION.parse().ok())?;
+    let name = Some("The local demo".to_owned());
+    let application = Application { organization_id, slug: slug.to_string(), name };
+    let _ = store.create_application(Application::id(organization_id, &slug), &application, random).await?;
 
     let id: ClientId = constant(CLIENT.parse().ok())?;
     let client = Client {
@@ -62,6 +68,8 @@ pub(crate) fn lines(base_url: &str) -> String {
         "tokenmint serves at {base_url}\n\n\
          curl -i {base_url}/api/v1/create-token -H 'Authorization: Bearer {API_KEY}' {json} \
          -d '{{\"registrationId\":\"{REGISTRATION}\",\"email\":\"user@example.com\"}}'\n\n\
+         curl -i {base_url}/v1/organizations/{ORGANIZATION}/apps/{APPLICATION}/tokens -H 'Authorization: Bearer {API_KEY}' \
+         {json} -d '{{\"description\":\"CI\",\"scopes\":[\"sdk\"]}}'\n\n\
          curl -i {base_url}/.well-known/jwks.json\n\n\
          curl -i {base_url}/api/v1/apps/{CLIENT}/keys\n\n\
          Ctrl-C ends it."

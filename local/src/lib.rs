@@ -113,7 +113,7 @@ impl Stack {
         &self.base_url
     }
 
-    /// Makes the demo organization, API key, registration and client where they do not stand already.
+    /// Makes the demo organization, API key, registration, application and client where they do not stand already.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -153,6 +153,7 @@ impl Stack {
 
 fn functions(environment: &Environment) -> Result<Functions, shared::settings::SettingsError> {
     let mut functions = Functions::default();
+    functions.add::<Http<create_app_token::CreateAppToken>>(environment)?;
     functions.add::<Http<create_token::CreateToken>>(environment)?;
     functions.add::<provision::Provision>(environment)?;
     functions.add::<Http<publish_keys::PublishKeys>>(environment)?;

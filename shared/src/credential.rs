@@ -21,12 +21,15 @@ const CHECKSUM_CHARACTERS: usize = 6;
 pub enum Kind {
     /// Authenticates an organization's server.
     ApiKey,
+    /// Authenticates an app.
+    AppBearer,
 }
 
 impl Kind {
     const fn prefix(self) -> &'static str {
         match self {
             Self::ApiKey => "tmk_",
+            Self::AppBearer => "tma_",
         }
     }
 }

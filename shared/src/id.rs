@@ -25,7 +25,7 @@ impl ObjectId {
     /// The id that belongs to a name within a scope, always the same: the first 96 bits of a SHA-256. A slug is found
     /// without an index, and the uniqueness of the id *is* the uniqueness of the slug, in one conditional write.
     #[must_use]
-    pub fn of_slug(scope: &str, slug: &Slug) -> Self {
+    pub fn of_slug(scope: &str, slug: &str) -> Self {
         let hash = digest::digest(&digest::SHA256, format!("{scope}\0{slug}").as_bytes());
         let mut id = [0; 12];
         id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
@@ -96,9 +96,53 @@ impl FromStr for Slug {
     }
 }
 
+impl Slug {
+    /// The slug as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Slug {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// How a path names an organization or an application: by id or by slug, of at most 128 characters. Where it may be either it
+/// is an id, for no slug looks like one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reference {
+    /// 24 hexadecimal digits.
+    Id(ObjectId),
+    /// A slug, or a text that is longer than any slug there is.
+    Slug(String),
+}
+
+impl Reference {
+    /// The id that is meant, where slugs belong to `scope`. It need not exist.
+    #[must_use]
+    pub fn id(&self, scope: &str) -> ObjectId {
+        match self {
+            Self::Id(id) => *id,
+            Self::Slug(slug) => ObjectId::of_slug(scope, slug),
+        }
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let form = (3..=128).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) if form => Ok(Self::Slug(text.to_owned())),
+            Err(_) => {
+                Err(Rule("must match ^(([a-fA-F0-9]{24})|([a-zA-Z0-9\\-]{3,}))$ and have at most 128 characters"))
+            }
+        }
     }
 }
 
@@ -240,10 +284,21 @@ mod tests {
 
     #[test]
     fn a_slugs_id_depends_on_scope_and_slug() {
-        let (one, two): (Slug, Slug) = ("acme".parse().unwrap(), "Acme".parse().unwrap());
-        assert_eq!(ObjectId::of_slug("a", &one), ObjectId::of_slug("a", &one));
-        assert_ne!(ObjectId::of_slug("a", &one), ObjectId::of_slug("b", &one));
-        assert_ne!(ObjectId::of_slug("a", &one), ObjectId::of_slug("a", &two));
+        assert_eq!(ObjectId::of_slug("a", "acme"), ObjectId::of_slug("a", "acme"));
+        assert_ne!(ObjectId::of_slug("a", "acme"), ObjectId::of_slug("b", "acme"));
+        assert_ne!(ObjectId::of_slug("a", "acme"), ObjectId::of_slug("a", "Acme"));
+    }
+
+    #[test]
+    fn a_reference_is_an_id_or_a_slug() {
+        let id: ObjectId = "f".repeat(24).parse().unwrap();
+        assert_eq!("F".repeat(24).parse(), Ok(Reference::Id(id)));
+        for slug in ["abc", "---", &"f".repeat(25), &"x".repeat(128)] {
+            assert_eq!(slug.parse(), Ok(Reference::Slug(slug.to_owned())));
+        }
+        for wrong in ["", "ab", "a_b", "a b", "äöü", &"x".repeat(129)] {
+            assert!(wrong.parse::<Reference>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

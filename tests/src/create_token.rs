@@ -1,6 +1,6 @@
 //! `POST /api/v1/create-token`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, jwk::JwkSet};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World};
+use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls};
 
 const PATH: &str = "/api/v1/create-token";
 
@@ -41,10 +41,6 @@ fn message(text: &str) -> Value {
 
 fn quota_exceeded() -> Value {
     message("Active token quota exceeded or registration not found")
-}
-
-fn calls(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
-    expected.iter().map(|(operation, count)| ((*operation).to_owned(), *count)).collect()
 }
 
 /// The token's claims, verified by another library with the published keys.

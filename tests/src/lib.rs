@@ -1,6 +1,7 @@
 //! End-to-end tests: HTTP requests to the whole stack, the real SDK over sockets to the embedded DynamoDB and KMS.
 #![cfg(test)]
 
+mod create_app_token;
 mod create_token;
 mod harness;
 mod processes;

@@ -19,6 +19,7 @@ pub(crate) enum Action {
     CreateOrganization { slug: Slug },
     CreateApiKey { organization_id: ObjectId, permissions: Vec<String>, description: Option<String> },
     CreateRegistration(Registration),
+    CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
     CreateClient { client_id: Option<ClientId>, client: Client },
 }
 
@@ -45,6 +46,11 @@ impl Action {
                     .unwrap_or_else(|| vec![Permission::OauthTokenCreate.as_str().to_owned()]),
                 tokens: BTreeMap::new(),
             }),
+            "createApplication" => Self::CreateApplication {
+                organization_id: required("organizationId", event.parsed("organizationId")?)?,
+                slug: required("slug", event.parsed("slug")?)?,
+                name: event.parsed("name")?.map(|Text(text)| text),
+            },
             "createClient" => Self::CreateClient {
                 client_id: event.parsed("clientId")?,
                 client: Client {
@@ -65,7 +71,7 @@ impl Action {
     }
 }
 
-const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration or createClient";
+const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication or createClient";
 
 fn texts<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
     entries.map(|entries| entries.into_iter().map(text).collect())

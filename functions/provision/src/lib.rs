@@ -14,7 +14,7 @@ use shared::{
     id::{ClientId, ObjectId},
     random::Random,
     settings::{Environment, SettingsError},
-    store::{ApiKey, Creation, Organization, Store},
+    store::{ApiKey, Application, Creation, Organization, Store},
     telemetry::log_fault,
 };
 
@@ -81,6 +81,13 @@ impl Provision {
                 let id = ObjectId::random(random)?;
                 created("registrationId", self.store.create_registration(&id.into(), &registration, random).await?)?;
                 Ok(json!({"registrationId": id}))
+            }
+            Action::CreateApplication { organization_id, slug, name } => {
+                self.require_organization(organization_id).await?;
+                let id = Application::id(organization_id, &slug);
+                let application = Application { organization_id, slug: slug.to_string(), name };
+                created("slug", self.store.create_application(id, &application, random).await?)?;
+                Ok(json!({"applicationId": id}))
             }
             Action::CreateClient { client_id, client } => {
                 let id = client_id.map_or_else(|| ClientId::random(random), Ok)?;

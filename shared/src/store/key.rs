@@ -26,6 +26,14 @@ impl Key {
         Self(format!("REGISTRATION#{id}"))
     }
 
+    pub(super) fn application(id: ObjectId) -> Self {
+        Self(format!("APPLICATION#{id}"))
+    }
+
+    pub(super) fn app_token(hash: &CredentialHash) -> Self {
+        Self(format!("APP_TOKEN#{}", hash.as_str()))
+    }
+
     pub(super) fn client(id: ClientId) -> Self {
         Self(format!("CLIENT#{id}"))
     }

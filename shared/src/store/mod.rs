@@ -2,6 +2,7 @@
 //! one conditional write that recognises its own earlier attempt: the SDK repeats a write whose answer was lost.
 
 mod api_key;
+mod application;
 mod client;
 mod key;
 mod organization;
@@ -18,6 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use self::key::Key;
 pub use self::{
     api_key::ApiKey,
+    application::{AppToken, Application},
     client::Client,
     organization::Organization,
     registration::{ActiveToken, Registration, TokenWrite},

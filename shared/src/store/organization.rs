@@ -18,10 +18,13 @@ pub struct Organization {
 }
 
 impl Organization {
+    /// Where its slug is unique: the whole service.
+    pub const SCOPE: &'static str = "organization";
+
     /// The id of the organization with this slug: slugs are unique because ids are.
     #[must_use]
     pub fn id(slug: &Slug) -> ObjectId {
-        ObjectId::of_slug("organization", slug)
+        ObjectId::of_slug(Self::SCOPE, slug.as_str())
     }
 }
 

@@ -3,9 +3,12 @@
 mod calls;
 mod log;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicI64, Ordering::Relaxed},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
 };
 
 use chrono::{DateTime, Utc};
@@ -149,6 +152,11 @@ impl World {
         self.provision(&action).await["registrationId"].as_str().unwrap().to_owned()
     }
 
+    pub(crate) async fn application(&self, organization: &str, slug: &str) -> String {
+        let action = json!({"action": "createApplication", "organizationId": organization, "slug": slug});
+        self.provision(&action).await["applicationId"].as_str().unwrap().to_owned()
+    }
+
     /// A request to the embedded DynamoDB itself, for what no endpoint does.
     pub(crate) async fn dynamodb(&self, operation: &str, mut request: Value) -> Value {
         request["TableName"] = local::TABLE.into();
@@ -177,6 +185,11 @@ impl World {
         let key = json!({"pk": {"S": format!("REGISTRATION#{id}")}, "sk": {"S": "ITEM"}});
         self.dynamodb("GetItem", json!({"Key": key, "ConsistentRead": true})).await["Item"].clone()
     }
+}
+
+/// What [`Calls::count`] is expected to say.
+pub(crate) fn calls(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    expected.iter().map(|(operation, count)| ((*operation).to_owned(), *count)).collect()
 }
 
 /// A lock that a failed test does not poison.

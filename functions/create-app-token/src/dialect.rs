@@ -1,0 +1,128 @@
+//! What the endpoint reads and writes: `{"status": …, "data": …}` and `{"status": false, "error": …}`.
+
+use serde_json::json;
+use shared::{
+    auth::{AuthError, Unauthenticated},
+    credential::Credential,
+    fault::Fault,
+    field::{Invalid, Rule, Scope, required},
+    function::Outcome,
+    http::{Request, Response, StatusCode, header},
+    id::Reference,
+    store::AppToken,
+    telemetry::log_fault,
+};
+
+const MAX_SCOPES: usize = 50;
+const MAX_DESCRIPTION_CHARACTERS: usize = 1000;
+
+/// A valid request.
+pub(crate) struct CreateAppTokenRequest {
+    pub(crate) organization: Reference,
+    pub(crate) application: Reference,
+    pub(crate) description: Option<String>,
+    pub(crate) scopes: Vec<String>,
+}
+
+impl CreateAppTokenRequest {
+    pub(crate) fn read(request: &Request) -> Result<Self, Invalid> {
+        let reference = |name: &'static str| {
+            let text = required(name, request.path_parameters.get(name))?;
+            text.parse().map_err(|Rule(rule)| Invalid::new(name, rule))
+        };
+        let (organization, application) = (reference("organizationId")?, reference("applicationId")?);
+        let mut body = request.fields()?;
+        let description = body.string("description")?;
+        if description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION_CHARACTERS) {
+            let rule = format!("must have at most {MAX_DESCRIPTION_CHARACTERS} characters");
+            return Err(Invalid::new("description", rule));
+        }
+        let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default();
+        let scopes = scopes.into_iter().map(Scope::into_inner).collect();
+        Ok(Self { organization, application, description, scopes })
+    }
+}
+
+/// The token, recorded, and its secret, which is shown this once.
+pub(crate) struct Created {
+    pub(crate) token: AppToken,
+    pub(crate) secret: Credential,
+}
+
+impl From<Created> for Response {
+    fn from(Created { token, secret }: Created) -> Self {
+        let mut data = json!({
+            "id": token.app_token_id,
+            "organization": token.organization_id,
+            "application": token.application_id,
+        });
+        if let (Some(data), Some(description)) = (data.as_object_mut(), token.description) {
+            data.insert("description".to_owned(), description.into());
+        }
+        if let Some(data) = data.as_object_mut() {
+            data.insert("bearer".to_owned(), secret.expose().into());
+            data.insert("scopes".to_owned(), token.scopes.into());
+        }
+        Self::new(StatusCode::OK, Outcome::Issued, &json!({"status": true, "data": data}))
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Unauthenticated(#[from] Unauthenticated),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("permission missing")]
+    Forbidden,
+    #[error("no such organization or application")]
+    NotFound,
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl Refusal {
+    /// Next to impossible with 256 random bits, so the random source is not one.
+    pub(crate) fn secret_taken() -> Self {
+        Fault::new("record the app token", "its random secret is taken").into()
+    }
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Unauthenticated(error) => error.into(),
+            AuthError::Fault(fault) => fault.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Response {
+    fn from(refusal: Refusal) -> Self {
+        let answer = |status, outcome, code: u16, message: &str| {
+            Self::new(status, outcome, &json!({"status": false, "error": {"code": code, "message": message}}))
+        };
+        match refusal {
+            Refusal::Unauthenticated(reason) => {
+                let (code, message) = match reason {
+                    Unauthenticated::Missing => (4002, "No auth token"),
+                    Unauthenticated::InvalidToken => (4004, "Invalid Token"),
+                };
+                answer(StatusCode::UNAUTHORIZED, Outcome::Refused("unauthenticated"), code, message)
+                    .with_header(header::WWW_AUTHENTICATE, reason.challenge())
+            }
+            Refusal::Invalid(invalid) => {
+                answer(StatusCode::BAD_REQUEST, Outcome::Refused("invalid request"), 2001, &invalid.to_string())
+            }
+            Refusal::Forbidden => {
+                answer(StatusCode::FORBIDDEN, Outcome::Refused("permission missing"), 4003, "Permission denied")
+            }
+            Refusal::NotFound => answer(StatusCode::NOT_FOUND, Outcome::Refused("not found"), 3001, "Entity not found"),
+            Refusal::Fault(fault) => {
+                log_fault(&fault);
+                answer(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, 1001, "Internal server error")
+            }
+        }
+    }
+}
