@@ -1,24 +1,35 @@
 //! What the local stack begins with: one of everything, under names that are the same on every machine, so that the README's
 //! examples and the sample events work as they are.
 
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use shared::{
     auth::Permission,
-    credential::{Credential, Kind},
+    clock::expiry,
+    credential::{Credential, GrantCredential, Kind},
     fault::Fault,
     id::{ClientId, ObjectId, RegistrationId, Slug},
     random::Random,
-    store::{ApiKey, Application, Client, Organization, Registration, Store},
+    store::{ApiKey, Application, Client, Grant, Organization, Progress, Registration, Store},
 };
 
 /// Known to everyone who has read this, and good for nothing but the local stack.
 const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
+/// The sample events' code and refresh token, good for one use after the first start; what is printed has a code of its own.
+const CODE: &str = "tmc_DemoGrantOfTheEventsA0PublicDemoCodeOfTheLocalStackNotASecret000015a1DW";
+const REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsB0PublicDemoRefreshTokenNotASecret000000000002UaOlM";
 const ORGANIZATION: &str = "demo";
 const REGISTRATION: &str = "demo";
 const APPLICATION: &str = "demo-app";
 const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
+const REDIRECT_URI: &str = "https://app.example.com/callback";
+const SCOPES: [&str; 3] = ["openid", "profile", "email"];
+const SUBJECT: &str = "demo-user";
 
 /// Makes the demo's entities where they do not stand already.
-pub(crate) async fn provision(store: &Store, random: &dyn Random) -> Result<(), Fault> {
+pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<Utc>) -> Result<(), Fault> {
     let all = || Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect::<Vec<_>>();
     let slug: Slug = constant(ORGANIZATION.parse().ok())?;
     let organization_id = Organization::id(&slug);
@@ -48,13 +59,56 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random) -> Result<(), 
 
     let id: ClientId = constant(CLIENT.parse().ok())?;
     let client = Client {
-        redirect_uris: vec!["https://app.example.com/callback".to_owned()],
+        redirect_uris: vec![REDIRECT_URI.to_owned()],
         services: vec!["email".to_owned()],
-        scopes: ["openid", "profile", "email"].map(str::to_owned).into(),
+        scopes: SCOPES.map(str::to_owned).into(),
         refresh_reuse_seconds: 60,
     };
     let _ = store.create_client(id, &client, random).await?;
+
+    let code = constant(GrantCredential::parse_code(CODE))?;
+    let refresh_token = constant(GrantCredential::parse_refresh_token(REFRESH_TOKEN))?;
+    let exchanged = Progress {
+        live: BTreeSet::from([refresh_token.hash()]),
+        expires_at: Some(expiry(now, 30 * 86400).timestamp()),
+        ..Progress::default()
+    };
+    let _ = store.create_grant(code.grant(), &grant(&code, Progress::default(), now), random).await?;
+    let _ = store.create_grant(refresh_token.grant(), &grant(&refresh_token, exchanged, now), random).await?;
     Ok(())
+}
+
+fn grant(code: &GrantCredential, progress: Progress, now: DateTime<Utc>) -> Grant {
+    let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true});
+    Grant {
+        client_id: CLIENT.to_owned(),
+        service: "email".to_owned(),
+        redirect_uri: REDIRECT_URI.to_owned(),
+        subject: SUBJECT.to_owned(),
+        scopes: SCOPES.map(str::to_owned).into(),
+        state: None,
+        nonce: None,
+        code_challenge: None,
+        auth_time: now.timestamp(),
+        language: None,
+        claims: claims.as_object().cloned().unwrap_or_default(),
+        code: code.hash(),
+        code_expires_at: expiry(now, 120).timestamp(),
+        ttl: expiry(now, 30 * 86400).timestamp(),
+        progress,
+    }
+}
+
+/// What the login service would say of the demo's user.
+pub(crate) fn login() -> Value {
+    json!({
+        "clientId": CLIENT,
+        "service": "email",
+        "redirectUri": REDIRECT_URI,
+        "subject": SUBJECT,
+        "scope": SCOPES.join(" "),
+        "claims": {"name": "Demo User", "email": "user@example.com", "email_verified": true},
+    })
 }
 
 fn constant<T>(parsed: Option<T>) -> Result<T, Fault> {
@@ -62,7 +116,7 @@ fn constant<T>(parsed: Option<T>) -> Result<T, Fault> {
 }
 
 /// What is printed: where the service is, and a line for each endpoint.
-pub(crate) fn lines(base_url: &str) -> String {
+pub(crate) fn lines(base_url: &str, code: &str) -> String {
     let json = "-H 'Content-Type: application/json'";
     format!(
         "tokenmint serves at {base_url}\n\n\
@@ -70,6 +124,8 @@ pub(crate) fn lines(base_url: &str) -> String {
          -d '{{\"registrationId\":\"{REGISTRATION}\",\"email\":\"user@example.com\"}}'\n\n\
          curl -i {base_url}/v1/organizations/{ORGANIZATION}/apps/{APPLICATION}/tokens -H 'Authorization: Bearer {API_KEY}' \
          {json} -d '{{\"description\":\"CI\",\"scopes\":[\"sdk\"]}}'\n\n\
+         curl -i {base_url}/api/v1/tokens {json} -d '{{\"client_id\":\"{CLIENT}\",\"service\":\"email\",\
+         \"grant_type\":\"authorization_code\",\"redirect_uri\":\"{REDIRECT_URI}\",\"code\":\"{code}\"}}'\n\n\
          curl -i {base_url}/.well-known/jwks.json\n\n\
          curl -i {base_url}/api/v1/apps/{CLIENT}/keys\n\n\
          Ctrl-C ends it."

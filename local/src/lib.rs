@@ -16,7 +16,7 @@ use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
-use shared::{clock::Clock, fault::Fault, http::Http, random::Random, settings::Environment, store::Store};
+use shared::{clock::Clock, http::Http, random::Random, settings::Environment, store::Store};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 use self::{database::DynamoDb, gateway::Gateway, kms::Kms, lambda::Functions};
@@ -113,20 +113,18 @@ impl Stack {
         &self.base_url
     }
 
-    /// Makes the demo organization, API key, registration, application and client where they do not stand already.
+    /// Makes one of everything where it does not stand already, and a fresh code. Returns what is to be printed: where the stack
+    /// serves, and a line to paste for each endpoint.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn provision_demo(&self) -> Result<(), StartError> {
-        let failed = |fault: Fault| StartError(format!("cannot provision the demo: {}", fault.chain()));
-        let store = Store::from_environment(&self.environment).map_err(|error| StartError(error.to_string()))?;
-        demo::provision(&store, self.environment.random.as_ref()).await.map_err(failed)
-    }
-
-    /// Where the stack serves, and a line to paste for each endpoint with the demo's credentials.
-    #[must_use]
-    pub fn demo_lines(&self) -> String {
-        demo::lines(&self.base_url)
+    pub async fn provision_demo(&self) -> Result<String, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot provision the demo: {error}"));
+        let Environment { random, clock, .. } = &self.environment;
+        let store = Store::from_environment(&self.environment).map_err(|error| failed(&error))?;
+        demo::provision(&store, random.as_ref(), clock.now()).await.map_err(|fault| failed(&fault.chain()))?;
+        let issued = self.invoke("issue-code", &demo::login()).await.map_err(|error| failed(&error))?;
+        Ok(demo::lines(&self.base_url, issued["code"].as_str().unwrap_or_default()))
     }
 
     /// Invokes a function.
@@ -155,6 +153,8 @@ fn functions(environment: &Environment) -> Result<Functions, shared::settings::S
     let mut functions = Functions::default();
     functions.add::<Http<create_app_token::CreateAppToken>>(environment)?;
     functions.add::<Http<create_token::CreateToken>>(environment)?;
+    functions.add::<Http<exchange_token::ExchangeToken>>(environment)?;
+    functions.add::<issue_code::IssueCode>(environment)?;
     functions.add::<provision::Provision>(environment)?;
     functions.add::<Http<publish_keys::PublishKeys>>(environment)?;
     Ok(functions)

@@ -52,8 +52,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         aws: shared::aws::config(),
     })
     .await?;
-    stack.provision_demo().await?;
-    println!("{}", stack.demo_lines());
+    println!("{}", stack.provision_demo().await?);
     std::io::stdout().flush()?;
     if let Some(file) = arguments.ready_file {
         let written = std::fs::write(&file, stack.base_url());

@@ -8,7 +8,7 @@ use crate::{
     fault::Fault,
     id::{ObjectId, RegistrationId, TokenId},
     jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
-    settings::{Environment, Issuer, KeyIds, SettingsError},
+    settings::{Audience, Environment, Issuer, SettingsError},
     signer::PublicKeys,
     store::Store,
 };
@@ -102,6 +102,7 @@ enum Presented {
 pub struct Authenticator {
     keys: PublicKeys,
     issuer: Issuer,
+    audience: Audience,
     store: Store,
 }
 
@@ -112,8 +113,9 @@ impl Authenticator {
     /// When a variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         Ok(Self {
-            keys: PublicKeys::new(environment, KeyIds::from_environment(environment)?),
+            keys: PublicKeys::from_environment(environment)?,
             issuer: Issuer::from_environment(environment)?,
+            audience: Audience::from_environment(environment)?,
             store: Store::from_environment(environment)?,
         })
     }
@@ -137,7 +139,8 @@ impl Authenticator {
         let unverified = UnverifiedAccessToken::parse(jwt).ok_or(Unauthenticated::InvalidToken)?;
         let key = self.keys.find(unverified.kid()).await?.ok_or(Unauthenticated::InvalidToken)?;
         let claims = unverified.verify(key.rsa()).ok_or(Unauthenticated::InvalidToken)?;
-        let ours = claims.iss == self.issuer.name && claims.aud == self.issuer.audience && now.timestamp() < claims.exp;
+        let addressed = claims.iss == self.issuer.as_str() && claims.aud == self.audience.as_str();
+        let ours = addressed && now.timestamp() < claims.exp;
         match claims.sub.parse() {
             Ok(registration) if ours => {
                 Ok(Bearer(Presented::AccessToken { registration, token: claims.jti, scope: claims.scope }))

@@ -1,4 +1,5 @@
-//! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`.
+//! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`. Those that belong to a grant have
+//! its id, 22 characters, before the 43.
 //!
 //! The prefix tells the kind, so that secret scanners and people can. The checksum is no security: it refuses a mistyped or
 //! made-up credential without a database read. At rest there is only the SHA-256, which is enough for 256 random bits.
@@ -7,12 +8,15 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 
 use crate::{fault::Fault, random::Random};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62^43 is just above 2^256.
 const SECRET_CHARACTERS: usize = 43;
+/// 62^22 is above 2^128.
+const GRANT_ID_CHARACTERS: usize = 22;
 /// 62^6 is above 2^32.
 const CHECKSUM_CHARACTERS: usize = 6;
 
@@ -23,6 +27,10 @@ pub enum Kind {
     ApiKey,
     /// Authenticates an app.
     AppBearer,
+    /// Is exchanged for the first tokens of a grant (RFC 6749, 1.3.1).
+    AuthorizationCode,
+    /// Is exchanged for further tokens of a grant (RFC 6749, 1.5).
+    RefreshToken,
 }
 
 impl Kind {
@@ -30,6 +38,15 @@ impl Kind {
         match self {
             Self::ApiKey => "tmk_",
             Self::AppBearer => "tma_",
+            Self::AuthorizationCode => "tmc_",
+            Self::RefreshToken => "tmr_",
+        }
+    }
+
+    const fn grant_id_characters(self) -> usize {
+        match self {
+            Self::ApiKey | Self::AppBearer => 0,
+            Self::AuthorizationCode | Self::RefreshToken => GRANT_ID_CHARACTERS,
         }
     }
 }
@@ -47,8 +64,12 @@ impl Credential {
     /// # Errors
     /// When the random source fails.
     pub fn generate(kind: Kind, random: &dyn Random) -> Result<Self, Fault> {
+        Self::generate_after(kind, "", random)
+    }
+
+    fn generate_after(kind: Kind, grant_id: &str, random: &dyn Random) -> Result<Self, Fault> {
         let secret = base62::<SECRET_CHARACTERS>(random.bytes::<32>()?);
-        let mut text = format!("{}{secret}", kind.prefix());
+        let mut text = format!("{}{grant_id}{secret}", kind.prefix());
         text.push_str(&checksum(&text));
         Ok(Self { kind, text })
     }
@@ -57,10 +78,9 @@ impl Credential {
     /// credential do not belong into messages.
     #[must_use]
     pub fn parse(kind: Kind, text: &str) -> Option<Self> {
-        let secret_and_checksum = text.strip_prefix(kind.prefix())?;
-        if secret_and_checksum.len() != SECRET_CHARACTERS + CHECKSUM_CHARACTERS
-            || !secret_and_checksum.bytes().all(|c| c.is_ascii_alphanumeric())
-        {
+        let rest = text.strip_prefix(kind.prefix())?;
+        let length = kind.grant_id_characters() + SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
+        if rest.len() != length || !rest.bytes().all(|c| c.is_ascii_alphanumeric()) {
             return None;
         }
         let (body, check) = text.split_at_checked(text.len() - CHECKSUM_CHARACTERS)?;
@@ -86,8 +106,97 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The SHA-256 of a credential, base64url. Not usable as one, and still not for the log.
+/// The id of a grant: 128 random bits in 22 base62 characters. A code or refresh token without its secret, so not for the log.
 #[derive(Clone, Eq, PartialEq)]
+pub struct GrantId(String);
+
+impl GrantId {
+    /// A new random id.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+        Ok(Self(base62::<GRANT_ID_CHARACTERS>(random.bytes::<16>()?)))
+    }
+
+    /// The id as the table's key has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrantId(…)")
+    }
+}
+
+/// An authorization code or a refresh token: a credential that tells the grant it belongs to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GrantCredential {
+    grant: GrantId,
+    credential: Credential,
+}
+
+impl GrantCredential {
+    /// A new code of a grant.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
+        let credential = Credential::generate_after(Kind::AuthorizationCode, grant.as_str(), random)?;
+        Ok(Self { grant: grant.clone(), credential })
+    }
+
+    /// A new refresh token of a grant.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
+        let credential = Credential::generate_after(Kind::RefreshToken, grant.as_str(), random)?;
+        Ok(Self { grant: grant.clone(), credential })
+    }
+
+    /// Reads a code; `None` as in [`Credential::parse`].
+    #[must_use]
+    pub fn parse_code(text: &str) -> Option<Self> {
+        Self::parse(Kind::AuthorizationCode, text)
+    }
+
+    /// Reads a refresh token; `None` as in [`Credential::parse`].
+    #[must_use]
+    pub fn parse_refresh_token(text: &str) -> Option<Self> {
+        Self::parse(Kind::RefreshToken, text)
+    }
+
+    fn parse(kind: Kind, text: &str) -> Option<Self> {
+        let credential = Credential::parse(kind, text)?;
+        let grant = text.strip_prefix(kind.prefix())?.get(..GRANT_ID_CHARACTERS)?;
+        Some(Self { grant: GrantId(grant.to_owned()), credential })
+    }
+
+    /// The grant that it belongs to.
+    #[must_use]
+    pub fn grant(&self) -> &GrantId {
+        &self.grant
+    }
+
+    /// The secret text: for the one answer that hands it out.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.credential.expose()
+    }
+
+    /// What the table holds in its place.
+    #[must_use]
+    pub fn hash(&self) -> CredentialHash {
+        self.credential.hash()
+    }
+}
+
+/// The SHA-256 of a credential, base64url. Not usable as one, and still not for the log.
+#[derive(Clone, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct CredentialHash(String);
 
 impl CredentialHash {
@@ -165,6 +274,18 @@ mod tests {
         fn every_generated_credential_parses(secret: [u8; 32]) {
             let key = api_key(secret);
             prop_assert_eq!(Credential::parse(Kind::ApiKey, key.expose()), Some(key));
+        }
+
+        #[test]
+        fn every_generated_grant_credential_parses_as_its_kind_only(secret: [u8; 32]) {
+            let grant = GrantId::random(&Fixed(secret)).unwrap();
+            let code = GrantCredential::generate_code(&grant, &Fixed(secret)).unwrap();
+            prop_assert_eq!(code.expose().len(), 75);
+            prop_assert_eq!(GrantCredential::parse_code(code.expose()), Some(code.clone()));
+            prop_assert_eq!(GrantCredential::parse_refresh_token(code.expose()), None);
+            prop_assert_eq!(GrantCredential::parse_refresh_token(&code.expose().replacen("tmc", "tmr", 1)), None);
+            prop_assert_eq!(Credential::parse(Kind::ApiKey, code.expose()), None);
+            prop_assert_eq!(format!("{code:?}"), "GrantCredential { grant: GrantId(…), credential: tmc_… }");
         }
 
         #[test]

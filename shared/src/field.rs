@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What a value must be, as the end of a sentence that begins with the field's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -117,14 +117,30 @@ impl Fields {
     ///
     /// # Errors
     /// When it is anything else, or given twice.
-    pub fn integer(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Result<Option<u32>, Invalid> {
+    pub fn integer<N: TryFrom<u64> + PartialOrd + fmt::Display>(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<N>,
+    ) -> Result<Option<N>, Invalid> {
         let Some(value) = self.take(name)? else { return Ok(None) };
-        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number = value.as_u64().and_then(|number| N::try_from(number).ok());
         match number.filter(|number| range.contains(number)) {
             Some(number) => Ok(Some(number)),
             None => {
                 Err(Invalid::new(name, format!("must be a whole number from {} to {}", range.start(), range.end())))
             }
+        }
+    }
+
+    /// An object.
+    ///
+    /// # Errors
+    /// When it is of another type, or given twice.
+    pub fn object(&mut self, name: &'static str) -> Result<Option<Map<String, Value>>, Invalid> {
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(object)),
+            Some(_) => Err(Invalid::new(name, "must be an object")),
         }
     }
 
@@ -233,6 +249,35 @@ impl FromStr for Scope {
     }
 }
 
+/// Scopes separated by spaces (RFC 6749, 3.3), each once, 50 at most.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ScopeList(Vec<String>);
+
+impl ScopeList {
+    /// The scopes.
+    #[must_use]
+    pub fn into_inner(self) -> Vec<String> {
+        self.0
+    }
+}
+
+impl FromStr for ScopeList {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        const RULE: Rule =
+            Rule("must be at most 50 scopes separated by single spaces, each of 1 to 64 printable ASCII characters");
+        let mut scopes = Vec::new();
+        for scope in text.split(' ') {
+            let Scope(scope) = scope.parse().map_err(|_| RULE)?;
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        if scopes.len() <= 50 { Ok(Self(scopes)) } else { Err(RULE) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -292,11 +337,11 @@ mod tests {
     #[test]
     fn integers_are_whole_and_within_range() {
         for wrong in ["0", "11", "1.0", "-1", "\"1\"", "1e1", "4294967297", "true", "[]"] {
-            let refused = refusal(fields(&format!("{{\"n\":{wrong}}}")).integer("n", 1..=10));
+            let refused = refusal(fields(&format!("{{\"n\":{wrong}}}")).integer("n", 1..=10_u32));
             assert_eq!(refused, "n must be a whole number from 1 to 10", "{wrong}");
         }
-        assert_eq!(fields(r#"{"n":10}"#).integer("n", 1..=10), Ok(Some(10)));
-        assert_eq!(fields("{}").integer("n", 1..=10), Ok(None));
+        assert_eq!(fields(r#"{"n":10}"#).integer("n", 1..=10_u32), Ok(Some(10)));
+        assert_eq!(fields("{}").integer("n", 1..=10_u32), Ok(None));
     }
 
     #[test]
@@ -310,6 +355,15 @@ mod tests {
         assert_eq!(refusal(list(r#""a""#)), "s must be an array of strings");
         for wrong in ["", "a b", "a\\\\b", "a\\\"b", "é", "a\\n", &"x".repeat(65)] {
             assert!(refusal(list(&format!("[\"{wrong}\"]"))).starts_with("s entries must be 1 to 64"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn scope_lists_are_separated_by_single_spaces() {
+        let list = |text: &str| text.parse::<ScopeList>().map(ScopeList::into_inner);
+        assert_eq!(list("openid profile openid").unwrap(), ["openid", "profile"]);
+        for wrong in ["", " ", "a ", " a", "a  b", "a\tb", "é"] {
+            assert!(list(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -358,7 +412,7 @@ mod tests {
         fn a_refusal_never_echoes_a_value(value in "[a-z]{12}") {
             let json = format!(r#"{{"n":"{value}","s":["{value}","{value}"],"p":"{value}{value}{value}{value}{value}{value}"}}"#);
             let mut body = fields(&json);
-            let refusals = [refusal(body.integer("n", 1..=2)), refusal(body.distinct::<Scope>("s", 5)), refusal(body.parsed::<Scope>("p"))];
+            let refusals = [refusal(body.integer("n", 1..=2_u32)), refusal(body.distinct::<Scope>("s", 5)), refusal(body.parsed::<Scope>("p"))];
             prop_assert!(refusals.iter().all(|text| !text.contains(&value)));
         }
     }

@@ -55,6 +55,8 @@ pub enum Outcome {
     Issued,
     /// The quota was full.
     QuotaExceeded,
+    /// A code or refresh token was used again, and its grant revoked.
+    ReplayDetected,
     /// It was refused for another reason.
     Refused(&'static str),
     /// It was done, without a token.

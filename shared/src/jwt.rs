@@ -20,6 +20,9 @@ pub enum Type {
     /// An OAuth access token (RFC 9068, 2.1).
     #[serde(rename = "at+jwt")]
     AccessToken,
+    /// The access and ID tokens of the token endpoint, whose documented clients expect this.
+    #[serde(rename = "JWT")]
+    Jwt,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -126,7 +129,9 @@ impl<'a> UnverifiedAccessToken<'a> {
         let (header, payload) = signed.split_once('.')?;
         let decode = |part| URL_SAFE_NO_PAD.decode(part).ok();
         let header: Header<String> = serde_json::from_slice(&decode(header)?).ok()?;
-        let Type::AccessToken = header.typ;
+        if header.typ != Type::AccessToken {
+            return None;
+        }
         Some(Self { signed, kid: header.kid, payload: decode(payload)?, signature: decode(signature)? })
     }
 

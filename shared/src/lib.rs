@@ -13,6 +13,7 @@ pub mod function;
 pub mod http;
 pub mod id;
 pub mod jwt;
+pub mod oidc;
 pub mod quota;
 pub mod random;
 pub mod settings;

@@ -78,7 +78,7 @@ pub struct TableName(pub(crate) String);
 
 impl TableName {
     /// The variable.
-    pub const VARIABLE: &'static str = "TABLE_NAME";
+    pub(crate) const VARIABLE: &'static str = "TABLE_NAME";
 }
 
 impl FromStr for TableName {
@@ -99,6 +99,9 @@ impl FromStr for TableName {
 pub struct KeyId(String);
 
 impl KeyId {
+    /// The variable that names the key that signs.
+    pub(crate) const VARIABLE: &'static str = "SIGNING_KEY_ID";
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -124,24 +127,12 @@ impl FromStr for KeyId {
     }
 }
 
-/// `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`: the key that signs, and those that signed tokens which may still live.
-#[derive(Clone, Debug)]
-pub struct KeyIds {
-    pub(crate) current: KeyId,
-    pub(crate) previous: Vec<KeyId>,
-}
-
-impl KeyIds {
-    /// Reads both variables.
-    ///
-    /// # Errors
-    /// When the first is not set, or one of the ids is none.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        let current = environment.required("SIGNING_KEY_ID")?;
-        let list = environment.optional::<KeyIdList>("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
-        let previous = list.0.into_iter().filter(|id| *id != current).collect();
-        Ok(Self { current, previous })
-    }
+/// `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`: the key that signs, then those that signed tokens which may still live.
+pub(crate) fn key_ids(environment: &Environment) -> Result<Vec<KeyId>, SettingsError> {
+    let current: KeyId = environment.required(KeyId::VARIABLE)?;
+    let previous = environment.optional::<KeyIdList>("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
+    let previous: Vec<KeyId> = previous.0.into_iter().filter(|id| *id != current).collect();
+    Ok([vec![current], previous].concat())
 }
 
 /// Key ids or ARNs, separated by commas.
@@ -157,31 +148,48 @@ impl FromStr for KeyIdList {
     }
 }
 
-/// `ISSUER` and `AUDIENCE`: the `iss` and `aud` of our JWTs (RFC 7519, 4.1.1 and 4.1.3). Any string serves, such as a URL or
-/// a UUID; verifiers compare it exactly.
+/// `ISSUER`: the `iss` of our JWTs (RFC 7519, 4.1.1). Any string serves, such as a URL or a UUID; verifiers compare it exactly.
 #[derive(Clone, Debug)]
-pub struct Issuer {
-    /// `iss`.
-    pub name: String,
-    /// `aud` of OAuth access tokens: `AUDIENCE`, which is the issuer unless set.
-    pub audience: String,
-}
+pub struct Issuer(String);
 
 impl Issuer {
-    /// Reads both variables.
+    /// Reads the variable.
     ///
     /// # Errors
-    /// When `ISSUER` is not set, or one of them is not of the form.
+    /// When it is not set, or not of the form.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        let StringOrUri(name) = environment.required("ISSUER")?;
-        let audience = environment.optional("AUDIENCE")?.map_or_else(|| name.clone(), |StringOrUri(audience)| audience);
-        Ok(Self { name, audience })
+        environment.required("ISSUER")
+    }
+
+    /// The issuer as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
-struct StringOrUri(String);
+/// `AUDIENCE`: the `aud` of OAuth access tokens (RFC 7519, 4.1.3), which is the issuer unless set.
+#[derive(Clone, Debug)]
+pub struct Audience(String);
 
-impl FromStr for StringOrUri {
+impl Audience {
+    /// Reads both variables.
+    ///
+    /// # Errors
+    /// When `AUDIENCE` is not of the form, or not set and [`Issuer::from_environment`] fails.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let audience = environment.optional::<Issuer>("AUDIENCE")?;
+        audience.map_or_else(|| Issuer::from_environment(environment), Ok).map(|Issuer(audience)| Self(audience))
+    }
+
+    /// The audience as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Issuer {
     type Err = Rule;
 
     fn from_str(text: &str) -> Result<Self, Rule> {
@@ -208,8 +216,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_variable() {
-        let refusal =
-            |variables: &[(&str, &str)]| KeyIds::from_environment(&environment(variables)).unwrap_err().to_string();
+        let refusal = |variables: &[(&str, &str)]| key_ids(&environment(variables)).unwrap_err().to_string();
         assert_eq!(refusal(&[]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(refusal(&[("SIGNING_KEY_ID", "")]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(
@@ -225,23 +232,20 @@ mod tests {
     #[test]
     fn key_ids_come_from_ids_and_arns() {
         let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-        let ids = KeyIds::from_environment(&environment(&[
-            ("SIGNING_KEY_ID", "one"),
-            ("PREVIOUS_SIGNING_KEY_IDS", &format!("{arn}, one")),
-        ]));
-        let ids = ids.unwrap();
-        assert_eq!(ids.current.as_str(), "one");
-        assert_eq!(ids.previous, ["1234abcd-12ab-34cd-56ef-1234567890ab".parse().unwrap()]);
+        let previous = format!("{arn}, one");
+        let ids = key_ids(&environment(&[("SIGNING_KEY_ID", "one"), ("PREVIOUS_SIGNING_KEY_IDS", &previous)])).unwrap();
+        assert_eq!(ids, ["one".parse().unwrap(), "1234abcd-12ab-34cd-56ef-1234567890ab".parse().unwrap()]);
         assert!("arn:aws:kms:eu-west-1:111122223333:alias/tokens".parse::<KeyId>().is_err());
     }
 
     #[test]
     fn the_audience_is_the_issuer_unless_set() {
-        let issuer = |variables: &[(&str, &str)]| Issuer::from_environment(&environment(variables));
-        assert_eq!(issuer(&[("ISSUER", "a")]).unwrap().audience, "a");
-        assert_eq!(issuer(&[("ISSUER", "a"), ("AUDIENCE", "b")]).unwrap().audience, "b");
-        assert!(issuer(&[("ISSUER", "a b")]).is_err());
-        assert!(issuer(&[("AUDIENCE", "b")]).is_err());
+        let audience = |variables: &[(&str, &str)]| Audience::from_environment(&environment(variables));
+        assert_eq!(audience(&[("ISSUER", "a")]).unwrap().as_str(), "a");
+        assert_eq!(audience(&[("ISSUER", "a"), ("AUDIENCE", "b")]).unwrap().as_str(), "b");
+        assert!(audience(&[("ISSUER", "a b")]).is_err());
+        assert!(audience(&[("ISSUER", "a"), ("AUDIENCE", "b c")]).is_err());
+        assert_eq!(audience(&[]).unwrap_err().to_string(), "environment variable ISSUER is not set");
     }
 
     #[test]

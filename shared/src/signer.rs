@@ -14,7 +14,7 @@ use crate::{
     aws,
     fault::Fault,
     jwt::{self, Type},
-    settings::{Environment, KeyId, KeyIds},
+    settings::{Environment, KeyId, SettingsError, key_ids},
     telemetry::{Step, step},
 };
 
@@ -26,10 +26,17 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer with the current one of `keys`.
-    #[must_use]
-    pub fn new(environment: &Environment, keys: &KeyIds) -> Self {
-        Self { kms: aws::kms(environment), key: keys.current.clone() }
+    /// A signer with the key that `SIGNING_KEY_ID` names.
+    ///
+    /// # Errors
+    /// When the variable is missing or malformed.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self { kms: aws::kms(environment), key: environment.required(KeyId::VARIABLE)? })
+    }
+
+    /// Opens the connection that the first signature would otherwise wait for. Failing is harmless.
+    pub async fn warm(&self) {
+        let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
     }
 
     /// A compact JWT with these claims. The signature is deterministic (RFC 8017, 8.2.1): the same claims give the same token.
@@ -69,11 +76,13 @@ pub struct VerificationKey {
 }
 
 impl PublicKeys {
-    /// The keys of these ids, fetched when they are first needed.
-    #[must_use]
-    pub fn new(environment: &Environment, ids: KeyIds) -> Self {
-        let ids = std::iter::once(ids.current).chain(ids.previous);
-        Self { kms: aws::kms(environment), keys: ids.map(|id| (id, OnceCell::new())).collect() }
+    /// The keys that `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` name, fetched when they are first needed.
+    ///
+    /// # Errors
+    /// When the first is missing, or one of them is malformed.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let keys = key_ids(environment)?.into_iter().map(|id| (id, OnceCell::new())).collect();
+        Ok(Self { kms: aws::kms(environment), keys })
     }
 
     /// All keys with their ids.

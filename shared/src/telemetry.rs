@@ -157,6 +157,7 @@ fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total
     let (outcome, metric) = match handled.outcome {
         Outcome::Issued => ("issued", Some("TokensIssued")),
         Outcome::QuotaExceeded => ("quota exceeded", Some("QuotaRefusals")),
+        Outcome::ReplayDetected => ("replay detected", Some("ReplaysDetected")),
         Outcome::Refused(reason) => (reason, None),
         Outcome::Done => ("done", None),
         Outcome::Failed => ("failed", Some("Failures")),

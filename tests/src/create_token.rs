@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, jwk::JwkSet};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls};
+use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls, current_kid, verified};
 
 const PATH: &str = "/api/v1/create-token";
 
@@ -43,23 +42,6 @@ fn quota_exceeded() -> Value {
     message("Active token quota exceeded or registration not found")
 }
 
-/// The token's claims, verified by another library with the published keys.
-async fn verified(world: &World, access_token: &str) -> Value {
-    let keys: JwkSet = serde_json::from_str(&world.get("/.well-known/jwks.json").await.text).unwrap();
-    let jwt = access_token.strip_prefix("oauth2_").unwrap();
-    let kid = jsonwebtoken::decode_header(jwt).unwrap().kid.unwrap();
-    let mut validation = Validation::new(Algorithm::RS256);
-    validation.set_issuer(&[ISSUER]);
-    validation.set_audience(&[ISSUER]);
-    validation.validate_exp = false; // It reads the system's clock; the tests have their own.
-    decode(jwt, &DecodingKey::from_jwk(keys.find(&kid).unwrap()).unwrap(), &validation).unwrap().claims
-}
-
-fn header_of(access_token: &str) -> String {
-    let header = access_token.strip_prefix("oauth2_").unwrap().split('.').next().unwrap();
-    String::from_utf8(URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
-}
-
 // ------------------------------------------------------------------------------------------------ success
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,9 +69,10 @@ async fn a_token_is_made_recorded_and_verifiable() {
         }),
     );
 
-    let claims = verified(&world, access_token).await;
-    let kid = world.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
-    assert_eq!(header_of(access_token), format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
+    let jwt = access_token.strip_prefix("oauth2_").unwrap();
+    let (header, claims) = verified(&world, jwt, ISSUER).await;
+    let kid = current_kid(&world).await;
+    assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
     assert_eq!(
         claims,
         json!({
@@ -112,8 +95,9 @@ async fn email_is_left_out_where_none_was_given() {
     let world = World::start().await;
     let caller = Caller::new(&world, "acme", json!({})).await;
     let answer = world.post(PATH, &caller.key, &json!({"registrationId": caller.registration, "email": null})).await;
-    let claims = verified(&world, answer.json()["token"]["accessToken"].as_str().unwrap()).await;
-    assert_eq!(claims.get("email"), None);
+    let answer = answer.json();
+    let jwt = answer["token"]["accessToken"].as_str().unwrap().strip_prefix("oauth2_").unwrap();
+    assert_eq!(verified(&world, jwt, ISSUER).await.1.get("email"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +225,7 @@ async fn a_forged_jwt_is_401() {
     assert_eq!(caller.create_as(&world, &token).await.status, 201);
     let [header, payload, signature] = token["oauth2_".len()..].split('.').collect::<Vec<_>>()[..] else { panic!() };
     let part = |json: &str| URL_SAFE_NO_PAD.encode(json);
-    let kid = world.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let kid = current_kid(&world).await;
     let with_header = |json: String| format!("oauth2_{}.{payload}.{signature}", part(&json));
     let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
     let client = "11111111-1111-1111-1111-111111111111";

@@ -3,7 +3,9 @@
 
 mod create_app_token;
 mod create_token;
+mod exchange_token;
 mod harness;
+mod issue_code;
 mod processes;
 mod publish_keys;
 mod repository;

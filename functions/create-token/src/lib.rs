@@ -13,7 +13,7 @@ use shared::{
     jwt::{AccessTokenClaims, Type},
     quota::{self, Place},
     random::Random,
-    settings::{Environment, Issuer, KeyIds, SettingsError},
+    settings::{Audience, Environment, Issuer, SettingsError},
     signer::Signer,
     store::{ActiveToken, Registration, Store},
     telemetry::{Step, step},
@@ -26,6 +26,7 @@ use self::dialect::{CreateTokenRequest, Created, Refusal};
 pub struct CreateToken {
     authenticator: Authenticator,
     issuer: Issuer,
+    audience: Audience,
     signer: Signer,
     store: Store,
     clock: Arc<dyn Clock>,
@@ -39,7 +40,8 @@ impl Endpoint for CreateToken {
         Ok(Self {
             authenticator: Authenticator::from_environment(environment)?,
             issuer: Issuer::from_environment(environment)?,
-            signer: Signer::new(environment, &KeyIds::from_environment(environment)?),
+            audience: Audience::from_environment(environment)?,
+            signer: Signer::from_environment(environment)?,
             store: Store::from_environment(environment)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
@@ -73,7 +75,7 @@ impl CreateToken {
 
         // Decide: nothing has cost or changed anything yet.
         let (caller, body) = (caller?, body?);
-        let grant = decide(&caller, body, registration?, &self.issuer, now, self.random.as_ref())?;
+        let grant = decide(&caller, body, registration?, (&self.issuer, &self.audience), now, self.random.as_ref())?;
 
         // Sign.
         let jwt = self.signer.sign(Type::AccessToken, &grant.claims).await?;
@@ -101,7 +103,7 @@ fn decide(
     caller: &Principal,
     request: CreateTokenRequest,
     registration: Option<Registration>,
-    issuer: &Issuer,
+    (issuer, audience): (&Issuer, &Audience),
     now: DateTime<Utc>,
     random: &dyn Random,
 ) -> Result<Grant, Refusal> {
@@ -114,9 +116,9 @@ fn decide(
     let place = quota::find_place(&registration, now, quota::random_start(random)?)?;
     let expires_at = expiry(now, registration.token_ttl_seconds);
     let claims = AccessTokenClaims {
-        iss: issuer.name.clone(),
+        iss: issuer.as_str().to_owned(),
         sub: request.registration_id.to_string(),
-        aud: issuer.audience.clone(),
+        aud: audience.as_str().to_owned(),
         client_id: request.registration_id.to_string(),
         jti: TokenId::random(random)?,
         iat: now.timestamp(),

@@ -7,7 +7,7 @@ use shared::{
     function::Outcome,
     http::{Endpoint, Request, Response, StatusCode, header},
     id::ClientId,
-    settings::{Environment, KeyIds, SettingsError},
+    settings::{Environment, SettingsError},
     signer::PublicKeys,
     store::Store,
     telemetry::{Step, log_fault, step},
@@ -27,10 +27,7 @@ impl Endpoint for PublishKeys {
     const NAME: &'static str = "publish-keys";
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self {
-            keys: PublicKeys::new(environment, KeyIds::from_environment(environment)?),
-            store: Store::from_environment(environment)?,
-        })
+        Ok(Self { keys: PublicKeys::from_environment(environment)?, store: Store::from_environment(environment)? })
     }
 
     async fn warm(&self) {

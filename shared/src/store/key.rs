@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Item;
 use crate::{
-    credential::CredentialHash,
+    credential::{CredentialHash, GrantId},
     id::{ClientId, ObjectId, RegistrationId},
 };
 
@@ -36,6 +36,10 @@ impl Key {
 
     pub(super) fn client(id: ClientId) -> Self {
         Self(format!("CLIENT#{id}"))
+    }
+
+    pub(super) fn grant(id: &GrantId) -> Self {
+        Self(format!("GRANT#{}", id.as_str()))
     }
 
     /// No item has this key.

@@ -4,6 +4,7 @@
 mod api_key;
 mod application;
 mod client;
+mod grant;
 mod key;
 mod organization;
 mod registration;
@@ -21,6 +22,7 @@ pub use self::{
     api_key::ApiKey,
     application::{AppToken, Application},
     client::Client,
+    grant::{Grant, GrantWrite, MAX_SIBLINGS, Progress, Written},
     organization::Organization,
     registration::{ActiveToken, Registration, TokenWrite},
 };

@@ -49,6 +49,11 @@ impl Calls {
         lock(&self.script).extend(faults.iter().map(|fault| (operation.to_owned(), *fault)));
     }
 
+    /// Forgets the faults that have not happened.
+    pub(crate) fn heal(&self) {
+        lock(&self.script).clear();
+    }
+
     /// Whether every fault that was to happen has happened.
     pub(crate) fn all_failed(&self) -> bool {
         lock(&self.script).is_empty()

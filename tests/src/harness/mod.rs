@@ -1,6 +1,7 @@
 //! The stack under test, with a clock to set, randomness that needs no luck, and the AWS calls in view.
 
 mod calls;
+mod jwt;
 mod log;
 
 use std::{
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use shared::{clock::Clock, random::SystemRandom};
 
 pub(crate) use self::calls::{Calls, Fault};
+pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::log::Secrets;
 
 /// Where the test clock begins: 2027-01-15T08:00:00Z.
@@ -99,7 +101,7 @@ impl World {
             aws: shared::aws::config().http_client(calls::client(&calls)),
         };
         change(&mut options);
-        let stack = Stack::start(options).await.unwrap();
+        let stack = Box::pin(Stack::start(options)).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { stack, clock, calls, http }
     }

@@ -1,0 +1,74 @@
+//! The claims of the access token and of the ID token (OpenID Connect Core 1.0, 2), in the form that published clients read.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::{fault::Fault, id::TokenId, oidc::claims_of_scopes, random::Random, settings::Issuer, store::Grant};
+
+use crate::dialect::TokenRequest;
+
+const DEFAULT_LANGUAGE: &str = "en";
+
+/// The claims of the access token, and those that the ID token shares with it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AccessClaims {
+    iss: String,
+    sub: String,
+    aud: String,
+    jti: TokenId,
+    iat: i64,
+    exp: i64,
+    auth_time: i64,
+    lng: String,
+    scope: Vec<String>,
+}
+
+/// The claims of the ID token.
+#[derive(Debug, Serialize)]
+pub(crate) struct IdClaims {
+    #[serde(flatten)]
+    common: AccessClaims,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
+    #[serde(flatten)]
+    subject: Map<String, Value>,
+}
+
+impl AccessClaims {
+    pub(crate) fn new(
+        request: &TokenRequest,
+        grant: &Grant,
+        issuer: &Issuer,
+        (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
+        random: &dyn Random,
+    ) -> Result<Self, Fault> {
+        let language = request.language.as_ref().or(grant.language.as_ref());
+        Ok(Self {
+            iss: issuer.as_str().to_owned(),
+            sub: grant.subject.clone(),
+            aud: grant.client_id.clone(),
+            jti: TokenId::random(random)?,
+            iat: now.timestamp(),
+            exp: expires_at.timestamp(),
+            auth_time: grant.auth_time,
+            lng: language.map_or_else(|| DEFAULT_LANGUAGE.to_owned(), Clone::clone),
+            scope: request.scopes.as_ref().unwrap_or(&grant.scopes).clone(),
+        })
+    }
+}
+
+impl IdClaims {
+    pub(crate) fn new(
+        request: &TokenRequest,
+        grant: &Grant,
+        access: &AccessClaims,
+        random: &dyn Random,
+    ) -> Result<Self, Fault> {
+        Ok(Self {
+            common: AccessClaims { jti: TokenId::random(random)?, ..access.clone() },
+            // On a refresh too it is the authorization request's, where that had one (OpenID Connect Core 1.0, 12.2).
+            nonce: grant.nonce.as_ref().or(request.nonce.as_ref()).cloned(),
+            subject: claims_of_scopes(&grant.claims, &access.scope),
+        })
+    }
+}

@@ -1,0 +1,9 @@
+//! The Lambda function `exchange-token`.
+
+use exchange_token::ExchangeToken;
+use shared::http::Http;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::process::ExitCode {
+    shared::function::run::<Http<ExchangeToken>>().await
+}

@@ -1,0 +1,141 @@
+//! `issue-code`: an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. No route reaches it;
+//! IAM lets the login service alone invoke it.
+
+mod request;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use lambda_http::LambdaEvent;
+use serde_json::{Value, json, value::RawValue};
+use shared::{
+    clock::{Clock, expiry},
+    credential::{GrantCredential, GrantId},
+    fault::Fault,
+    field::Invalid,
+    function::{Function, FunctionError, Handled, Outcome},
+    random::Random,
+    settings::{Environment, SettingsError},
+    store::{Client, Creation, Grant, Progress, Store},
+    telemetry::{Step, log_fault, step},
+};
+
+use self::request::IssueCodeRequest;
+
+/// How long a code may wait to be exchanged (RFC 6749, 4.1.2, asks for ten minutes at most).
+const CODE_LIFETIME_SECONDS: u32 = 120;
+
+/// The function.
+#[derive(Debug)]
+pub struct IssueCode {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Function for IssueCode {
+    const NAME: &'static str = "issue-code";
+    type Event = Box<RawValue>;
+    type Answer = Value;
+
+    fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self {
+            store: Store::from_environment(environment)?,
+            clock: Arc::clone(&environment.clock),
+            random: Arc::clone(&environment.random),
+        })
+    }
+
+    async fn warm(&self) {
+        self.store.warm().await;
+    }
+
+    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
+        let result = self.issue(event.payload.get()).await;
+        let outcome = match &result {
+            Ok(_) => Outcome::Issued,
+            Err(Refusal::Invalid(_)) => Outcome::Refused("invalid request"),
+            Err(Refusal::Fault(fault)) => {
+                log_fault(fault);
+                Outcome::Failed
+            }
+        };
+        Handled { result: result.map_err(FunctionError::from), outcome, status: None }
+    }
+}
+
+impl IssueCode {
+    async fn issue(&self, event: &str) -> Result<Value, Refusal> {
+        let (now, random) = (self.clock.now(), self.random.as_ref());
+
+        // Load.
+        let request = IssueCodeRequest::read(event, now)?;
+        let client = step(Step::Load, self.store.client(request.client_id)).await?;
+
+        // Decide.
+        let id = GrantId::random(random)?;
+        let code = GrantCredential::generate_code(&id, random)?;
+        let expires_at = expiry(now, CODE_LIFETIME_SECONDS);
+        let grant = decide(request, client, &code, expires_at)?;
+
+        // Commit.
+        match self.store.create_grant(&id, &grant, random).await? {
+            Creation::Done => {
+                let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+                Ok(json!({"code": code.expose(), "expiresAt": expires_at}))
+            }
+            // Next to impossible with 128 random bits, so the random source is not one.
+            Creation::Taken => Err(Fault::new("create the grant", "its random id is taken").into()),
+        }
+    }
+}
+
+fn decide(
+    request: IssueCodeRequest,
+    client: Option<Client>,
+    code: &GrantCredential,
+    code_expires_at: DateTime<Utc>,
+) -> Result<Grant, Invalid> {
+    let client = client.ok_or_else(|| Invalid::new("clientId", "must be the id of a client"))?;
+    let registered = |registered: bool, field| {
+        registered.then_some(()).ok_or_else(|| Invalid::new(field, "must be what the client is registered for"))
+    };
+    registered(client.services.contains(&request.service), "service")?;
+    registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;
+    registered(request.scopes.iter().all(|scope| client.scopes.contains(scope)), "scope")?;
+    Ok(Grant {
+        client_id: request.client_id.to_string(),
+        service: request.service,
+        redirect_uri: request.redirect_uri,
+        subject: request.subject,
+        scopes: request.scopes,
+        state: request.state,
+        nonce: request.nonce,
+        code_challenge: request.code_challenge,
+        auth_time: request.auth_time,
+        language: request.language,
+        claims: request.claims,
+        code: code.hash(),
+        code_expires_at: code_expires_at.timestamp(),
+        ttl: code_expires_at.timestamp(),
+        progress: Progress::default(),
+    })
+}
+
+/// Why there is no code.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+impl From<Refusal> for FunctionError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid(invalid) => Self { error_type: "InvalidRequest", message: invalid.to_string() },
+            Refusal::Fault(_) => Self { error_type: "InternalError", message: "Internal server error".to_owned() },
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The Lambda function `issue-code`.
+
+use issue_code::IssueCode;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::process::ExitCode {
+    shared::function::run::<IssueCode>().await
+}

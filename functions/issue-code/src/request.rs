@@ -1,0 +1,98 @@
+//! What the login service says of the user and of the authorization request.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use shared::{
+    field::{Fields, Invalid, Rule, ScopeList, required},
+    id::ClientId,
+    oidc::{Language, check_claims},
+};
+
+/// How far ahead of ours the login service's clock may be, in seconds.
+const CLOCK_SKEW_SECONDS: i64 = 300;
+
+/// A valid request.
+pub(crate) struct IssueCodeRequest {
+    pub(crate) client_id: ClientId,
+    pub(crate) service: String,
+    pub(crate) redirect_uri: String,
+    pub(crate) subject: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) state: Option<String>,
+    pub(crate) nonce: Option<String>,
+    pub(crate) code_challenge: Option<String>,
+    pub(crate) auth_time: i64,
+    pub(crate) language: Option<String>,
+    pub(crate) claims: Map<String, Value>,
+}
+
+impl IssueCodeRequest {
+    pub(crate) fn read(event: &str, now: DateTime<Utc>) -> Result<Self, Invalid> {
+        let mut event = Fields::from_json(event.as_bytes())?;
+        let latest = now.timestamp().saturating_add(CLOCK_SKEW_SECONDS).try_into().unwrap_or(0_u64);
+        let auth_time = event.integer("authTime", 0..=latest)?;
+        let request = Self {
+            client_id: required("clientId", event.parsed("clientId")?)?,
+            service: required("service", event.string("service")?)?,
+            redirect_uri: required("redirectUri", event.string("redirectUri")?)?,
+            subject: required("subject", event.parsed("subject")?.map(|Subject(subject)| subject))?,
+            scopes: required("scope", event.parsed("scope")?.map(ScopeList::into_inner))?,
+            state: event.parsed("state")?.map(|Opaque(state)| state),
+            nonce: event.parsed("nonce")?.map(|Opaque(nonce)| nonce),
+            code_challenge: event.parsed("codeChallenge")?.map(|CodeChallenge(challenge)| challenge),
+            auth_time: auth_time.and_then(|time| time.try_into().ok()).unwrap_or(now.timestamp()),
+            language: event.parsed("language")?.map(Language::into_inner),
+            claims: event.object("claims")?.unwrap_or_default(),
+        };
+        check_claims("claims", &request.claims)?;
+        event.refuse_others()?;
+        Ok(request)
+    }
+}
+
+/// A user (OpenID Connect Core 1.0, 2: at most 255 ASCII characters).
+struct Subject(String);
+
+impl FromStr for Subject {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        if (1..=255).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic() || c == b' ') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be 1 to 255 printable ASCII characters"))
+        }
+    }
+}
+
+/// What an authorization request carries through. Empty, it would bind what an exchange cannot give.
+struct Opaque(String);
+
+impl FromStr for Opaque {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        if (1..=1024).contains(&text.chars().count()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be 1 to 1024 characters"))
+        }
+    }
+}
+
+/// An S256 challenge (RFC 7636, 4.2): a SHA-256 in base64url.
+struct CodeChallenge(String);
+
+impl FromStr for CodeChallenge {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        if text.len() == 43 && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Rule("must be 43 characters of base64url (S256)"))
+        }
+    }
+}

@@ -1,0 +1,811 @@
+//! `POST /api/v1/tokens`.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::{join, join_all};
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use reqwest::Method;
+use serde_json::{Value, json};
+use shared::{credential::GrantCredential, random::SystemRandom};
+
+use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls, current_kid, verified};
+
+const PATH: &str = "/api/v1/tokens";
+const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
+const REDIRECT_URI: &str = "https://app.example.com/callback";
+const DAY: i64 = 86400;
+
+/// `base` with the fields of `changes`; a `null` takes a field away.
+fn with(base: &Value, changes: &Value) -> Value {
+    let mut fields = base.as_object().unwrap().clone();
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => fields.remove(name),
+            value => fields.insert(name.clone(), value.clone()),
+        };
+    }
+    fields.into()
+}
+
+async fn client(world: &World, changes: &Value) -> String {
+    let action = json!({
+        "action": "createClient", "clientId": CLIENT, "redirectUris": [REDIRECT_URI, "https://app.example.com/other"],
+        "services": ["email", "sms"], "scopes": ["openid", "profile", "email"],
+    });
+    world.provision(&with(&action, changes)).await["clientId"].as_str().unwrap().to_owned()
+}
+
+/// A stack with the client that the documentation's bodies name.
+async fn start() -> World {
+    let world = World::start().await;
+    client(&world, &json!({})).await;
+    world
+}
+
+async fn issue(world: &World, changes: &Value) -> String {
+    let login = json!({
+        "clientId": CLIENT, "service": "email", "redirectUri": REDIRECT_URI, "subject": "user-1",
+        "scope": "openid profile email",
+    });
+    let code =
+        world.stack.invoke("issue-code", &with(&login, changes)).await.unwrap()["code"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&code);
+    code
+}
+
+/// The documented body of a code exchange.
+fn code_body(code: &str) -> Value {
+    json!({
+        "client_id": CLIENT, "service": "email", "grant_type": "authorization_code", "redirect_uri": REDIRECT_URI,
+        "code": code, "state": "state-from-authorize-step", "nonce": "nonce-value", "auth_time": "1735689600",
+        "scope": "openid profile email",
+    })
+}
+
+/// The documented body of a refresh.
+fn refresh_body(token: &str) -> Value {
+    json!({
+        "client_id": CLIENT, "service": "email", "grant_type": "refresh_token", "redirect_uri": REDIRECT_URI,
+        "code": "unused-code-field", "state": "unused-state-field", "nonce": "unused-nonce-field",
+        "auth_time": "1735689600", "scope": "openid profile email", "prompt": "none", "refresh_token": token,
+    })
+}
+
+async fn post(world: &World, body: &Value) -> Answer {
+    world.post(PATH, "", body).await
+}
+
+async fn exchange(world: &World, code: &str) -> Answer {
+    post(world, &code_body(code)).await
+}
+
+async fn refresh(world: &World, token: &str) -> Answer {
+    post(world, &refresh_body(token)).await
+}
+
+impl Answer {
+    fn item(&self) -> Value {
+        assert_eq!(self.status, 201, "{self:?}");
+        self.json()["items"][0].clone()
+    }
+
+    fn refresh_token(&self) -> String {
+        let token = self.item()["refreshToken"].as_str().unwrap().to_owned();
+        Secrets::add_credential(&token);
+        token
+    }
+
+    async fn id_claims(&self, world: &World) -> Value {
+        verified(world, self.item()["idToken"].as_str().unwrap(), CLIENT).await.1
+    }
+}
+
+/// The one text of every bad code or refresh token.
+fn bad_credential() -> Value {
+    error("code or refresh_token is not valid for this request")
+}
+
+fn error(what: &str) -> Value {
+    let message = format!("Bad Request / validation error: {what}");
+    json!({"errors": [{"validation": "error", "code": "[E4000]", "message": message}]})
+}
+
+fn internal_error() -> Value {
+    json!({"errors": [{"validation": "error", "code": "[E0000]", "message": "Internal Server Error"}]})
+}
+
+// ------------------------------------------------------------------------------------------------ success
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_documented_bodies_give_the_documented_answer() {
+    let world = start().await;
+    let bound = json!({"state": "state-from-authorize-step", "nonce": "nonce-value", "authTime": 1_735_689_600});
+    let claims = json!({"claims": {"name": "Ada", "email": "ada@example.com", "email_verified": true, "gender": "x"}});
+    let code = issue(&world, &with(&bound, &claims)).await;
+    let kid = current_kid(&world).await;
+    let mut token = String::new();
+    for body in [code_body(&code), Value::Null] {
+        world.clock.advance(1);
+        let now = 1 + if body.is_null() { START + 1 } else { START };
+        let body = if body.is_null() { refresh_body(&token) } else { body };
+        world.calls.reset();
+        let answer = post(&world, &body).await;
+        assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 2), ("UpdateItem", 1)]));
+        assert_eq!(world.calls.rounds(), 3);
+
+        let item = answer.item();
+        let expected = json!({
+            "accessToken": item["accessToken"], "idToken": item["idToken"], "expiresIn": (now + 3600).to_string(),
+            "tokenType": "Bearer", "redirectUri": REDIRECT_URI, "refreshToken": item["refreshToken"],
+        });
+        answer.assert(201, &json!({"kind": "tokens", "totalItems": 1, "itemsLength": 1, "items": [expected]}));
+        token = answer.refresh_token();
+        assert!(token.starts_with("tmr_") && token.len() == 75);
+
+        let mut ids = BTreeSet::new();
+        for (name, more) in [
+            ("accessToken", json!({})),
+            (
+                "idToken",
+                json!({
+                    "nonce": "nonce-value", "name": "Ada", "gender": "x", "email": "ada@example.com", "email_verified": true,
+                }),
+            ),
+        ] {
+            let (header, claims) = verified(&world, item[name].as_str().unwrap(), CLIENT).await;
+            assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#));
+            ids.insert(claims["jti"].as_str().unwrap().to_owned());
+            let common = json!({
+                "iss": ISSUER, "sub": "user-1", "aud": CLIENT, "jti": claims["jti"], "iat": now, "exp": now + 3600,
+                "auth_time": 1_735_689_600, "lng": "en", "scope": ["openid", "profile", "email"],
+            });
+            assert_eq!(claims, with(&common, &more));
+        }
+        assert_eq!(ids.len(), 2);
+    }
+    let dump = world.dump().await;
+    assert!(
+        !dump.contains("tmc_") && !dump.contains("tmr_") && !dump.contains(&code[26..]) && !dump.contains(&token[26..])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_silent_refresh_of_a_browser_works() {
+    let world = start().await;
+    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let changes = json!({"grant_type": "authorization_code", "code": "", "state": "", "nonce": "fresh-nonce"});
+    let answer = post(&world, &with(&refresh_body(&token), &changes)).await;
+    assert_eq!(answer.id_claims(&world).await["nonce"], "fresh-nonce");
+    // Without a refresh token `prompt` makes no refresh of it.
+    let without =
+        post(&world, &with(&refresh_body(""), &json!({"grant_type": "authorization_code", "code": ""}))).await;
+    without.assert(400, &error("code is required"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_leaves_out_comes_from_the_code() {
+    let world = start().await;
+    let minimal = json!({"state": null, "nonce": null, "auth_time": null, "scope": null});
+    let login = json!({"scope": "openid email", "language": "pt-BR", "nonce": "bound", "claims": {"email": "a@b.example", "name": "A"}});
+    let code = issue(&world, &login).await;
+    let answer = post(&world, &with(&code_body(&code), &with(&minimal, &json!({"nonce": "bound"})))).await;
+    let claims = answer.id_claims(&world).await;
+    assert_eq!(
+        (&claims["lng"], &claims["nonce"], &claims["scope"]),
+        (&json!("pt-BR"), &json!("bound"), &json!(["openid", "email"]))
+    );
+    assert_eq!(
+        (&claims["email"], claims.get("name"), &claims["auth_time"]),
+        (&json!("a@b.example"), None, &json!(START))
+    );
+
+    // On a refresh too; empty strings are absent; what is asked for less is given less, this once.
+    let empty = json!({"language": "", "scope": "", "prompt": "", "nonce": "other", "code_verifier": ""});
+    let answer = post(&world, &with(&refresh_body(&answer.refresh_token()), &empty)).await;
+    let claims = answer.id_claims(&world).await;
+    assert_eq!(
+        (&claims["lng"], &claims["nonce"], &claims["scope"]),
+        (&json!("pt-BR"), &json!("bound"), &json!(["openid", "email"]))
+    );
+    let less = json!({"language": "de", "scope": "openid"});
+    let answer = post(&world, &with(&refresh_body(&answer.refresh_token()), &less)).await;
+    let claims = answer.id_claims(&world).await;
+    assert_eq!((&claims["lng"], claims.get("email"), &claims["scope"]), (&json!("de"), None, &json!(["openid"])));
+    let answer = post(&world, &with(&refresh_body(&answer.refresh_token()), &minimal)).await;
+    assert_eq!(answer.id_claims(&world).await["scope"], json!(["openid", "email"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_decode_with_atob() {
+    let world = start().await;
+    let claims =
+        json!({"name": "Zoë >?~ 日本語 😀", "picture": "https://x.example/?a=~b>c", "address": {"locality": "Köln?"}});
+    let answer = exchange(&world, &issue(&world, &json!({"claims": claims})).await).await;
+    for name in ["accessToken", "idToken"] {
+        let jwt = answer.item()[name].as_str().unwrap().to_owned();
+        let (signed, _) = jwt.rsplit_once('.').unwrap();
+        assert!(!signed.contains(['-', '_']), "{signed}");
+    }
+    assert_eq!(answer.id_claims(&world).await["name"], claims["name"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_verifier_must_answer_the_challenge() {
+    let world = start().await;
+    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+    let challenged = issue(&world, &json!({"codeChallenge": challenge})).await;
+    let plain = issue(&world, &json!({})).await;
+    let wrong = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    for (code, verifier) in [
+        (&challenged, json!("")),
+        (&challenged, json!(wrong)),
+        (&challenged, json!(challenge)),
+        (&plain, json!(verifier)),
+    ] {
+        post(&world, &with(&code_body(code), &json!({"code_verifier": verifier}))).await.assert(400, &bad_credential());
+    }
+    let right = json!({"code_verifier": verifier});
+    assert_eq!(post(&world, &with(&code_body(&challenged), &right)).await.status, 201);
+    assert_eq!(exchange(&world, &plain).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_tokens_are_no_bearers_of_the_other_endpoints() {
+    let world = start().await;
+    let item = exchange(&world, &issue(&world, &json!({})).await).await.item();
+    for name in ["accessToken", "idToken", "refreshToken"] {
+        let token = item[name].as_str().unwrap();
+        for bearer in [token.to_owned(), format!("oauth2_{token}")] {
+            let answer = world.post("/api/v1/create-token", &bearer, &json!({"registrationId": "x"})).await;
+            answer.assert(401, &json!({"message": "Unauthorized"}));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_allowed_origins_can_call_it() {
+    let origins = vec!["https://app.example.com".to_owned()];
+    let world = World::start_with(|options| options.allow_origins = origins).await;
+    client(&world, &json!({})).await;
+    let preflight = async |origin: &str| {
+        let request = world.http.request(Method::OPTIONS, world.url(PATH)).header("origin", origin);
+        world.send(request.header("access-control-request-method", "POST")).await
+    };
+    let allowed = preflight("https://app.example.com").await;
+    assert_eq!(allowed.status, 204);
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://app.example.com"));
+    assert!(allowed.header("access-control-allow-methods").unwrap().contains("POST"));
+    assert!(allowed.header("access-control-allow-headers").unwrap().contains("content-type"));
+    assert_eq!(preflight("https://evil.example.com").await.header("access-control-allow-origin"), None);
+
+    let from = async |origin: &str| {
+        let body = code_body(&issue(&world, &json!({})).await).to_string();
+        let request =
+            world.http.post(world.url(PATH)).header("content-type", "application/json").header("origin", origin);
+        // Clients are public: a header that says otherwise is ignored.
+        world.send(request.bearer_auth("nonsense").body(body)).await
+    };
+    let answer = from("https://app.example.com").await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (201, Some("https://app.example.com")));
+    assert_eq!(from("https://evil.example.com").await.header("access-control-allow-origin"), None);
+    let any = start().await;
+    let request = any.http.post(any.url(PATH)).header("origin", "https://anyone.example.com");
+    assert_eq!(any.send(request).await.header("access-control-allow-origin"), Some("*"));
+}
+
+// ------------------------------------------------------------------------------------------------ refusals
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
+    let world = start().await;
+    let other = "22222222-2222-2222-2222-222222222222";
+    client(&world, &json!({"clientId": other})).await;
+    let bound = json!({"state": "s", "nonce": "n", "scope": "openid"});
+    let code = issue(&world, &bound).await;
+    let right = with(&code_body(&code), &json!({"state": "s", "nonce": "n", "scope": "openid"}));
+    let exchanged = code_body(&issue(&world, &json!({"scope": "openid"})).await);
+    let token = post(&world, &with(&exchanged, &json!({"scope": "openid"}))).await.refresh_token();
+    let right_refresh = with(&refresh_body(&token), &json!({"scope": "openid"}));
+    let unknown = START.to_string().repeat(10);
+    let elsewhere = start().await;
+    let (unknown_code, unknown_token) = {
+        let code = issue(&elsewhere, &json!({})).await;
+        let token = exchange(&elsewhere, &issue(&elsewhere, &json!({})).await).await.refresh_token();
+        (code, token)
+    };
+    let wrong_bindings = [
+        json!({"client_id": other}),
+        json!({"client_id": "33333333-3333-3333-3333-333333333333"}),
+        json!({"redirect_uri": "https://app.example.com/other"}),
+        json!({"redirect_uri": "https://evil.example.com/callback"}),
+        json!({"redirect_uri": "https://app.example.com/callback/"}),
+        json!({"service": "sms"}),
+        json!({"service": "unknown"}),
+        json!({"scope": "openid profile"}),
+        json!({"scope": "everything"}),
+    ];
+    let wrong_codes = [
+        json!({"state": "other"}),
+        json!({"state": null}),
+        json!({"nonce": "other"}),
+        json!({"nonce": ""}),
+        json!({"code": "code-from-authorize-step"}),
+        json!({"code": unknown}),
+        json!({"code": unknown_code}),
+        json!({"code": token}),
+        json!({"code": format!("{code}0")}),
+        json!({"code": "x".repeat(10_000)}),
+        json!({"code": "é"}),
+    ];
+    let wrong_tokens = [
+        json!({"refresh_token": "refresh-token-value"}),
+        json!({"refresh_token": unknown_token}),
+        json!({"refresh_token": code}),
+        json!({"refresh_token": code.replacen("tmc_", "tmr_", 1)}),
+    ];
+    world.calls.reset();
+    let mut answers = BTreeSet::new();
+    for wrong in wrong_bindings.iter().chain(&wrong_codes) {
+        let answer = post(&world, &with(&right, wrong)).await;
+        answer.assert(400, &bad_credential());
+        answers.insert(answer.text);
+    }
+    for wrong in wrong_bindings.iter().chain(&wrong_tokens) {
+        let answer = post(&world, &with(&right_refresh, wrong)).await;
+        answer.assert(400, &bad_credential());
+        answers.insert(answer.text);
+    }
+    assert_eq!(answers.len(), 1);
+    let count = world.calls.count();
+    assert_eq!(count.keys().collect::<Vec<_>>(), ["GetItem"], "no signature and no write");
+    assert_eq!(post(&world, &right).await.status, 201);
+    assert_eq!(post(&world, &right_refresh).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_request_names_field_and_rule() {
+    let world = start().await;
+    let code = code_body("x");
+    let refresh = refresh_body("x");
+    let uuid = "client_id must be a UUID";
+    let time = "auth_time must be seconds since the epoch, in decimal digits";
+    let tag = "language must be a language tag such as en or pt-BR";
+    let scope =
+        "scope must be at most 50 scopes separated by single spaces, each of 1 to 64 printable ASCII characters";
+    let verifier = "code_verifier must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
+    world.calls.reset();
+    for (base, change, what) in [
+        (&code, json!({"client_id": null}), "client_id is required"),
+        (&code, json!({"client_id": ""}), "client_id is required"),
+        (&code, json!({"client_id": "not-a-uuid"}), uuid),
+        (&code, json!({"client_id": "11111111111111111111111111111111"}), uuid),
+        (&code, json!({"client_id": 1}), "client_id must be a string"),
+        (&code, json!({"service": ""}), "service is required"),
+        (&code, json!({"redirect_uri": null}), "redirect_uri is required"),
+        (&code, json!({"grant_type": null}), "grant_type is required"),
+        (&code, json!({"grant_type": "password"}), "grant_type must be authorization_code or refresh_token"),
+        (&code, json!({"grant_type": ["refresh_token"]}), "grant_type must be a string"),
+        (&code, json!({"code": ""}), "code is required"),
+        (&code, json!({"code": null}), "code is required"),
+        (&code, json!({"code": true}), "code must be a string"),
+        (&refresh, json!({"refresh_token": ""}), "refresh_token is required"),
+        (&refresh, json!({"refresh_token": {}}), "refresh_token must be a string"),
+        (&code, json!({"auth_time": "yesterday"}), time),
+        (&code, json!({"auth_time": "-1"}), time),
+        (&code, json!({"auth_time": "1.5"}), time),
+        (&code, json!({"auth_time": 1_735_689_600}), "auth_time must be a string"),
+        (&code, json!({"language": "en_US"}), tag),
+        (&refresh, json!({"language": "*"}), tag),
+        (&code, json!({"scope": "a  b"}), scope),
+        (&code, json!({"scope": ["openid"]}), "scope must be a string"),
+        (&code, json!({"code_verifier": "short"}), verifier),
+        (&code, json!({"state": 1}), "state must be a string"),
+        (&code, json!({"nonce": 1}), "nonce must be a string"),
+        (&code, json!({"prompt": 1}), "prompt must be a string"),
+    ] {
+        post(&world, &with(base, &change)).await.assert(400, &error(what));
+    }
+    post(&world, &json!([])).await.assert(400, &error("body must be a JSON object"));
+    let request = world.http.post(world.url(PATH)).header("content-type", "application/json");
+    let twice = request.body(r#"{"grant_type":"refresh_token","grant_type":"refresh_token"}"#);
+    world.send(twice).await.assert(400, &error("grant_type must be given once"));
+    let form =
+        world.http.post(world.url(PATH)).header("content-type", "application/x-www-form-urlencoded").body("code=x");
+    world.send(form).await.assert(400, &error("Content-Type must be application/json"));
+    assert!(world.calls.count().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_lives_for_120_seconds() {
+    let world = start().await;
+    let (first, second) = (issue(&world, &json!({})).await, issue(&world, &json!({})).await);
+    world.clock.advance(119);
+    assert_eq!(exchange(&world, &first).await.status, 201);
+    world.clock.advance(1);
+    world.calls.reset();
+    exchange(&world, &second).await.assert(400, &bad_credential());
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
+}
+
+// ------------------------------------------------------------------------------------------------ single use and rotation
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_use_of_a_code_revokes_what_the_first_gave() {
+    let world = start().await;
+    let code = issue(&world, &json!({})).await;
+    let token = exchange(&world, &code).await.refresh_token();
+    let token = refresh(&world, &token).await.refresh_token();
+    // Long after the code has expired as well, and whatever else the thief gets wrong.
+    world.clock.advance(DAY);
+    world.calls.reset();
+    post(&world, &with(&code_body(&code), &json!({"service": "sms"}))).await.assert(400, &bad_credential());
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("UpdateItem", 1)]));
+    world.calls.reset();
+    refresh(&world, &token).await.assert(400, &bad_credential());
+    exchange(&world, &code).await.assert(400, &bad_credential());
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 4)]), "what is revoked is not written again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_exchanges_of_a_code_at_once_give_one_set_and_then_none() {
+    let world = start().await;
+    let code = issue(&world, &json!({})).await;
+    let answers = join_all((0..50).map(|_| exchange(&world, &code))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
+    assert_eq!((made.len(), refused.len()), (1, 49));
+    for answer in refused {
+        answer.assert(400, &bad_credential());
+    }
+    refresh(&world, &made[0].refresh_token()).await.assert(400, &bad_credential());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_refreshes_at_once_both_succeed_and_the_one_used_next_continues() {
+    let world = start().await;
+    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let (one, two) = join(refresh(&world, &token), refresh(&world, &token)).await;
+    let (one, two) = (one.refresh_token(), two.refresh_token());
+    let next = refresh(&world, &two).await.refresh_token();
+    assert_eq!(refresh(&world, &next).await.status, 201);
+    refresh(&world, &one).await.assert(400, &bad_credential());
+    refresh(&world, &next).await.assert(400, &bad_credential());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_refreshes_at_once_leave_the_grant_usable() {
+    let world = start().await;
+    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let answers = join_all((0..50).map(|_| refresh(&world, &token))).await;
+    assert!(answers.iter().all(|answer| answer.status == 201));
+    let tokens: BTreeSet<String> = answers.iter().map(Answer::refresh_token).collect();
+    assert_eq!(tokens.len(), 50);
+    assert_eq!(refresh(&world, tokens.first().unwrap()).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_has_a_hundred_siblings_and_no_more() {
+    let world = start().await;
+    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let mut last = String::new();
+    for _ in 0..100 {
+        last = refresh(&world, &token).await.refresh_token();
+    }
+    refresh(&world, &token).await.assert(400, &bad_credential());
+    assert_eq!(refresh(&world, &last).await.status, 201, "and nothing is revoked for it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_token_may_be_repeated_until_a_successor_is_used() {
+    let world = start().await;
+    let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let second = refresh(&world, &first).await.refresh_token();
+    world.clock.advance(60);
+    let sibling = refresh(&world, &first).await.refresh_token();
+    let third = refresh(&world, &sibling).await.refresh_token();
+    refresh(&world, &first).await.assert(400, &bad_credential());
+    for token in [first, second, sibling, third] {
+        refresh(&world, &token).await.assert(400, &bad_credential());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reuse_window_counts_from_the_rotation() {
+    let world = start().await;
+    let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let second = refresh(&world, &first).await.refresh_token();
+    // A repeat does not begin it anew.
+    world.clock.advance(60);
+    refresh(&world, &first).await.refresh_token();
+    world.clock.advance(1);
+    refresh(&world, &first).await.assert(400, &bad_credential());
+    refresh(&world, &second).await.assert(400, &bad_credential());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_zero_is_none() {
+    let world = World::start().await;
+    client(&world, &json!({"refreshReuseSeconds": 0})).await;
+    let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let second = refresh(&world, &first).await.refresh_token();
+    refresh(&world, &first).await.assert(400, &bad_credential());
+    refresh(&world, &second).await.assert(400, &bad_credential());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_made_up_secret_of_a_grant_revokes_it() {
+    let world = start().await;
+    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let forged = forge(&token);
+    refresh(&world, &forged).await.assert(400, &bad_credential());
+    refresh(&world, &token).await.assert(400, &bad_credential());
+}
+
+/// A refresh token of the same grant as a code or refresh token, with another secret and a right checksum.
+fn forge(credential: &str) -> String {
+    let of_grant =
+        GrantCredential::parse_refresh_token(credential).or(GrantCredential::parse_code(credential)).unwrap();
+    GrantCredential::generate_refresh_token(of_grant.grant(), &SystemRandom).unwrap().expose().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grant_ends_after_thirty_days_however_often_it_was_refreshed() {
+    let world = start().await;
+    let mut token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    for _ in 0..29 {
+        world.clock.advance(DAY);
+        token = refresh(&world, &token).await.refresh_token();
+    }
+    world.clock.advance(DAY - 1);
+    token = refresh(&world, &token).await.refresh_token();
+    world.clock.advance(1);
+    refresh(&world, &token).await.assert(400, &bad_credential());
+}
+
+// ------------------------------------------------------------------------------------------------ faults
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_before_the_commit_costs_neither_code_nor_token() {
+    let world = start().await;
+    let code = issue(&world, &json!({})).await;
+    let mut body = code_body(&code);
+    for _ in 0..2 {
+        // Three attempts of one call; reads and signatures are two calls each. One failed signature is enough.
+        for (operation, faults) in [("GetItem", 6), ("GetItem", 3), ("Sign", 6), ("Sign", 3), ("UpdateItem", 3)] {
+            world.calls.fail(operation, &vec![Fault::NotSent; faults]);
+            let answer = post(&world, &body).await;
+            // Attempts of two calls at once may share three faults so that each call succeeds in the end.
+            if answer.status == 201 {
+                assert!(faults == 3 && operation != "UpdateItem");
+                body = refresh_body(&answer.refresh_token());
+            } else {
+                answer.assert(500, &internal_error());
+            }
+            world.calls.heal();
+        }
+        let answer = post(&world, &body).await;
+        body = refresh_body(&answer.refresh_token());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_recognises_itself() {
+    let world = World::start().await;
+    // Without a window a repeated refresh would be a replay, so nothing but the recognition can save it.
+    client(&world, &json!({"refreshReuseSeconds": 0})).await;
+    for lost in 1..=3 {
+        let code = issue(&world, &json!({})).await;
+        world.calls.fail("UpdateItem", &vec![Fault::AnswerLost; lost]);
+        let token = exchange(&world, &code).await.refresh_token();
+        world.calls.fail("UpdateItem", &vec![Fault::AnswerLost; lost]);
+        let token = refresh(&world, &token).await.refresh_token();
+        assert!(world.calls.all_failed());
+        assert_eq!(refresh(&world, &token).await.status, 201);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_fails_is_500_and_is_made_up_for() {
+    let world = start().await;
+    let code = issue(&world, &json!({})).await;
+    let token = exchange(&world, &code).await.refresh_token();
+    world.calls.fail("UpdateItem", &[Fault::NotSent; 3]);
+    exchange(&world, &code).await.assert(500, &internal_error());
+    world.calls.fail("UpdateItem", &[Fault::AnswerLost; 3]);
+    exchange(&world, &code).await.assert(400, &bad_credential());
+    assert!(world.calls.all_failed());
+    refresh(&world, &token).await.assert(400, &bad_credential());
+}
+
+// ------------------------------------------------------------------------------------------------ the state machine
+
+/// What is presented, in the property test.
+#[derive(Clone, Copy, Debug)]
+enum Presents {
+    Code,
+    /// A refresh token that was given out: as drawn, counted from the last one; in a history, its number.
+    Token(usize),
+    /// A secret that was never given out, of the right grant.
+    Forged,
+    /// No token at all.
+    Garbage,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    None,
+    /// Every attempt of this operation fails before it is sent.
+    Fails(&'static str),
+    /// This many answers of the commit are lost.
+    Lost(usize),
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Pass(i64),
+    Present(Presents, Trouble),
+    Race(Presents),
+}
+
+/// The rules once more, in the plainest form.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    now: i64,
+    reuse: i64,
+    /// All refresh tokens that were given out.
+    tokens: Vec<String>,
+    live: BTreeSet<usize>,
+    parent: Option<usize>,
+    rotated_at: i64,
+    ends_at: Option<i64>,
+    revoked: bool,
+}
+
+#[derive(Debug, Eq, PartialEq)]
+enum Expected {
+    Tokens,
+    Refused,
+    Revoked,
+}
+
+impl Model {
+    fn expected(&self, presents: Presents) -> Expected {
+        let over = self.ends_at.is_some_and(|ends_at| ends_at <= self.now);
+        match presents {
+            _ if self.revoked || over => Expected::Refused,
+            Presents::Forged => Expected::Revoked,
+            Presents::Code if self.ends_at.is_some() => Expected::Revoked,
+            Presents::Code if self.now < 120 => Expected::Tokens,
+            Presents::Code | Presents::Garbage => Expected::Refused,
+            Presents::Token(token) => {
+                let repeated = self.parent == Some(token) && self.reuse > 0 && self.now - self.rotated_at <= self.reuse;
+                if self.live.contains(&token) || repeated { Expected::Tokens } else { Expected::Revoked }
+            }
+        }
+    }
+
+    /// What happens when it is presented, where that gives tokens with this refresh token.
+    fn present(&mut self, presents: Presents, successor: impl FnOnce() -> String) {
+        match self.expected(presents) {
+            Expected::Tokens => self.given(presents, successor()),
+            Expected::Revoked => self.revoked = true,
+            Expected::Refused => {}
+        }
+    }
+
+    /// Takes note of a set of tokens that was given.
+    fn given(&mut self, presents: Presents, successor: String) {
+        self.tokens.push(successor);
+        let new = self.tokens.len() - 1;
+        match presents {
+            Presents::Token(used) if self.live.contains(&used) => {
+                (self.parent, self.rotated_at) = (Some(used), self.now);
+                self.live = BTreeSet::from([new]);
+            }
+            Presents::Token(_) => {
+                self.live.insert(new);
+            }
+            _ => {
+                self.ends_at = Some(self.now + 30 * DAY);
+                self.live = BTreeSet::from([new]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_state_machine_of_a_grant() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(World::start());
+    let presents = prop_oneof![
+        3 => Just(Presents::Code),
+        12 => (0..4_usize).prop_map(Presents::Token),
+        1 => Just(Presents::Forged),
+        1 => Just(Presents::Garbage),
+    ];
+    let trouble = prop_oneof![
+        6 => Just(Trouble::None),
+        1 => Just(Trouble::Fails("GetItem")),
+        1 => Just(Trouble::Fails("Sign")),
+        1 => Just(Trouble::Fails("UpdateItem")),
+        2 => (1..4_usize).prop_map(Trouble::Lost),
+    ];
+    let event = prop_oneof![
+        2 => prop_oneof![8 => 1..40_i64, 1 => Just(29 * DAY), 1 => Just(30 * DAY)].prop_map(Event::Pass),
+        6 => (presents.clone(), trouble).prop_map(|(presents, trouble)| Event::Present(presents, trouble)),
+        1 => presents.prop_map(Event::Race),
+    ];
+    let runs = (prop_oneof![Just(0_i64), Just(20), Just(60)], vec(event, 1..20));
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() });
+    let result = runner.run(&runs, |(reuse, events)| {
+        // Every history begins with an exchange, or most would be of refusals alone.
+        let events = [Event::Present(Presents::Code, Trouble::None)].into_iter().chain(events);
+        runtime.block_on(history(&world, reuse, events))
+    });
+    result.unwrap();
+}
+
+async fn history(world: &World, reuse: i64, events: impl Iterator<Item = Event>) -> Result<(), TestCaseError> {
+    let client = client(world, &json!({"clientId": null, "refreshReuseSeconds": reuse})).await;
+    let code = issue(world, &json!({"clientId": client})).await;
+    let mut model = Model { reuse, ..Model::default() };
+    let number = |model: &Model, presents| match presents {
+        Presents::Token(_) if model.tokens.is_empty() => Presents::Garbage,
+        Presents::Token(back) => Presents::Token(model.tokens.len() - 1 - back % model.tokens.len()),
+        other => other,
+    };
+    let body = |model: &Model, presents| {
+        let body = match presents {
+            Presents::Code => code_body(&code),
+            Presents::Garbage => refresh_body("tmr_garbage"),
+            Presents::Forged => refresh_body(&forge(&code)),
+            Presents::Token(token) => refresh_body(&model.tokens[token]),
+        };
+        with(&body, &json!({"client_id": client}))
+    };
+    for event in events {
+        match event {
+            Event::Pass(seconds) => {
+                world.clock.advance(seconds);
+                model.now += seconds;
+            }
+            Event::Present(presents, trouble) => {
+                match trouble {
+                    Trouble::None => {}
+                    Trouble::Fails(operation) => world.calls.fail(operation, &[Fault::NotSent; 6]),
+                    Trouble::Lost(answers) => world.calls.fail("UpdateItem", &vec![Fault::AnswerLost; answers]),
+                }
+                let presents = number(&model, presents);
+                let body = body(&model, presents);
+                let mut answer = post(world, &body).await;
+                world.calls.heal();
+                if answer.status == 500 {
+                    // Nothing has happened, and whoever repeats the request is served as if for the first time.
+                    prop_assert!(matches!(trouble, Trouble::Fails(_)), "{:?}", answer);
+                    answer = post(world, &body).await;
+                }
+                let expected = model.expected(presents) == Expected::Tokens;
+                prop_assert_eq!(answer.status == 201, expected, "{:?} {:?}", model, answer);
+                prop_assert!(expected || answer.json() == bad_credential());
+                model.present(presents, || answer.refresh_token());
+            }
+            Event::Race(presents) => {
+                let presents = number(&model, presents);
+                let body = body(&model, presents);
+                let (one, two) = join(post(world, &body), post(world, &body)).await;
+                let mut given: Vec<_> = [one, two].into_iter().filter(|answer| answer.status == 201).collect();
+                // The same as one after the other.
+                for _ in 0..2 {
+                    let expected = model.expected(presents) == Expected::Tokens;
+                    prop_assert!(!expected || !given.is_empty(), "{:?}", model);
+                    model.present(presents, || given.pop().unwrap().refresh_token());
+                }
+                prop_assert!(given.is_empty(), "{:?}", model);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! Tokens as a stranger sees them: verified by another library with the published keys.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+use serde_json::Value;
+
+use super::{ISSUER, World};
+
+/// The header as it was written, and the claims, of a token with this audience.
+pub(crate) async fn verified(world: &World, jwt: &str, audience: &str) -> (String, Value) {
+    let keys: JwkSet = serde_json::from_str(&world.get("/.well-known/jwks.json").await.text).unwrap();
+    let kid = decode_header(jwt).unwrap().kid.unwrap();
+    let mut validation = Validation::new(Algorithm::RS256);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_audience(&[audience]);
+    validation.validate_exp = false; // It reads the system's clock; the tests have their own.
+    let key = DecodingKey::from_jwk(keys.find(&kid).unwrap()).unwrap();
+    let claims = decode(jwt, &key, &validation).unwrap().claims;
+    let header = URL_SAFE_NO_PAD.decode(jwt.split('.').next().unwrap()).unwrap();
+    (String::from_utf8(header).unwrap(), claims)
+}
+
+/// The id of the signing key.
+pub(crate) async fn current_kid(world: &World) -> String {
+    world.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned()
+}
