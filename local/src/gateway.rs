@@ -104,14 +104,10 @@ impl Gateway {
         let mut response =
             if preflight { StatusCode::NO_CONTENT.into_response() } else { self.dispatch(request).await };
         if preflight && !cors.is_empty() {
-            let list = |key: &str| {
-                let entries = self.template.cors[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-                HeaderValue::try_from(entries.collect::<Vec<_>>().join(",")).ok()
-            };
             let max_age = HeaderValue::try_from(self.template.cors["MaxAge"].to_string()).ok();
             for (name, value) in [
-                (header::ACCESS_CONTROL_ALLOW_METHODS, list("AllowMethods")),
-                (header::ACCESS_CONTROL_ALLOW_HEADERS, list("AllowHeaders")),
+                (header::ACCESS_CONTROL_ALLOW_METHODS, self.cors_list("AllowMethods")),
+                (header::ACCESS_CONTROL_ALLOW_HEADERS, self.cors_list("AllowHeaders")),
                 (header::ACCESS_CONTROL_MAX_AGE, max_age),
             ] {
                 response.headers_mut().extend(value.map(|value| (name, value)));
@@ -125,16 +121,26 @@ impl Gateway {
     fn cors(&self, headers: &HeaderMap) -> HeaderMap {
         let Some(origin) = headers.get(ORIGIN) else { return HeaderMap::new() };
         let any = self.allow_origins.iter().any(|allowed| allowed == "*");
-        if any {
-            return HeaderMap::from_iter([(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))]);
-        }
-        if !self.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+        if !any && !self.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
             return HeaderMap::new();
         }
-        HeaderMap::from_iter([
-            (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
-            (header::VARY, HeaderValue::from_static("Origin")),
-        ])
+        let mut answer = HeaderMap::new();
+        if any {
+            answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        } else {
+            answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+            answer.insert(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if let Some(exposed) = self.cors_list("ExposeHeaders") {
+            answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+        answer
+    }
+
+    /// A list of the template's `CorsConfiguration` as a header has it.
+    fn cors_list(&self, key: &str) -> Option<HeaderValue> {
+        let entries = self.template.cors[key].as_array()?.iter().filter_map(Value::as_str);
+        HeaderValue::try_from(entries.collect::<Vec<_>>().join(",")).ok()
     }
 
     async fn dispatch(&self, request: Request) -> Response {

@@ -1,17 +1,18 @@
-//! AWS KMS, as far as tokenmint needs it, and really signing: `CreateKey`, `GetPublicKey` and `Sign` of RSA-2048 keys, with
-//! KMS's own error types. The protocol is awsJson1.1.
+//! AWS KMS, as far as tokenmint needs it, and really signing: `CreateKey`, `GetPublicKey` and `Sign` of RSA-2048 keys,
+//! `GenerateMac` of HMAC-256 keys, with KMS's own error types. The protocol is awsJson1.1.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::RwLock,
 };
 
 use aws_lc_rs::{
     digest::{self, Digest},
-    encoding::AsDer,
-    rand::SystemRandom,
+    encoding::{AsDer, Pkcs8V1Der},
+    hmac,
+    rand::{SecureRandom as _, SystemRandom},
     rsa::{KeyPair, KeySize},
     signature::{self, KeyPair as _, RsaEncoding},
 };
@@ -21,13 +22,60 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
-const MAX_RAW_MESSAGE_BYTES: usize = 4096;
+const MAX_MESSAGE_BYTES: usize = 4096;
+const MAC_ALGORITHMS: [&str; 4] = ["HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"];
 
 /// The keys of the local account.
 #[derive(Debug)]
 pub(crate) struct Kms {
-    keys: RwLock<BTreeMap<String, KeyPair>>,
+    keys: RwLock<BTreeMap<String, Key>>,
     directory: Option<PathBuf>,
+}
+
+enum Key {
+    Rsa(Box<KeyPair>),
+    Hmac([u8; 32]),
+}
+
+impl Key {
+    /// The key in a file of this name, which tells the kind by its extension.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("pkcs8") => KeyPair::from_pkcs8(&fs::read(path)?).map(|key| Some(Self::Rsa(Box::new(key)))),
+            Some("hmac") => {
+                return fs::read(path)?
+                    .try_into()
+                    .map(|key| Some(Self::Hmac(key)))
+                    .map_err(|_| io::Error::other("an HMAC key has another length than 32 bytes"));
+            }
+            _ => return Ok(None),
+        }
+        .map_err(io::Error::other)
+    }
+
+    fn write(&self, directory: &Path, id: &str) -> io::Result<()> {
+        match self {
+            Self::Rsa(key) => {
+                let pkcs8: Pkcs8V1Der<'_> = key.as_der().map_err(io::Error::other)?;
+                write_private(&directory.join(format!("{id}.pkcs8")), pkcs8.as_ref())
+            }
+            Self::Hmac(key) => write_private(&directory.join(format!("{id}.hmac")), key),
+        }
+    }
+
+    const fn spec(&self) -> &'static str {
+        match self {
+            Self::Rsa(_) => "RSA_2048",
+            Self::Hmac(_) => "HMAC_256",
+        }
+    }
+}
+
+/// Not shown.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.spec())
+    }
 }
 
 /// An error of the service: its type and message.
@@ -62,31 +110,51 @@ impl Kms {
             fs::create_dir_all(directory)?;
             for entry in fs::read_dir(directory)? {
                 let path = entry?.path();
-                if path.extension().is_some_and(|extension| extension == "pkcs8") {
-                    let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                    let key = KeyPair::from_pkcs8(&fs::read(&path)?).map_err(io::Error::other)?;
-                    keys.insert(id, key);
+                if let Some(key) = Key::read(&path)? {
+                    keys.insert(path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), key);
                 }
             }
         }
         Ok(Self { keys: RwLock::new(keys), directory })
     }
 
-    /// The id of the oldest key, if there is one: ids are ordered by time.
-    pub(crate) fn oldest_key(&self) -> Option<String> {
-        self.keys.read().ok()?.keys().next().cloned()
-    }
-
-    /// Makes an RSA-2048 signing key and returns its id.
+    /// The id of the oldest signing key, which is made where there is none.
     ///
     /// # Errors
     /// When it cannot be made or kept.
-    pub(crate) fn create_signing_key(&self) -> io::Result<String> {
+    pub(crate) fn signing_key(&self) -> io::Result<String> {
+        self.oldest(|key| matches!(key, Key::Rsa(_))).map_or_else(|| self.create_rsa(), Ok)
+    }
+
+    /// The id of the oldest MAC key, which is made where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be made or kept.
+    pub(crate) fn mac_key(&self) -> io::Result<String> {
+        self.oldest(|key| matches!(key, Key::Hmac(_))).map_or_else(|| self.create_hmac(), Ok)
+    }
+
+    /// Ids are ordered by time.
+    fn oldest(&self, of_kind: impl Fn(&Key) -> bool) -> Option<String> {
+        let keys = self.keys.read().ok()?;
+        keys.iter().find(|(_, key)| of_kind(key)).map(|(id, _)| id.clone())
+    }
+
+    fn create_rsa(&self) -> io::Result<String> {
         let key = KeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
+        self.keep(Key::Rsa(Box::new(key)))
+    }
+
+    fn create_hmac(&self) -> io::Result<String> {
+        let mut key = [0; 32];
+        SystemRandom::new().fill(&mut key).map_err(io::Error::other)?;
+        self.keep(Key::Hmac(key))
+    }
+
+    fn keep(&self, key: Key) -> io::Result<String> {
         let id = Uuid::now_v7().to_string();
         if let Some(directory) = &self.directory {
-            let pkcs8 = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&key).map_err(io::Error::other)?;
-            write_private(&directory.join(format!("{id}.pkcs8")), pkcs8.as_ref())?;
+            key.write(directory, &id)?;
         }
         self.keys.write().map_err(|_| io::Error::other("poisoned"))?.insert(id.clone(), key);
         Ok(id)
@@ -98,6 +166,7 @@ impl Kms {
             Err(error) => Err(KmsError("SerializationException", error.to_string())),
             Ok(request) => match operation {
                 "CreateKey" => self.create_key(&request),
+                "GenerateMac" => self.generate_mac(&request),
                 "GetPublicKey" => self.get_public_key(&request),
                 "Sign" => self.sign(&request),
                 _ => Err(KmsError("UnknownOperationException", String::new())),
@@ -115,22 +184,46 @@ impl Kms {
 
     fn create_key(&self, request: &Value) -> Result<Value, KmsError> {
         let text = |field: &str| request[field].as_str().unwrap_or_default();
-        if (text("KeySpec"), text("KeyUsage")) != ("RSA_2048", "SIGN_VERIFY") {
-            let message = "This KMS makes keys of KeySpec RSA_2048 and KeyUsage SIGN_VERIFY only";
-            return Err(KmsError("UnsupportedOperationException", message.to_owned()));
-        }
-        let id = self.create_signing_key().map_err(internal)?;
+        let (id, spec, usage) = match (text("KeySpec"), text("KeyUsage")) {
+            ("RSA_2048", "SIGN_VERIFY") => (self.create_rsa(), "RSA_2048", "SIGN_VERIFY"),
+            ("HMAC_256", "GENERATE_VERIFY_MAC") => (self.create_hmac(), "HMAC_256", "GENERATE_VERIFY_MAC"),
+            _ => {
+                let message =
+                    "This KMS makes keys for SIGN_VERIFY with RSA_2048 and for GENERATE_VERIFY_MAC with HMAC_256";
+                return Err(KmsError("UnsupportedOperationException", message.to_owned()));
+            }
+        };
+        let id = id.map_err(internal)?;
         let arn = format!("{ARN_PREFIX}{id}");
         let metadata = json!({
             "AWSAccountId": "000000000000", "Arn": arn, "KeyId": id, "Enabled": true, "KeyState": "Enabled",
-            "KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY", "Origin": "AWS_KMS", "KeyManager": "CUSTOMER",
-            "SigningAlgorithms": ALGORITHMS.each_ref().map(|algorithm| algorithm.name),
+            "KeySpec": spec, "KeyUsage": usage, "Origin": "AWS_KMS", "KeyManager": "CUSTOMER",
         });
         Ok(json!({"KeyMetadata": metadata}))
     }
 
+    fn generate_mac(&self, request: &Value) -> Result<Value, KmsError> {
+        let algorithm = request["MacAlgorithm"].as_str().unwrap_or_default();
+        if !MAC_ALGORITHMS.contains(&algorithm) {
+            let constraint = "failed to satisfy constraint: Member must satisfy enum value set";
+            return Err(validation(&format!("Value at 'macAlgorithm' {constraint}")));
+        }
+        let message = message(request)?;
+        self.with_key(request, |arn, key| match key {
+            Key::Hmac(key) if algorithm == "HMAC_SHA_256" => {
+                let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &message);
+                Ok(json!({"KeyId": arn, "Mac": STANDARD.encode(mac), "MacAlgorithm": algorithm}))
+            }
+            key => Err(incompatible(algorithm, key)),
+        })
+    }
+
     fn get_public_key(&self, request: &Value) -> Result<Value, KmsError> {
         self.with_key(request, |arn, key| {
+            let Key::Rsa(key) = key else {
+                let message = format!("{arn} key usage is GENERATE_VERIFY_MAC which is not valid for GetPublicKey.");
+                return Err(KmsError("UnsupportedOperationException", message));
+            };
             let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = key.public_key().as_der().map_err(internal)?;
             Ok(json!({
                 "KeyId": arn,
@@ -151,15 +244,10 @@ impl Kms {
                 "Value at 'signingAlgorithm' failed to satisfy constraint: Member must satisfy enum value set",
             ));
         }
-        let message = request["Message"].as_str().and_then(|message| STANDARD.decode(message).ok());
-        let message = message.filter(|message| (1..=MAX_RAW_MESSAGE_BYTES).contains(&message.len()));
-        let message = message.ok_or_else(|| {
-            validation("Value at 'message' failed to satisfy constraint: Member must have length between 1 and 4096")
-        })?;
+        let message = message(request)?;
         self.with_key(request, |arn, key| {
-            let Some(Algorithm { encoding, digest: hash, .. }) = algorithm else {
-                let message = format!("Algorithm {name} is incompatible with key spec RSA_2048.");
-                return Err(KmsError("InvalidKeyUsageException", message));
+            let (Some(Algorithm { encoding, digest: hash, .. }), Key::Rsa(key)) = (algorithm, key) else {
+                return Err(incompatible(name, key));
             };
             let mut signature = vec![0; key.public_modulus_len()];
             match request["MessageType"].as_str() {
@@ -185,7 +273,7 @@ impl Kms {
     fn with_key(
         &self,
         request: &Value,
-        answer: impl FnOnce(&str, &KeyPair) -> Result<Value, KmsError>,
+        answer: impl FnOnce(&str, &Key) -> Result<Value, KmsError>,
     ) -> Result<Value, KmsError> {
         let given = request["KeyId"]
             .as_str()
@@ -199,6 +287,19 @@ impl Kms {
             None => Err(KmsError("NotFoundException", format!("Key '{arn}' does not exist"))),
         }
     }
+}
+
+/// The message to sign or to make the MAC of.
+fn message(request: &Value) -> Result<Vec<u8>, KmsError> {
+    let message = request["Message"].as_str().and_then(|message| STANDARD.decode(message).ok());
+    message.filter(|message| (1..=MAX_MESSAGE_BYTES).contains(&message.len())).ok_or_else(|| {
+        validation("Value at 'message' failed to satisfy constraint: Member must have length between 1 and 4096")
+    })
+}
+
+fn incompatible(algorithm: &str, key: &Key) -> KmsError {
+    let message = format!("Algorithm {algorithm} is incompatible with key spec {}.", key.spec());
+    KmsError("InvalidKeyUsageException", message)
 }
 
 fn validation(message: &str) -> KmsError {
@@ -254,7 +355,7 @@ mod tests {
     #[test]
     fn it_signs_raw_messages_and_digests() {
         let kms = Kms::open(None).unwrap();
-        let id = kms.create_signing_key().unwrap();
+        let id = kms.signing_key().unwrap();
         let sign = |kind: &str, message: &[u8], algorithm: &str| {
             let request = json!({"KeyId": id, "Message": STANDARD.encode(message), "MessageType": kind, "SigningAlgorithm": algorithm});
             let (status, answer) = kms.answer("Sign", request.to_string().as_bytes());
@@ -270,9 +371,41 @@ mod tests {
     }
 
     #[test]
+    fn it_makes_macs() {
+        let kms = Kms::open(None).unwrap();
+        let (id, rsa) = (kms.mac_key().unwrap(), kms.signing_key().unwrap());
+        let request = json!({"KeyId": id, "Message": STANDARD.encode("message"), "MacAlgorithm": "HMAC_SHA_256"});
+        let (status, answer) = kms.answer("GenerateMac", request.to_string().as_bytes());
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(STANDARD.decode(answer["Mac"].as_str().unwrap()).unwrap().len(), 32);
+        assert_eq!(kms.answer("GenerateMac", request.to_string().as_bytes()).1, answer);
+        let with = |field: &str, value: &str| {
+            let mut request = request.clone();
+            request[field] = value.into();
+            refusal(&kms, "GenerateMac", &request)
+        };
+        assert_eq!(with("KeyId", &rsa), "InvalidKeyUsageException");
+        assert_eq!(with("KeyId", "none"), "NotFoundException");
+        assert_eq!(with("MacAlgorithm", "HMAC_SHA_512"), "InvalidKeyUsageException");
+        assert_eq!(with("MacAlgorithm", "HS256"), "ValidationException");
+        assert_eq!(refusal(&kms, "GetPublicKey", &json!({"KeyId": id})), "UnsupportedOperationException");
+    }
+
+    #[test]
+    fn keys_are_kept_in_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Kms::open(Some(directory.path().to_owned())).unwrap();
+        let kms = open();
+        let keys = (kms.signing_key().unwrap(), kms.mac_key().unwrap());
+        kms.answer("CreateKey", json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}).to_string().as_bytes());
+        let reopened = open();
+        assert_eq!((reopened.signing_key().unwrap(), reopened.mac_key().unwrap()), keys);
+    }
+
+    #[test]
     fn it_refuses_as_kms_does() {
         let kms = Kms::open(None).unwrap();
-        let id = kms.create_signing_key().unwrap();
+        let id = kms.signing_key().unwrap();
         let sign = json!({"KeyId": id, "Message": STANDARD.encode([0; 32]), "MessageType": "DIGEST", "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256"});
         let with = |field: &str, value: &str| {
             let mut request = sign.clone();

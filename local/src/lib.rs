@@ -83,10 +83,11 @@ impl Stack {
         let directory = options.data_dir.as_ref().map(|directory| directory.join("kms"));
         let unusable = |error: std::io::Error| StartError(format!("cannot use the KMS keys: {error}"));
         let kms = Kms::open(directory).map_err(unusable)?;
-        let signing_key = kms.oldest_key().map_or_else(|| kms.create_signing_key(), Ok).map_err(unusable)?;
+        let (signing_key, mac_key) = (kms.signing_key().map_err(unusable)?, kms.mac_key().map_err(unusable)?);
 
         let variables = HashMap::from([
             ("ISSUER".to_owned(), options.issuer.unwrap_or_else(|| base_url.clone())),
+            ("MAC_KEY_ID".to_owned(), mac_key),
             ("SIGNING_KEY_ID".to_owned(), signing_key),
             ("TABLE_NAME".to_owned(), TABLE.to_owned()),
         ]);
@@ -111,6 +112,12 @@ impl Stack {
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// The variables that the functions have.
+    #[must_use]
+    pub fn variables(&self) -> &HashMap<String, String> {
+        &self.environment.variables
     }
 
     /// Makes one of everything where it does not stand already, and a fresh code. Returns what is to be printed: where the stack

@@ -41,6 +41,8 @@ impl Permission {
 pub struct Principal {
     /// The organization that it acts for.
     pub organization: ObjectId,
+    /// Which API key or registration it is.
+    pub id: String,
     permissions: Vec<String>,
 }
 
@@ -157,9 +159,11 @@ impl Authenticator {
         match bearer.0 {
             Presented::ApiKey(hash) => {
                 let key = self.store.api_key(&hash).await?.ok_or(Unauthenticated::InvalidToken)?;
-                Ok(Principal { organization: key.organization_id, permissions: key.permissions })
+                let id = format!("API key {}", key.api_key_id);
+                Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
             }
             Presented::AccessToken { registration, token, scope } => {
+                let id = format!("registration {registration}");
                 let registration =
                     self.store.registration(&registration).await?.ok_or(Unauthenticated::InvalidToken)?;
                 let held = registration.tokens.get(&token).is_some_and(|token| token.is_active(now));
@@ -167,7 +171,7 @@ impl Authenticator {
                     return Err(Unauthenticated::InvalidToken.into());
                 }
                 let permissions = scope.split(' ').map(str::to_owned).collect();
-                Ok(Principal { organization: registration.organization_id, permissions })
+                Ok(Principal { organization: registration.organization_id, id, permissions })
             }
         }
     }

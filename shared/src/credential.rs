@@ -64,14 +64,19 @@ impl Credential {
     /// # Errors
     /// When the random source fails.
     pub fn generate(kind: Kind, random: &dyn Random) -> Result<Self, Fault> {
-        Self::generate_after(kind, "", random)
+        Ok(Self::of_secret(kind, random.bytes()?))
     }
 
-    fn generate_after(kind: Kind, grant_id: &str, random: &dyn Random) -> Result<Self, Fault> {
-        let secret = base62::<SECRET_CHARACTERS>(random.bytes::<32>()?);
-        let mut text = format!("{}{grant_id}{secret}", kind.prefix());
+    /// The credential of 256 secret bits that are as good as random.
+    #[must_use]
+    pub fn of_secret(kind: Kind, secret: [u8; 32]) -> Self {
+        Self::of_grant(kind, "", secret)
+    }
+
+    fn of_grant(kind: Kind, grant_id: &str, secret: [u8; 32]) -> Self {
+        let mut text = format!("{}{grant_id}{}", kind.prefix(), base62::<SECRET_CHARACTERS>(secret));
         text.push_str(&checksum(&text));
-        Ok(Self { kind, text })
+        Self { kind, text }
     }
 
     /// Reads a credential of `kind`; `None` where prefix, length, alphabet or checksum is wrong. Why is not told: parts of a
@@ -145,7 +150,7 @@ impl GrantCredential {
     /// # Errors
     /// When the random source fails.
     pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
-        let credential = Credential::generate_after(Kind::AuthorizationCode, grant.as_str(), random)?;
+        let credential = Credential::of_grant(Kind::AuthorizationCode, grant.as_str(), random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
@@ -154,7 +159,7 @@ impl GrantCredential {
     /// # Errors
     /// When the random source fails.
     pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
-        let credential = Credential::generate_after(Kind::RefreshToken, grant.as_str(), random)?;
+        let credential = Credential::of_grant(Kind::RefreshToken, grant.as_str(), random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 

@@ -53,6 +53,8 @@ pub struct Handled<A> {
 pub enum Outcome {
     /// A token was made.
     Issued,
+    /// A token that was made before was made again.
+    Replayed,
     /// The quota was full.
     QuotaExceeded,
     /// A code or refresh token was used again, and its grant revoked.

@@ -15,8 +15,9 @@ use lambda_http::{
 use serde::Serialize;
 
 use crate::{
-    field::{Fields, Invalid},
+    field::{Fields, Invalid, Rule},
     function::{Function, Handled, Outcome},
+    idempotency::IdempotencyKey,
     settings::{Environment, SettingsError},
 };
 
@@ -77,6 +78,17 @@ pub struct Request {
 }
 
 impl Request {
+    /// What the caller names the request by, if anything.
+    ///
+    /// # Errors
+    /// When the header is malformed.
+    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Invalid> {
+        let Some(value) = self.headers.get(IdempotencyKey::HEADER) else { return Ok(None) };
+        let invalid = |Rule(rule)| Invalid::new(IdempotencyKey::HEADER, rule);
+        // What is not ASCII breaks the same rule as an empty key.
+        value.to_str().unwrap_or("").parse().map(Some).map_err(invalid)
+    }
+
     /// The body's fields, where it is JSON of a size and form that we read.
     ///
     /// # Errors
@@ -137,6 +149,13 @@ impl Response {
         ]);
         // Never empty: only a map with keys that are no strings would not serialise.
         Self { status, outcome, headers, body: serde_json::to_string(body).unwrap_or_default() }
+    }
+
+    /// The same answer, marked as one that was given before.
+    #[must_use]
+    pub fn replayed(mut self) -> Self {
+        self.outcome = Outcome::Replayed;
+        self.with_header(HeaderName::from_static("idempotency-replayed"), "true")
     }
 
     /// The same answer with a header set.

@@ -183,7 +183,7 @@ impl fmt::Display for RegistrationId {
     }
 }
 
-/// A random UUID (RFC 9562, version 4): the `jti` of a JWT (RFC 7519, 4.1.7) and the key of an OAuth access token in its
+/// A UUID (RFC 9562), random or derived from an idempotency key: the `jti` of a JWT (RFC 7519, 4.1.7) and the key of an OAuth access token in its
 /// registration.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -196,6 +196,15 @@ impl TokenId {
     /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, Fault> {
         Ok(Self(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid()))
+    }
+
+    /// The id that belongs to a name, always the same (version 8): 122 bits of a SHA-256.
+    #[must_use]
+    pub fn derived(name: &[u8]) -> Self {
+        let hash = digest::digest(&digest::SHA256, name);
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod field;
 pub mod function;
 pub mod http;
 pub mod id;
+pub mod idempotency;
 pub mod jwt;
 pub mod oidc;
 pub mod quota;

@@ -3,7 +3,7 @@
 use aws_lc_rs::{digest, rsa::PublicKey};
 use aws_sdk_kms::{
     primitives::Blob,
-    types::{MessageType, SigningAlgorithmSpec},
+    types::{MacAlgorithmSpec, MessageType, SigningAlgorithmSpec},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::try_join_all;
@@ -57,6 +57,40 @@ impl Signer {
         let signed = step(Step::Sign, Box::pin(call.send())).await.map_err(|error| Fault::new(DOING, error))?;
         let signature = signed.signature.ok_or_else(|| Fault::new(DOING, "KMS answered without a signature"))?;
         Ok(jwt::compact(signing_input, signature.as_ref()))
+    }
+}
+
+/// Makes secrets that only the same input makes again: HMAC-SHA-256 (RFC 2104) with a key that never leaves KMS.
+#[derive(Debug)]
+pub struct MacKey {
+    kms: aws_sdk_kms::Client,
+    key: KeyId,
+}
+
+impl MacKey {
+    /// The key that `MAC_KEY_ID` names.
+    ///
+    /// # Errors
+    /// When the variable is missing or malformed.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self { kms: aws::kms(environment), key: environment.required("MAC_KEY_ID")? })
+    }
+
+    /// The MAC of a message.
+    ///
+    /// # Errors
+    /// When KMS does not make it.
+    pub async fn mac(&self, message: Vec<u8>) -> Result<[u8; 32], Fault> {
+        const DOING: &str = "make a MAC";
+        let call = self
+            .kms
+            .generate_mac()
+            .key_id(self.key.as_str())
+            .mac_algorithm(MacAlgorithmSpec::HmacSha256)
+            .message(Blob::new(message));
+        let made = step(Step::Sign, Box::pin(call.send())).await.map_err(|error| Fault::new(DOING, error))?;
+        let mac = made.mac.map(Blob::into_inner).unwrap_or_default();
+        mac.try_into().map_err(|_| Fault::new(DOING, "KMS answered with another length than 32 bytes"))
     }
 }
 

@@ -156,6 +156,7 @@ pub(crate) async fn observe<A>(
 fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total_us: u64) -> Value {
     let (outcome, metric) = match handled.outcome {
         Outcome::Issued => ("issued", Some("TokensIssued")),
+        Outcome::Replayed => ("replayed", None),
         Outcome::QuotaExceeded => ("quota exceeded", Some("QuotaRefusals")),
         Outcome::ReplayDetected => ("replay detected", Some("ReplaysDetected")),
         Outcome::Refused(reason) => (reason, None),

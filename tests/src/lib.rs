@@ -4,7 +4,9 @@
 mod create_app_token;
 mod create_token;
 mod exchange_token;
+mod functions;
 mod harness;
+mod idempotency;
 mod issue_code;
 mod processes;
 mod publish_keys;

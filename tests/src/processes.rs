@@ -6,20 +6,13 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
-/// Builds the binaries, which `cargo test` by itself does not, beside this test's own one. The whole workspace at once, so that
-/// the features of the dependencies are those of the test build and nothing is compiled twice.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--workspace", "--bins"]);
-        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-        std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("local")
-    })
+use crate::harness::binaries;
+
+fn binary() -> PathBuf {
+    binaries().join("local")
 }
 
 struct Process {

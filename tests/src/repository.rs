@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::World;
 
-fn events() -> Vec<(String, Value)> {
+pub(crate) fn events() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     files

@@ -9,6 +9,7 @@ use shared::{
     function::Outcome,
     http::{Request, Response, StatusCode, header},
     id::Reference,
+    idempotency::IdempotencyKey,
     store::AppToken,
     telemetry::log_fault,
 };
@@ -22,6 +23,7 @@ pub(crate) struct CreateAppTokenRequest {
     pub(crate) application: Reference,
     pub(crate) description: Option<String>,
     pub(crate) scopes: Vec<String>,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
 impl CreateAppTokenRequest {
@@ -39,7 +41,8 @@ impl CreateAppTokenRequest {
         }
         let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default();
         let scopes = scopes.into_iter().map(Scope::into_inner).collect();
-        Ok(Self { organization, application, description, scopes })
+        let idempotency_key = request.idempotency_key()?;
+        Ok(Self { organization, application, description, scopes, idempotency_key })
     }
 }
 
@@ -47,10 +50,11 @@ impl CreateAppTokenRequest {
 pub(crate) struct Created {
     pub(crate) token: AppToken,
     pub(crate) secret: Credential,
+    pub(crate) replayed: bool,
 }
 
 impl From<Created> for Response {
-    fn from(Created { token, secret }: Created) -> Self {
+    fn from(Created { token, secret, replayed }: Created) -> Self {
         let mut data = json!({
             "id": token.app_token_id,
             "organization": token.organization_id,
@@ -63,7 +67,8 @@ impl From<Created> for Response {
             data.insert("bearer".to_owned(), secret.expose().into());
             data.insert("scopes".to_owned(), token.scopes.into());
         }
-        Self::new(StatusCode::OK, Outcome::Issued, &json!({"status": true, "data": data}))
+        let response = Self::new(StatusCode::OK, Outcome::Issued, &json!({"status": true, "data": data}));
+        if replayed { response.replayed() } else { response }
     }
 }
 
@@ -78,15 +83,10 @@ pub(crate) enum Refusal {
     Forbidden,
     #[error("no such organization or application")]
     NotFound,
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     #[error(transparent)]
     Fault(#[from] Fault),
-}
-
-impl Refusal {
-    /// Next to impossible with 256 random bits, so the random source is not one.
-    pub(crate) fn secret_taken() -> Self {
-        Fault::new("record the app token", "its random secret is taken").into()
-    }
 }
 
 impl From<AuthError> for Refusal {
@@ -119,6 +119,10 @@ impl From<Refusal> for Response {
                 answer(StatusCode::FORBIDDEN, Outcome::Refused("permission missing"), 4003, "Permission denied")
             }
             Refusal::NotFound => answer(StatusCode::NOT_FOUND, Outcome::Refused("not found"), 3001, "Entity not found"),
+            Refusal::KeyReused => {
+                let outcome = Outcome::Refused("idempotency key reused");
+                answer(StatusCode::UNPROCESSABLE_ENTITY, outcome, 2002, IdempotencyKey::REUSED)
+            }
             Refusal::Fault(fault) => {
                 log_fault(&fault);
                 answer(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, 1001, "Internal server error")

@@ -12,7 +12,8 @@ use shared::{
     id::ObjectId,
     random::Random,
     settings::{Environment, SettingsError},
-    store::{AppToken, Application, Creation, Organization, Store},
+    signer::MacKey,
+    store::{AppToken, Application, Organization, Store},
     telemetry::{Step, step},
 };
 
@@ -22,6 +23,7 @@ use self::dialect::{CreateAppTokenRequest, Created, Refusal};
 #[derive(Debug)]
 pub struct CreateAppToken {
     authenticator: Authenticator,
+    mac_key: MacKey,
     store: Store,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -33,6 +35,7 @@ impl Endpoint for CreateAppToken {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         Ok(Self {
             authenticator: Authenticator::from_environment(environment)?,
+            mac_key: MacKey::from_environment(environment)?,
             store: Store::from_environment(environment)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
@@ -66,16 +69,26 @@ impl CreateAppToken {
 
         // Decide.
         let (caller, token_request) = (caller?, token_request?);
-        let secret = Credential::generate(Kind::AppBearer, self.random.as_ref())?;
         let id = ObjectId::random(self.random.as_ref())?;
         let application = (application_id(&token_request), application?);
-        let token = decide(&caller, token_request, application, id)?;
+        let token = decide(&caller, &token_request, application, id)?;
 
-        // Commit. There is nothing to sign.
-        let recorded = self.store.create_app_token(&secret.hash(), &token, now, self.random.as_ref()).await?;
-        match recorded {
-            Creation::Done => Ok(Created { token, secret }),
-            Creation::Taken => Err(Refusal::secret_taken()),
+        // Make the secret: random, or with a key one that only the same request makes again.
+        let secret = match &token_request.idempotency_key {
+            None => Credential::generate(Kind::AppBearer, self.random.as_ref())?,
+            Some(key) => {
+                let message = key.scoped(Self::NAME, &caller, &token.application_id.to_string());
+                Credential::of_secret(Kind::AppBearer, self.mac_key.mac(message).await?)
+            }
+        };
+
+        // Commit.
+        match self.store.create_app_token(&secret.hash(), &token, now, self.random.as_ref()).await? {
+            None => Ok(Created { token, secret, replayed: false }),
+            Some(standing) if standing.description == token.description && standing.scopes == token.scopes => {
+                Ok(Created { token: standing, secret, replayed: true })
+            }
+            Some(_) => Err(Refusal::KeyReused),
         }
     }
 }
@@ -90,7 +103,7 @@ fn application_id(request: &CreateAppTokenRequest) -> ObjectId {
 
 fn decide(
     caller: &Principal,
-    request: CreateAppTokenRequest,
+    request: &CreateAppTokenRequest,
     (application_id, application): (ObjectId, Option<Application>),
     app_token_id: ObjectId,
 ) -> Result<AppToken, Refusal> {
@@ -98,11 +111,11 @@ fn decide(
         return Err(Refusal::Forbidden);
     }
     // The organization exists if it is the caller's; every other must look like none.
-    let organization_id = organization_id(&request);
+    let organization_id = organization_id(request);
     let application = application.filter(|application| application.organization_id == organization_id);
     if organization_id != caller.organization || application.is_none() {
         return Err(Refusal::NotFound);
     }
-    let CreateAppTokenRequest { description, scopes, .. } = request;
+    let (description, scopes) = (request.description.clone(), request.scopes.clone());
     Ok(AppToken { app_token_id, organization_id, application_id, description, scopes })
 }

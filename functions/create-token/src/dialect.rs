@@ -9,6 +9,7 @@ use shared::{
     function::Outcome,
     http::{Request, Response, StatusCode, header},
     id::{RegistrationId, TokenId},
+    idempotency::IdempotencyKey,
     jwt::ACCESS_TOKEN_PREFIX,
     quota::{QuotaExceeded, TakeError},
     telemetry::log_fault,
@@ -18,6 +19,7 @@ use shared::{
 pub(crate) struct CreateTokenRequest {
     pub(crate) registration_id: RegistrationId,
     pub(crate) email: Option<String>,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
 impl CreateTokenRequest {
@@ -26,6 +28,7 @@ impl CreateTokenRequest {
         Ok(Self {
             registration_id: required("registrationId", body.parsed("registrationId")?)?,
             email: body.parsed("email")?.map(Email::into_inner),
+            idempotency_key: request.idempotency_key()?,
         })
     }
 }
@@ -37,6 +40,7 @@ pub(crate) struct Created {
     pub(crate) expires_at: DateTime<Utc>,
     pub(crate) active_tokens: usize,
     pub(crate) max_allowed: u32,
+    pub(crate) replayed: bool,
 }
 
 impl From<Created> for Response {
@@ -51,7 +55,8 @@ impl From<Created> for Response {
             "activeTokens": created.active_tokens,
             "maxAllowed": created.max_allowed,
         });
-        Self::new(StatusCode::CREATED, Outcome::Issued, &body)
+        let response = Self::new(StatusCode::CREATED, Outcome::Issued, &body);
+        if created.replayed { response.replayed() } else { response }
     }
 }
 
@@ -68,6 +73,8 @@ pub(crate) enum Refusal {
     NotFound,
     #[error(transparent)]
     QuotaExceeded(#[from] QuotaExceeded),
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -109,6 +116,10 @@ impl From<Refusal> for Response {
             Refusal::QuotaExceeded(QuotaExceeded) => {
                 let message = "Active token quota exceeded or registration not found";
                 answer(StatusCode::BAD_REQUEST, Outcome::QuotaExceeded, message)
+            }
+            Refusal::KeyReused => {
+                let outcome = Outcome::Refused("idempotency key reused");
+                answer(StatusCode::UNPROCESSABLE_ENTITY, outcome, IdempotencyKey::REUSED)
             }
             Refusal::Fault(fault) => {
                 log_fault(&fault);

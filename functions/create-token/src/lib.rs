@@ -11,11 +11,11 @@ use shared::{
     http::{Endpoint, Request, Response},
     id::TokenId,
     jwt::{AccessTokenClaims, Type},
-    quota::{self, Place},
+    quota::{self, Place, Taken},
     random::Random,
     settings::{Audience, Environment, Issuer, SettingsError},
     signer::Signer,
-    store::{ActiveToken, Registration, Store},
+    store::{ActiveToken, Registration, Repeat, Store},
     telemetry::{Step, step},
 };
 
@@ -75,33 +75,57 @@ impl CreateToken {
 
         // Decide: nothing has cost or changed anything yet.
         let (caller, body) = (caller?, body?);
-        let grant = decide(&caller, body, registration?, (&self.issuer, &self.audience), now, self.random.as_ref())?;
+        let addressed = (&self.issuer, &self.audience);
+        let grant = decide(&caller, &body, registration?, addressed, now, self.random.as_ref())?;
 
         // Sign.
         let jwt = self.signer.sign(Type::AccessToken, &grant.claims).await?;
+        let created = |claims: AccessTokenClaims, jwt, active_tokens, replayed| Created {
+            id: claims.jti,
+            expires_at: DateTime::from_timestamp(claims.exp, 0).unwrap_or_default(),
+            jwt,
+            active_tokens,
+            max_allowed: grant.max_allowed,
+            replayed,
+        };
+        let place = match grant.next {
+            Next::Record(place) => place,
+            Next::Repeat { active_tokens } => return Ok(created(grant.claims, jwt, active_tokens, true)),
+        };
 
         // Commit: until here a failure leaves nothing behind.
-        let (id, random) = (grant.claims.jti, self.random.as_ref());
-        let registration = &grant.request.registration_id;
-        let active_tokens =
-            quota::take(&self.store, registration, grant.place, (id, &grant.token), now, random).await?;
-        Ok(Created { id, jwt, expires_at: grant.expires_at, active_tokens, max_allowed: grant.max_allowed })
+        let token = (grant.claims.jti, &grant.token);
+        match quota::take(&self.store, &body.registration_id, place, token, now, self.random.as_ref()).await? {
+            Taken::New(active_tokens) => Ok(created(grant.claims, jwt, active_tokens, false)),
+            // A request with the same key was faster, and its token is the one.
+            Taken::Standing(standing, active_tokens) => {
+                let claims = repeat(grant.claims.clone(), &standing)?;
+                let same = claims == grant.claims;
+                let jwt = if same { jwt } else { self.signer.sign(Type::AccessToken, &claims).await? };
+                Ok(created(claims, jwt, active_tokens, true))
+            }
+        }
     }
 }
 
-/// What was decided: the token to sign, and where to record it.
+/// What was decided: the token to sign, and what comes after.
 struct Grant {
-    request: CreateTokenRequest,
     claims: AccessTokenClaims,
     token: ActiveToken,
-    place: Place,
-    expires_at: DateTime<Utc>,
+    next: Next,
     max_allowed: u32,
+}
+
+enum Next {
+    /// It is new, and recorded in this place.
+    Record(Place),
+    /// It stands already.
+    Repeat { active_tokens: usize },
 }
 
 fn decide(
     caller: &Principal,
-    request: CreateTokenRequest,
+    request: &CreateTokenRequest,
     registration: Option<Registration>,
     (issuer, audience): (&Issuer, &Audience),
     now: DateTime<Utc>,
@@ -113,19 +137,42 @@ fn decide(
     // Another organization's registration must look like none.
     let registration = registration.filter(|registration| registration.organization_id == caller.organization);
     let registration = registration.ok_or(Refusal::NotFound)?;
-    let place = quota::find_place(&registration, now, quota::random_start(random)?)?;
-    let expires_at = expiry(now, registration.token_ttl_seconds);
+    let jti = match &request.idempotency_key {
+        None => TokenId::random(random)?,
+        Some(key) => TokenId::derived(&key.scoped(CreateToken::NAME, caller, request.registration_id.as_str())),
+    };
     let claims = AccessTokenClaims {
         iss: issuer.as_str().to_owned(),
         sub: request.registration_id.to_string(),
         aud: audience.as_str().to_owned(),
         client_id: request.registration_id.to_string(),
-        jti: TokenId::random(random)?,
+        jti,
         iat: now.timestamp(),
-        exp: expires_at.timestamp(),
+        exp: expiry(now, registration.token_ttl_seconds).timestamp(),
         scope: registration.scopes.join(" "),
         email: request.email.clone(),
     };
-    let token = ActiveToken { exp: claims.exp, email: claims.email.clone() };
-    Ok(Grant { request, claims, token, place, expires_at, max_allowed: registration.max_allowed })
+    let max_allowed = registration.max_allowed;
+    if let Some(standing) = registration.tokens.get(&jti).filter(|token| token.is_active(now)) {
+        let next = Next::Repeat { active_tokens: registration.active_tokens(now) };
+        return Ok(Grant { claims: repeat(claims, standing)?, token: standing.clone(), next, max_allowed });
+    }
+    let place = quota::find_place(&registration, jti, now, quota::random_start(random)?)?;
+    let repeat = match request.idempotency_key {
+        None => None,
+        Some(_) => Some(Repeat { iat: claims.iat, writer: TokenId::random(random)?.to_string() }),
+    };
+    let token = ActiveToken { exp: claims.exp, email: claims.email.clone(), repeat };
+    Ok(Grant { claims, token, next: Next::Record(place), max_allowed })
+}
+
+/// The claims of the token that stands under the id of `claims`: RS256 is deterministic, so that they make the same token. What
+/// a request says beyond its registration, which holds the token, is the e-mail address.
+fn repeat(claims: AccessTokenClaims, standing: &ActiveToken) -> Result<AccessTokenClaims, Refusal> {
+    match &standing.repeat {
+        Some(Repeat { iat, .. }) if standing.email == claims.email => {
+            Ok(AccessTokenClaims { iat: *iat, exp: standing.exp, ..claims })
+        }
+        _ => Err(Refusal::KeyReused),
+    }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Creation, Store, key::Key};
+use super::{Creation, Store, key::Key, read};
 use crate::{
     credential::CredentialHash,
     fault::Fault,
@@ -41,7 +41,7 @@ impl Application {
 
 /// An integration token, at `APP_TOKEN#<hash of its bearer>`. The index `appTokensByApplication` lists them by
 /// application in the order of their creation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppToken {
     /// Its public id.
@@ -89,7 +89,7 @@ impl Store {
         self.get(Key::application(id), "load the application").await
     }
 
-    /// Records an app token by the hash of its bearer.
+    /// Records an app token by the hash of its bearer; where one stands already, it is returned and left alone.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -99,8 +99,10 @@ impl Store {
         token: &AppToken,
         now: DateTime<Utc>,
         random: &dyn Random,
-    ) -> Result<Creation, Fault> {
+    ) -> Result<Option<AppToken>, Fault> {
+        const DOING: &str = "record the app token";
         let item = AppTokenItem { token, created_at: now.to_rfc3339_opts(SecondsFormat::Millis, true) };
-        step(Step::Commit, self.create(Key::app_token(hash), &item, random, "record the app token")).await
+        let standing = step(Step::Commit, self.create_or_get(Key::app_token(hash), &item, random, DOING)).await?;
+        standing.map(|item| read(item, DOING)).transpose()
     }
 }

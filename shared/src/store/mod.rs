@@ -24,7 +24,7 @@ pub use self::{
     client::Client,
     grant::{Grant, GrantWrite, MAX_SIBLINGS, Progress, Written},
     organization::Organization,
-    registration::{ActiveToken, Registration, TokenWrite},
+    registration::{ActiveToken, Registration, Repeat, TokenWrite},
 };
 use crate::{
     aws,
@@ -84,6 +84,18 @@ impl Store {
         random: &dyn Random,
         doing: &'static str,
     ) -> Result<Creation, Fault> {
+        let standing = self.create_or_get(key, item, random, doing).await?;
+        Ok(if standing.is_none() { Creation::Done } else { Creation::Taken })
+    }
+
+    /// Creates an item, or returns the other one that stands in its place.
+    async fn create_or_get(
+        &self,
+        key: Key,
+        item: &impl Serialize,
+        random: &dyn Random,
+        doing: &'static str,
+    ) -> Result<Option<Item>, Fault> {
         let mut item: Item = serde_dynamo::to_item(item).map_err(|error| Fault::new(doing, error))?;
         let creation = AttributeValue::S(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid().to_string());
         item.insert(CREATION.to_owned(), creation.clone());
@@ -96,11 +108,11 @@ impl Store {
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match Box::pin(call.send()).await {
-            Ok(_) => Ok(Creation::Done),
+            Ok(_) => Ok(None),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                    let standing = failed.item().and_then(|item| item.get(CREATION));
-                    Ok(if standing == Some(&creation) { Creation::Done } else { Creation::Taken })
+                    let standing = failed.item().cloned().unwrap_or_default();
+                    Ok((standing.get(CREATION) != Some(&creation)).then_some(standing))
                 }
                 _ => Err(Fault::new(doing, error)),
             },

@@ -44,6 +44,18 @@ pub struct ActiveToken {
     /// The address that the creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// What it takes to make the token again, where it was created with an idempotency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
+}
+
+/// What a repeated creation needs to know of the first.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Repeat {
+    /// When the token was issued, in seconds since the epoch.
+    pub iat: i64,
+    /// Tells the write of one request from that of another with the same key.
+    pub writer: String,
 }
 
 impl ActiveToken {
@@ -104,7 +116,7 @@ impl Store {
     }
 
     /// Puts a token in its place, and the expired ones that make the place out, in one write. The condition is the quota: the
-    /// tokens to remove are still there, and with them counted out the map is not full.
+    /// tokens to remove are still there, with them counted out the map is not full, and no active token has the id.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -118,7 +130,8 @@ impl Store {
         const DOING: &str = "record the token";
         let entry = serde_dynamo::to_attribute_value(token).map_err(|error| Fault::new(DOING, error))?;
         let expired: Vec<String> = (0..place.expired.len()).map(|n| format!("#tokens.#expired{n}")).collect();
-        let mut conditions = vec!["size(#tokens) < :limit".to_owned(), "#maxAllowed = :maxAllowed".to_owned()];
+        let free = if place.replaces { "#tokens.#new.#exp <= :now" } else { "attribute_not_exists(#tokens.#new)" };
+        let mut conditions = ["size(#tokens) < :limit", "#maxAllowed = :maxAllowed", free].map(str::to_owned).to_vec();
         conditions.extend(expired.iter().map(|path| format!("attribute_exists({path})")));
         let remove = if expired.is_empty() { String::new() } else { format!(" REMOVE {}", expired.join(", ")) };
         let mut call = self
@@ -134,6 +147,11 @@ impl Store {
             .expression_attribute_values(":maxAllowed", AttributeValue::N(place.max_allowed.to_string()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if place.replaces {
+            call = call
+                .expression_attribute_names("#exp", "exp")
+                .expression_attribute_values(":now", AttributeValue::N(place.now.timestamp().to_string()));
+        }
         for (n, id) in place.expired.iter().enumerate() {
             call = call.expression_attribute_names(format!("#expired{n}"), id.to_string());
         }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod jwt;
+mod lambda;
 mod log;
 
 use std::{
@@ -10,8 +11,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
+use aws_config::timeout::TimeoutConfig;
 use chrono::{DateTime, Utc};
 use local::{Options, Stack};
 use reqwest::header::HeaderMap;
@@ -20,6 +23,7 @@ use shared::{clock::Clock, random::SystemRandom};
 
 pub(crate) use self::calls::{Calls, Fault};
 pub(crate) use self::jwt::{current_kid, verified};
+pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 
 /// Where the test clock begins: 2027-01-15T08:00:00Z.
@@ -98,7 +102,7 @@ impl World {
             data_dir: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(SystemRandom),
-            aws: shared::aws::config().http_client(calls::client(&calls)),
+            aws: shared::aws::config().http_client(calls::client(&calls)).timeout_config(patient()),
         };
         change(&mut options);
         let stack = Box::pin(Stack::start(options)).await.unwrap();
@@ -187,6 +191,12 @@ impl World {
         let key = json!({"pk": {"S": format!("REGISTRATION#{id}")}, "sk": {"S": "ITEM"}});
         self.dynamodb("GetItem", json!({"Key": key, "ConsistentRead": true})).await["Item"].clone()
     }
+}
+
+/// Two hundred requests at once on a busy machine are no outage.
+fn patient() -> TimeoutConfig {
+    let minute = Duration::from_secs(60);
+    TimeoutConfig::builder().operation_attempt_timeout(minute).operation_timeout(minute).build()
 }
 
 /// What [`Calls::count`] is expected to say.

@@ -1,0 +1,119 @@
+//! The real binaries, each a process of its own, behind a Lambda Runtime API that hands them events one at a time.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path as UrlPath, State},
+    http::HeaderMap,
+    response::IntoResponse,
+    routing::{get, post},
+};
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
+
+use super::{World, lock};
+
+/// The directory of the binaries. `cargo test` by itself does not build them; the whole workspace at once, so that the features
+/// of the dependencies are those of the test build and nothing is compiled twice.
+pub(crate) fn binaries() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--workspace", "--bins"]);
+        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+        std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned()
+    })
+}
+
+/// A command that runs a function's binary in the environment that Lambda would give it on the world's AWS.
+pub(crate) fn command(world: &World, function: &str) -> Command {
+    let mut command = Command::new(binaries().join(function));
+    command
+        .env_clear()
+        .envs(world.stack.variables())
+        .env("AWS_ACCESS_KEY_ID", "local")
+        .env("AWS_SECRET_ACCESS_KEY", "local")
+        .env("AWS_REGION", "local")
+        .env("AWS_ENDPOINT_URL", world.stack.base_url())
+        .env("AWS_LAMBDA_FUNCTION_NAME", function)
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+        .env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1");
+    command
+}
+
+type Pending = (Value, oneshot::Sender<Result<Value, Value>>);
+
+struct Runtime {
+    events: tokio::sync::Mutex<mpsc::Receiver<Pending>>,
+    waiting: Mutex<Option<oneshot::Sender<Result<Value, Value>>>>,
+}
+
+/// A function's process.
+pub(crate) struct Lambda {
+    child: Child,
+    events: mpsc::Sender<Pending>,
+}
+
+impl Lambda {
+    pub(crate) async fn start(world: &World, function: &str) -> Self {
+        let (events, receiver) = mpsc::channel(1);
+        let runtime = Arc::new(Runtime { events: tokio::sync::Mutex::new(receiver), waiting: Mutex::new(None) });
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(finished))
+            .with_state(runtime);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(axum::serve(listener, router).into_future());
+        let mut command = command(world, function);
+        let child = command.env("AWS_LAMBDA_RUNTIME_API", address).stdout(Stdio::null()).spawn().unwrap();
+        Self { child, events }
+    }
+
+    /// Invokes the function and waits for its answer or function error.
+    pub(crate) async fn invoke(&self, event: Value) -> Result<Value, Value> {
+        let (answer, answered) = oneshot::channel();
+        self.events.send((event, answer)).await.unwrap();
+        answered.await.unwrap()
+    }
+}
+
+impl Drop for Lambda {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn next(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
+    let (event, answer) = runtime.events.lock().await.recv().await.unwrap();
+    *lock(&runtime.waiting) = Some(answer);
+    let headers = [
+        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
+        ("lambda-runtime-deadline-ms", "4102444800000"),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:local:000000000000:function:test"),
+    ];
+    (headers, event.to_string())
+}
+
+async fn finished(
+    State(runtime): State<Arc<Runtime>>,
+    UrlPath((_, outcome)): UrlPath<(String, String)>,
+    _: HeaderMap,
+    body: Bytes,
+) -> impl IntoResponse {
+    let body = serde_json::from_slice(&body).unwrap();
+    let answer = lock(&runtime.waiting).take().unwrap();
+    let _ = answer.send(if outcome == "response" { Ok(body) } else { Err(body) });
+    reqwest::StatusCode::ACCEPTED
+}

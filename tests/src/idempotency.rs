@@ -1,0 +1,316 @@
+//! `Idempotency-Key` at both endpoints that take it.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Fault, Lambda, Secrets, World, calls};
+
+const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
+const MALFORMED: &str =
+    "Idempotency-Key must be given once, with 1 to 255 visible ASCII characters other than the comma";
+const REUSED: &str = "Idempotency-Key was used for another request";
+
+/// An organization, a registration and an application, and who may use them.
+struct Caller {
+    key: String,
+    organization: String,
+    registration: String,
+}
+
+impl Caller {
+    async fn new(world: &World, registration: &Value) -> Self {
+        let organization = world.organization("acme").await;
+        let key = world.api_key(&organization).await;
+        world.application(&organization, "my-app").await;
+        let registration = world.registration(&organization, registration).await;
+        Self { key, organization, registration }
+    }
+
+    /// The path and body of a create at either endpoint.
+    fn requests(&self) -> [(&'static str, Value); 2] {
+        [
+            ("/api/v1/create-token", json!({"registrationId": self.registration, "email": "user@example.com"})),
+            ("/v1/organizations/acme/apps/my-app/tokens", json!({"description": "CI", "scopes": ["sdk"]})),
+        ]
+    }
+}
+
+async fn post(world: &World, path: &str, bearer: &str, key: &str, body: &Value) -> Answer {
+    let request = world.http.post(world.url(path)).bearer_auth(bearer).header("idempotency-key", key);
+    let answer = world.send(request.header("content-type", "application/json").body(body.to_string())).await;
+    if answer.status < 300 {
+        let secret = secret(&answer);
+        Secrets::add_credential(&secret);
+    }
+    answer
+}
+
+/// The token or bearer of a success.
+fn secret(answer: &Answer) -> String {
+    let body = answer.json();
+    let secret = if body["data"].is_null() { &body["token"]["accessToken"] } else { &body["data"]["bearer"] };
+    secret.as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
+fn is_replayed(answer: &Answer) -> bool {
+    match answer.header("idempotency-replayed") {
+        None => false,
+        Some(value) => value == "true" || panic!("{value}"),
+    }
+}
+
+fn error(path: &str, code: u16, text: &str) -> Value {
+    if path.contains("create-token") {
+        json!({"message": text})
+    } else {
+        json!({"status": false, "error": {"code": code, "message": text}})
+    }
+}
+
+/// How many tokens stand: those of the registration and those of the app.
+async fn tokens(world: &World, caller: &Caller) -> [usize; 2] {
+    let held = world.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
+    [held, world.dump().await.matches("\"APP_TOKEN#").count()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_same_answer() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({"maxAllowed": 1})).await;
+    for (path, body) in caller.requests() {
+        let first = post(&world, path, &caller.key, KEY, &body).await;
+        assert!(!is_replayed(&first) && first.status < 300);
+        // Later, when the quota is full, and with what does not matter written otherwise.
+        world.clock.advance(1000);
+        world.calls.reset();
+        let mut again = body.clone();
+        again["unknown"] = json!([1, 2]);
+        let second = post(&world, path, &caller.key, KEY, &again).await;
+        assert_eq!((second.status, &second.text), (first.status, &first.text));
+        assert!(is_replayed(&second));
+        let expected = if path.contains("create-token") {
+            calls(&[("GetItem", 2), ("Sign", 1)])
+        } else {
+            calls(&[("GenerateMac", 1), ("GetItem", 2), ("PutItem", 1)])
+        };
+        assert_eq!(world.calls.count(), expected);
+    }
+    assert_eq!(tokens(&world, &caller).await, [1, 1]);
+    let dump = world.dump().await;
+    assert!(!dump.contains("tma_") && !dump.contains("eyJ") && !dump.contains(KEY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_costs_no_more_than_without_a_key_but_for_the_mac() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({})).await;
+    let [(create_token, token_body), (create_app_token, app_body)] = caller.requests();
+    world.calls.reset();
+    post(&world, create_token, &caller.key, KEY, &token_body).await;
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+    assert_eq!(world.calls.rounds(), 3);
+    world.calls.reset();
+    post(&world, create_app_token, &caller.key, KEY, &app_body).await;
+    assert_eq!(world.calls.count(), calls(&[("GenerateMac", 1), ("GetItem", 2), ("PutItem", 1)]));
+    assert_eq!(world.calls.rounds(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_at_once_make_one_token() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({})).await;
+    for (path, body) in caller.requests() {
+        let answers = join_all((0..50).map(|_| post(&world, path, &caller.key, KEY, &body))).await;
+        let texts: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        assert_eq!(answers.iter().filter(|answer| !is_replayed(answer)).count(), 1);
+    }
+    assert_eq!(tokens(&world, &caller).await, [1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_with_different_clocks_agree_on_one_token() {
+    // The loser of a race has signed another `iat` and must sign once more. The stack's own function has the clock of the tests,
+    // which stands in another year than that of the processes.
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({"maxAllowed": 20})).await;
+    let (first, second) = (Lambda::start(&world, "create-token").await, Lambda::start(&world, "create-token").await);
+    let [(path, body), _] = caller.requests();
+    for round in 0..10 {
+        let key = format!("round-{round}");
+        let bearer = format!("Bearer {}", caller.key);
+        let event = json!({
+            "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "isBase64Encoded": false,
+            "headers": {"content-type": "application/json", "authorization": bearer, "idempotency-key": key},
+            "requestContext": {"http": {"method": "POST", "path": path}}, "body": body.to_string(),
+        });
+        let processes = join(first.invoke(event.clone()), second.invoke(event));
+        let ((one, two), three) = join(processes, post(&world, path, &caller.key, &key, &body)).await;
+        let token =
+            |answer: &Value| serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap()["token"].clone();
+        let (one, two) = (one.unwrap(), two.unwrap());
+        assert_eq!([&token(&one), &token(&two)], [&three.json()["token"]; 2]);
+        let replayed = [&one, &two].iter().filter(|answer| answer["headers"]["idempotency-replayed"] == "true").count();
+        assert_eq!(replayed + usize::from(is_replayed(&three)), 2);
+    }
+    assert_eq!(tokens(&world, &caller).await[0], 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_forgets_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = async || {
+        let path = directory.path().to_owned();
+        World::start_with(|options| options.data_dir = Some(path)).await
+    };
+    let world = open().await;
+    let caller = Caller::new(&world, &json!({})).await;
+    let mut texts = vec![];
+    for (path, body) in caller.requests() {
+        texts.push(post(&world, path, &caller.key, KEY, &body).await.text);
+    }
+    world.stack.stop().await;
+    let world = open().await;
+    for ((path, body), text) in caller.requests().into_iter().zip(texts) {
+        let answer = post(&world, path, &caller.key, KEY, &body).await;
+        assert_eq!((answer.text.as_str(), is_replayed(&answer)), (text.as_str(), true));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_request_with_the_same_key_is_422() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({})).await;
+    for (path, body) in caller.requests() {
+        post(&world, path, &caller.key, KEY, &body).await;
+        for changes in [
+            json!({"email": "other@example.com", "description": "other"}),
+            json!({"email": null, "description": null}),
+            json!({"email": null, "description": "CI", "scopes": []}),
+        ] {
+            let mut other = body.clone();
+            other.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            post(&world, path, &caller.key, KEY, &other).await.assert(422, &error(path, 2002, REUSED));
+        }
+    }
+    assert_eq!(tokens(&world, &caller).await, [1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_the_callers_own() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({"scopes": ["oauth.token.create", "mad.application.token.create"]})).await;
+    let token = world.post("/api/v1/create-token", &caller.key, &json!({"registrationId": caller.registration})).await;
+    let bearers = [caller.key.clone(), world.api_key(&caller.organization).await, secret(&token)];
+    let more = world.registration(&caller.organization, &json!({})).await;
+    world.application(&caller.organization, "other-app").await;
+    for (path, body) in caller.requests() {
+        let mut secrets = BTreeSet::new();
+        for bearer in &bearers {
+            let answer = post(&world, path, bearer, KEY, &body).await;
+            assert!(!is_replayed(&answer));
+            secrets.insert(secret(&answer));
+            assert!(is_replayed(&post(&world, path, bearer, KEY, &body).await));
+            let other_path = path.replace("my-app", "other-app");
+            let mut other_body = body.clone();
+            if path.contains("create-token") {
+                other_body["registrationId"] = more.clone().into();
+            }
+            let elsewhere = post(&world, &other_path, bearer, KEY, &other_body).await;
+            assert!(!is_replayed(&elsewhere));
+            secrets.insert(secret(&elsewhere));
+            let other_key = post(&world, path, bearer, "another-key", &body).await;
+            assert!(!is_replayed(&other_key));
+            secrets.insert(secret(&other_key));
+        }
+        assert_eq!(secrets.len(), 9);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({"maxAllowed": 1, "tokenTtlSeconds": 10})).await;
+    let [(path, body), (app_path, app_body)] = caller.requests();
+    let first = post(&world, path, &caller.key, KEY, &body).await;
+    world.clock.advance(9);
+    assert!(is_replayed(&post(&world, path, &caller.key, KEY, &body).await));
+    world.clock.advance(1);
+    // Fifty at once find the place of the expired one, and even with another address it is a new request.
+    let other = json!({"registrationId": caller.registration});
+    let answers = join_all((0..50).map(|_| post(&world, path, &caller.key, KEY, &other))).await;
+    let texts: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
+    assert_eq!((texts.len(), texts.contains(first.text.as_str())), (1, false));
+    assert_eq!(answers.iter().filter(|answer| !is_replayed(answer)).count(), 1);
+
+    let id = answers[0].json()["token"]["id"].clone();
+    let key = json!({"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}});
+    let names = json!({"#id": id});
+    world
+        .dynamodb(
+            "UpdateItem",
+            json!({"Key": key, "UpdateExpression": "REMOVE tokens.#id", "ExpressionAttributeNames": names}),
+        )
+        .await;
+    assert!(!is_replayed(&post(&world, path, &caller.key, KEY, &body).await));
+
+    let first = post(&world, app_path, &caller.key, KEY, &app_body).await;
+    let hash =
+        shared::credential::Credential::parse(shared::credential::Kind::AppBearer, &secret(&first)).unwrap().hash();
+    let key = json!({"pk": {"S": format!("APP_TOKEN#{}", hash.as_str())}, "sk": {"S": "ITEM"}});
+    world.dynamodb("DeleteItem", json!({"Key": key})).await;
+    assert!(!is_replayed(&post(&world, app_path, &caller.key, KEY, &app_body).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_headers_bounds_are_kept() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({})).await;
+    for (path, body) in caller.requests() {
+        world.calls.reset();
+        for wrong in ["", &"x".repeat(256), "a b", "a\tb", "é", "a,b"] {
+            post(&world, path, &caller.key, wrong, &body).await.assert(400, &error(path, 2001, MALFORMED));
+        }
+        let twice = world.http.post(world.url(path)).bearer_auth(&caller.key).body(body.to_string());
+        let twice = twice.header("content-type", "application/json").header("idempotency-key", "a");
+        let answer = world.send(twice.header("idempotency-key", "b")).await;
+        answer.assert(400, &error(path, 2001, MALFORMED));
+        assert_eq!(world.calls.count().keys().collect::<Vec<_>>(), ["GetItem"]);
+        for right in ["!", "~", "\"quoted\"", &"x".repeat(255)] {
+            assert!(post(&world, path, &caller.key, right, &body).await.status < 300, "{right}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_repeats_until_an_answer_comes_has_one_token() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({"maxAllowed": 1000})).await;
+    let mut expected = [0, 0];
+    for (endpoint, (path, body)) in caller.requests().into_iter().enumerate() {
+        for operation in ["GetItem", "Sign", "GenerateMac", "UpdateItem", "PutItem"] {
+            for fault in [Fault::NotSent, Fault::AnswerLost] {
+                for attempts in 1..=6 {
+                    let key = format!("{operation}-{fault:?}-{attempts}");
+                    world.calls.fail(operation, &vec![fault; attempts]);
+                    let mut answer = post(&world, path, &caller.key, &key, &body).await;
+                    let internal_error = error(path, 1001, "Internal server error");
+                    for _ in 0..4 {
+                        if answer.status < 300 {
+                            break;
+                        }
+                        answer.assert(500, &internal_error);
+                        answer = post(&world, path, &caller.key, &key, &body).await;
+                    }
+                    world.calls.heal();
+                    let again = post(&world, path, &caller.key, &key, &body).await;
+                    assert_eq!((secret(&again), is_replayed(&again)), (secret(&answer), true), "{key}");
+                    expected[endpoint] += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(tokens(&world, &caller).await, expected);
+}
