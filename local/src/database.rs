@@ -26,7 +26,8 @@ pub(crate) struct DynamoDb {
 }
 
 impl DynamoDb {
-    /// Opens the database, in `file` or in memory, makes the table where there is none, and serves on a port of its own.
+    /// Opens the database, in `file` or in memory, makes the table where there is none, and serves on a port of its
+    /// own.
     ///
     /// # Errors
     /// When the file cannot be used or the definition is refused.

@@ -1,5 +1,5 @@
-//! What the local stack begins with: one of everything, under names that are the same on every machine, so that the README's
-//! examples and the sample events work as they are.
+//! What the local stack begins with: one of everything, under names that are the same on every machine, so that the
+//! README's examples and the sample events work as they are.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ use shared::{
 
 /// Known to everyone who has read this, and good for nothing but the local stack.
 const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
-/// The sample events' code and refresh token, good for one use after the first start; what is printed has a code of its own.
+/// The sample events' code and refresh token, good for one use after the first start; what is printed has a code of
+/// its own.
 const CODE: &str = "tmc_DemoGrantOfTheEventsA0PublicDemoCodeOfTheLocalStackNotASecret000015a1DW";
 const REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsB0PublicDemoRefreshTokenNotASecret000000000002UaOlM";
 const ORGANIZATION: &str = "demo";

@@ -1,5 +1,5 @@
-//! API Gateway's HTTP API: HTTP requests in, events of payload format 2.0 to the functions, their answers out. Beside it, on
-//! the same port, the paths of the AWS APIs: Lambda's Invoke, and DynamoDB and KMS by `X-Amz-Target`.
+//! API Gateway's HTTP API: HTTP requests in, events of payload format 2.0 to the functions, their answers out. Beside
+//! it, on the same port, the paths of the AWS APIs: Lambda's Invoke, and DynamoDB and KMS by `X-Amz-Target`.
 
 use std::sync::Arc;
 

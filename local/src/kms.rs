@@ -1,5 +1,5 @@
-//! AWS KMS, as far as tokenmint needs it, and really signing: `CreateKey`, `GetPublicKey` and `Sign` of RSA-2048 keys,
-//! `GenerateMac` of HMAC-256 keys, with KMS's own error types. The protocol is awsJson1.1.
+//! AWS KMS, as far as tokenmint needs it, and really signing: `CreateKey`, `GetPublicKey` and `Sign` of RSA-2048
+//! keys, `GenerateMac` of HMAC-256 keys, with KMS's own error types. The protocol is awsJson1.1.
 
 use std::{
     collections::BTreeMap,

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 
 use axum::body::Bytes;
-use lambda_http::{Context, LambdaEvent, lambda_runtime::Diagnostic};
+use lambda_http::{
+    Context, LambdaEvent,
+    lambda_runtime::{Config, Diagnostic},
+};
 use shared::{
     function::{Function, invoke},
     settings::{Environment, SettingsError},
@@ -32,6 +35,7 @@ impl Functions {
                 })?;
                 let mut context = Context::default();
                 context.request_id = Uuid::new_v4().to_string();
+                context.env_config = Arc::new(Config { function_name: F::NAME.to_owned(), ..Config::default() });
                 let answer = invoke(function.as_ref(), LambdaEvent::new(event, context)).await?;
                 serde_json::to_vec(&answer).map_err(|error| diagnostic("Runtime.MarshalError", error.to_string()))
             })

@@ -1,6 +1,6 @@
-//! The whole service on one machine: the functions of the workspace behind API Gateway's HTTP API and Lambda's Invoke path,
-//! with an embedded DynamoDB and KMS, all on one port. The functions are the deployed ones and use the real AWS SDK; only the
-//! endpoint differs.
+//! The whole service on one machine: the functions of the workspace behind API Gateway's HTTP API and Lambda's Invoke
+//! path, with an embedded DynamoDB and KMS, all on one port. The functions are the deployed ones and use the real AWS
+//! SDK; only the endpoint differs.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
 mod database;
@@ -120,8 +120,8 @@ impl Stack {
         &self.environment.variables
     }
 
-    /// Makes one of everything where it does not stand already, and a fresh code. Returns what is to be printed: where the stack
-    /// serves, and a line to paste for each endpoint.
+    /// Makes one of everything where it does not stand already, and a fresh code. Returns what is to be printed:
+    /// where the stack serves, and a line to paste for each endpoint.
     ///
     /// # Errors
     /// When the table does not answer.

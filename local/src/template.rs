@@ -1,5 +1,5 @@
-//! What `template.yaml` says of the service: its routes, its CORS answer and its table. The local stack is built from the
-//! definition that is deployed, so neither can drift from the other.
+//! What `template.yaml` says of the service: its routes, its CORS answer and its table. The local stack is built from
+//! the definition that is deployed, so neither can drift from the other.
 
 use axum::http::Method;
 use saphyr::{LoadableYamlNode, Yaml};

@@ -87,8 +87,8 @@ pub enum AuthError {
     Fault(#[from] Fault),
 }
 
-/// A bearer that is good as far as it can tell by itself: an API key of right form, or an access token of right signature,
-/// issuer, audience, type and time. What the table says of it is still to be read.
+/// A bearer that is good as far as it can tell by itself: an API key of right form, or an access token of right
+/// signature, issuer, audience, type and time. What the table says of it is still to be read.
 #[derive(Debug)]
 pub struct Bearer(Presented);
 
@@ -98,8 +98,8 @@ enum Presented {
     AccessToken { registration: RegistrationId, token: TokenId, scope: String },
 }
 
-/// Authenticates callers in two steps, so that a forged credential is refused before anything is read, and a handler can read
-/// what it needs while the credential is looked up.
+/// Authenticates callers in two steps, so that a forged credential is refused before anything is read, and a handler
+/// can read what it needs while the credential is looked up.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: PublicKeys,

@@ -1,4 +1,5 @@
-//! How the functions reach AWS: built once per cold start, one HTTP connector for every client, all from the environment.
+//! How the functions reach AWS: built once per cold start, one HTTP connector for every client, all from the
+//! environment.
 
 use std::time::Duration;
 
@@ -23,11 +24,11 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bounds one AWS operation with all its attempts, and so, with at most four in a row, a request.
+/// Bounds one AWS operation with all its attempts, and so, with at most five in a row, a request.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
-/// The SDK waits up to this before the second attempt and up to twice this before the third. Its default of a second is
-/// meant for batch work; somebody waits for this answer.
+/// The SDK waits up to this before the second attempt and up to twice this before the third. Its default of a second
+/// is meant for batch work; somebody waits for this answer.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Region and credentials from the environment's variables alone: no profile, no metadata service to wait for.
@@ -47,8 +48,8 @@ pub fn config() -> ConfigLoader {
         .retry_config(retries)
 }
 
-/// One connector, and so one pool and one set of TLS roots, for whoever asks; the SDK would build one for each client. A
-/// connector made beforehand does not hear of the SDK's connect timeout, so it has it here.
+/// One connector, and so one pool and one set of TLS roots, for whoever asks; the SDK would build one for each
+/// client. A connector made beforehand does not hear of the SDK's connect timeout, so it has it here.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
     let connector = Connector::builder()

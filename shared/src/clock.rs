@@ -21,7 +21,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// The instant a lifetime ends that begins now, in whole seconds since a JWT knows no others (RFC 7519, 2: `NumericDate`).
+/// The instant a lifetime ends that begins now, in whole seconds since a JWT knows no others (RFC 7519, 2:
+/// `NumericDate`).
 #[must_use]
 pub fn expiry(now: DateTime<Utc>, lifetime_seconds: u32) -> DateTime<Utc> {
     let lifetime = TimeDelta::seconds(lifetime_seconds.into());

@@ -1,8 +1,9 @@
-//! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`. Those that belong to a grant have
-//! its id, 22 characters, before the 43.
+//! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`. Those that belong to a grant
+//! have its id, 22 characters, before the 43.
 //!
-//! The prefix tells the kind, so that secret scanners and people can. The checksum is no security: it refuses a mistyped or
-//! made-up credential without a database read. At rest there is only the SHA-256, which is enough for 256 random bits.
+//! The prefix tells the kind, so that secret scanners and people can. The checksum is no security: it refuses a
+//! mistyped or made-up credential without a database read. At rest there is only the SHA-256, which is enough for 256
+//! random bits.
 
 use std::fmt;
 
@@ -79,8 +80,8 @@ impl Credential {
         Self { kind, text }
     }
 
-    /// Reads a credential of `kind`; `None` where prefix, length, alphabet or checksum is wrong. Why is not told: parts of a
-    /// credential do not belong into messages.
+    /// Reads a credential of `kind`; `None` where prefix, length, alphabet or checksum is wrong. Why is not told:
+    /// parts of a credential do not belong into messages.
     #[must_use]
     pub fn parse(kind: Kind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?;
@@ -111,7 +112,8 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The id of a grant: 128 random bits in 22 base62 characters. A code or refresh token without its secret, so not for the log.
+/// The id of a grant: 128 random bits in 22 base62 characters. A code or refresh token without its secret, so not for
+/// the log.
 #[derive(Clone, Eq, PartialEq)]
 pub struct GrantId(String);
 
@@ -258,7 +260,8 @@ mod tests {
 
     #[test]
     fn the_form_is_for_ever() {
-        // Worked out with another implementation (Python's int and zlib.crc32): stored hashes and scanners depend on it.
+        // Worked out with another implementation (Python's int and zlib.crc32): stored hashes and scanners depend on
+        // it.
         let mut one = [0; 32];
         one[31] = 62;
         assert_eq!(api_key([0; 32]).expose(), "tmk_00000000000000000000000000000000000000000002eIzD5");

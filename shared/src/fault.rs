@@ -17,8 +17,8 @@ impl Fault {
         Self { doing, source: source.into() }
     }
 
-    /// The whole chain of causes on one line, for the log. The parts are `Display` texts only: the `Debug` form of an AWS
-    /// error can hold an item of the table.
+    /// The whole chain of causes on one line, for the log. The parts are `Display` texts only: the `Debug` form of an
+    /// AWS error can hold an item of the table.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -11,6 +11,8 @@ use lambda_http::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    fault::Fault,
+    field::Invalid,
     settings::{Environment, SettingsError},
     telemetry,
 };
@@ -77,6 +79,40 @@ pub struct FunctionError {
     pub message: String,
 }
 
+/// Why an invoked function, one without a route, did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The event breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// This field names what does not exist.
+    #[error("{0} must be the id of something that exists")]
+    NotFound(&'static str),
+    /// This field names what exists already.
+    #[error("{0} must not be taken already")]
+    Taken(&'static str),
+    /// It failed.
+    #[error("Internal server error")]
+    Fault(#[from] Fault),
+}
+
+impl<A> From<Result<A, Refusal>> for Handled<A> {
+    fn from(result: Result<A, Refusal>) -> Self {
+        let (outcome, error_type) = match &result {
+            Ok(_) => (Outcome::Done, ""),
+            Err(Refusal::Invalid(_)) => (Outcome::Refused("invalid request"), "InvalidRequest"),
+            Err(Refusal::NotFound(_)) => (Outcome::Refused("not found"), "NotFound"),
+            Err(Refusal::Taken(_)) => (Outcome::Refused("taken"), "Taken"),
+            Err(Refusal::Fault(fault)) => {
+                telemetry::log_fault(fault);
+                (Outcome::Failed, "InternalError")
+            }
+        };
+        let result = result.map_err(|refusal| FunctionError { error_type, message: refusal.to_string() });
+        Self { result, outcome, status: None }
+    }
+}
+
 impl From<FunctionError> for Diagnostic {
     fn from(error: FunctionError) -> Self {
         Self { error_type: error.error_type.to_owned(), error_message: error.message }
@@ -88,9 +124,9 @@ impl From<FunctionError> for Diagnostic {
 /// # Errors
 /// The function's own.
 pub async fn invoke<F: Function>(function: &F, event: LambdaEvent<F::Event>) -> Result<F::Answer, FunctionError> {
-    let request_id = event.context.request_id.clone();
+    let context = event.context.clone();
     // Boxed, here and in `run`: the SDK's futures are large, and deep for the compiler's layout limit.
-    telemetry::observe(F::NAME, &request_id, Box::pin(function.handle(event))).await.result
+    telemetry::observe(F::NAME, &context, Box::pin(function.handle(event))).await.result
 }
 
 /// Runs the function on AWS Lambda until the environment is taken down. The body of every `main`.

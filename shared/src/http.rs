@@ -1,7 +1,7 @@
 //! HTTP endpoints behind API Gateway's HTTP API: events of payload format 2.0 in, answers out.
 //!
-//! The event types are `lambda_http`'s; its conversion into an `http::Request` is not used, because it panics where the event
-//! says base64 and the body is not, and where a decoded path is no URI.
+//! The event types are `lambda_http`'s; its conversion into an `http::Request` is not used, because it panics where
+//! the event says base64 and the body is not, and where a decoded path is no URI.
 
 use std::{collections::HashMap, fmt, future::Future};
 
@@ -35,7 +35,8 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// When a variable is missing or malformed.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
-    /// Opens the connections and fetches the keys that the first request would otherwise wait for. Failing is harmless.
+    /// Opens the connections and fetches the keys that the first request would otherwise wait for. Failing is
+    /// harmless.
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
     /// Answers a request.
@@ -92,8 +93,8 @@ impl Request {
     /// The body's fields, where it is JSON of a size and form that we read.
     ///
     /// # Errors
-    /// When the content type is not `application/json`, or the body is empty, larger than [`MAX_BODY_BYTES`], or not one
-    /// JSON object.
+    /// When the content type is not `application/json`, or the body is empty, larger than
+    /// [`MAX_BODY_BYTES`], or not one JSON object.
     pub fn fields(&self) -> Result<Fields, Invalid> {
         let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim();

@@ -78,8 +78,8 @@ impl From<ObjectId> for String {
     }
 }
 
-/// A readable name of an organization, or of an application within its organization: `^[a-zA-Z0-9-]{3,64}$` and not 24
-/// hexadecimal digits, which would be an id.
+/// A readable name of an organization, or of an application within its organization: `^[a-zA-Z0-9-]{3,64}$` and not
+/// 24 hexadecimal digits, which would be an id.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Slug(String);
 
@@ -110,8 +110,8 @@ impl fmt::Display for Slug {
     }
 }
 
-/// How a path names an organization or an application: by id or by slug, of at most 128 characters. Where it may be either it
-/// is an id, for no slug looks like one.
+/// How a path names an organization or an application: by id or by slug, of at most 128 characters. Where it may be
+/// either it is an id, for no slug looks like one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reference {
     /// 24 hexadecimal digits.
@@ -146,7 +146,8 @@ impl FromStr for Reference {
     }
 }
 
-/// The id of an OAuth registration: `^[A-Za-z0-9_-]{1,64}$`. New ones are [`ObjectId`]s; the documented form is wider.
+/// The id of an OAuth registration: `^[A-Za-z0-9_-]{1,64}$`. New ones are [`ObjectId`]s; the documented form is
+/// wider.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct RegistrationId(String);
 
@@ -183,8 +184,8 @@ impl fmt::Display for RegistrationId {
     }
 }
 
-/// A UUID (RFC 9562), random or derived from an idempotency key: the `jti` of a JWT (RFC 7519, 4.1.7) and the key of an OAuth access token in its
-/// registration.
+/// A UUID (RFC 9562), random or derived from an idempotency key: the `jti` of a JWT (RFC 7519, 4.1.7) and the key of
+/// an OAuth access token in its registration.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenId(Uuid);

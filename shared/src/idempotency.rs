@@ -1,12 +1,12 @@
-//! The `Idempotency-Key` of a create (draft-ietf-httpapi-idempotency-key-header): by it, a caller whose answer was lost gets
-//! the very same token again. Nothing secret is kept for that: the token is made once more.
+//! The `Idempotency-Key` of a create (draft-ietf-httpapi-idempotency-key-header): by it, a caller whose answer was
+//! lost gets the very same token again. Nothing secret is kept for that: the token is made once more.
 
 use std::{fmt, str::FromStr};
 
 use crate::{auth::Principal, field::Rule};
 
-/// What a caller names a request by: 1 to 255 visible ASCII characters but the comma, with which API Gateway joins a header
-/// that was given twice. Not for the log: it may be what somebody takes for a secret.
+/// What a caller names a request by: 1 to 255 visible ASCII characters but the comma, with which API Gateway joins a
+/// header that was given twice. Not for the log: it may be what somebody takes for a secret.
 #[derive(Clone, Eq, PartialEq)]
 pub struct IdempotencyKey(String);
 
@@ -17,8 +17,8 @@ impl IdempotencyKey {
     /// What a caller is told who uses one key for two requests.
     pub const REUSED: &'static str = "Idempotency-Key was used for another request";
 
-    /// What the key means from this caller at this endpoint, as bytes to derive an id or a secret from. No part has a NUL in
-    /// it, so that none can pass for another.
+    /// What the key means from this caller at this endpoint, as bytes to derive an id or a secret from. No part has a
+    /// NUL in it, so that none can pass for another.
     #[must_use]
     pub fn scoped(&self, endpoint: &str, caller: &Principal, target: &str) -> Vec<u8> {
         [endpoint, &caller.organization.to_string(), &caller.id, target, &self.0].join("\0").into_bytes()

@@ -11,8 +11,8 @@ use crate::{id::TokenId, settings::KeyId};
 
 /// What stands before the JWT of an OAuth access token.
 pub const ACCESS_TOKEN_PREFIX: &str = "oauth2_";
-/// No longer bearer is looked at. API Gateway passes headers of 10 KiB in all; our own tokens stay under 4 KiB.
-const MAX_JWT_BYTES: usize = 8 * 1024;
+/// No longer bearer is looked at: API Gateway passes headers of 10 KiB in all.
+const MAX_JWT_BYTES: usize = 10 * 1024;
 
 /// The `typ` header (RFC 7515, 4.1.9), which keeps one kind of token from serving as another (RFC 8725, 3.11).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -88,9 +88,9 @@ fn encode(part: &impl Serialize) -> Result<String, serde_json::Error> {
     Ok(URL_SAFE_NO_PAD.encode(json))
 }
 
-/// Writes JSON in ASCII without the characters that would put a `-` or `_` into its base64url: published browser clients
-/// decode with `atob`, which knows neither. Only a sextet of 62 or 63 does so, and in ASCII only the last one of a group of
-/// three bytes can reach that, with `>`, `?`, `~` or DEL.
+/// Writes JSON in ASCII without the characters that would put a `-` or `_` into its base64url: published browser
+/// clients decode with `atob`, which knows neither. Only a sextet of 62 or 63 does so, and in ASCII only the last one
+/// of a group of three bytes can reach that, with `>`, `?`, `~` or DEL.
 struct PlainBase64;
 
 impl Formatter for PlainBase64 {
@@ -111,7 +111,8 @@ impl Formatter for PlainBase64 {
     }
 }
 
-/// A presented access token of our form, whose signature nobody has checked yet: it tells the key to check with, no more.
+/// A presented access token of our form, whose signature nobody has checked yet: it tells the key to check with, no
+/// more.
 pub(crate) struct UnverifiedAccessToken<'a> {
     signed: &'a str,
     kid: String,

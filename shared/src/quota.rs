@@ -1,4 +1,5 @@
-//! The active-token quota of a registration: never more than `maxAllowed` at once, under any concurrency, nothing swept.
+//! The active-token quota of a registration: never more than `maxAllowed` at once, under any concurrency, nothing
+//! swept.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::{
 
 /// How many expired tokens one write removes. Each takes 50 bytes of the 4 KB that DynamoDB allows an expression.
 const MAX_REMOVED: usize = 50;
-/// How often a write that lost a race is tried again. A race is lost to a write that removed expired tokens, so every round
-/// makes the reason for another rarer.
+/// How often a write that lost a race is tried again. A race is lost to a write that removed expired tokens, so every
+/// round makes the reason for another rarer.
 const MAX_ROUNDS: u32 = 10;
 
 /// A place for one more token, as found in a registration at some moment. [`Store::add_token`] takes it under the
@@ -67,8 +68,8 @@ pub enum Taken {
     Standing(ActiveToken, usize),
 }
 
-/// Finds a place for a token of this id. Where more tokens have expired than one write removes, writers at the same time begin at different ones, by
-/// `start`, so as not to be in each other's way.
+/// Finds a place for a token of this id. Where more tokens have expired than one write removes, writers at the same
+/// time begin at different ones, by `start`, so as not to be in each other's way.
 ///
 /// # Errors
 /// When as many tokens as are allowed are active.
@@ -95,7 +96,8 @@ pub fn random_start(random: &dyn Random) -> Result<usize, Fault> {
     random.bytes().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
 }
 
-/// Records a token, in `place` or, where others were faster, in what the registration has left. The loser of a race gets the current registration with its refusal, so a round is one write and nothing else.
+/// Records a token, in `place` or, where others were faster, in what the registration has left. The loser of a race
+/// gets the current registration with its refusal, so a round is one write and nothing else.
 ///
 /// # Errors
 /// When there is no place left, no registration, or no answer.

@@ -127,7 +127,8 @@ impl FromStr for KeyId {
     }
 }
 
-/// `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`: the key that signs, then those that signed tokens which may still live.
+/// `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`: the key that signs, then those that signed tokens which may still
+/// live.
 pub(crate) fn key_ids(environment: &Environment) -> Result<Vec<KeyId>, SettingsError> {
     let current: KeyId = environment.required(KeyId::VARIABLE)?;
     let previous = environment.optional::<KeyIdList>("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
@@ -148,7 +149,8 @@ impl FromStr for KeyIdList {
     }
 }
 
-/// `ISSUER`: the `iss` of our JWTs (RFC 7519, 4.1.1). Any string serves, such as a URL or a UUID; verifiers compare it exactly.
+/// `ISSUER`: the `iss` of our JWTs (RFC 7519, 4.1.1). Any string serves, such as a URL or a UUID; verifiers compare
+/// it exactly.
 #[derive(Clone, Debug)]
 pub struct Issuer(String);
 

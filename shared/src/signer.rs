@@ -39,7 +39,8 @@ impl Signer {
         let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
     }
 
-    /// A compact JWT with these claims. The signature is deterministic (RFC 8017, 8.2.1): the same claims give the same token.
+    /// A compact JWT with these claims. The signature is deterministic (RFC 8017, 8.2.1): the same claims give the
+    /// same token.
     ///
     /// # Errors
     /// When KMS does not sign.

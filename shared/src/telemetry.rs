@@ -1,5 +1,5 @@
-//! What the log says: JSON lines, one summary line per request, and faults with their causes. Nothing secret gets here:
-//! a line holds ids, counts, times and names of outcomes.
+//! What the log says: JSON lines, one summary line per request, and faults with their causes. Nothing secret gets
+//! here: a line holds ids, counts, times and names of outcomes.
 
 use std::{
     fmt,
@@ -17,13 +17,16 @@ use aws_smithy_runtime_api::{
     },
 };
 use aws_smithy_types::config_bag::ConfigBag;
+use lambda_http::Context;
 use serde_json::{Value, json};
 use tracing::{Event, Subscriber, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
+    filter::Targets,
     fmt::{
         FmtContext, FormatEvent, FormatFields, MakeWriter,
         format::{self, Format, Json, JsonFields, Writer},
     },
+    layer::SubscriberExt as _,
     registry::LookupSpan,
 };
 
@@ -37,8 +40,8 @@ const SUMMARY: &str = "tokenmint::summary";
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "tokenmint";
 
-/// Logs to standard output, as Lambda collects it. `AWS_LAMBDA_LOG_LEVEL` can make it quieter (`WARN`, `ERROR`), but not
-/// chattier: below `INFO` the SDK logs requests with what is in them.
+/// Logs to standard output, as Lambda collects it. `AWS_LAMBDA_LOG_LEVEL` can make it quieter (`WARN`, `ERROR`), but
+/// not chattier: below `INFO` the SDK logs requests with what is in them.
 pub fn to_stdout() {
     #[expect(clippy::disallowed_methods, reason = "logging starts before there is an environment to read it from")]
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
@@ -57,15 +60,17 @@ pub fn subscriber<W>(writer: W, level: LevelFilter) -> impl Subscriber + Send + 
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let lines = tracing_subscriber::fmt::layer()
         .fmt_fields(JsonFields::new())
         .event_format(Lines(format::format().json().flatten_event(true)))
-        .with_writer(writer)
-        .finish()
+        .with_writer(writer);
+    // Metrics and alarms live on the summaries, so no level silences them.
+    let kept = Targets::new().with_default(level).with_target(SUMMARY, LevelFilter::INFO);
+    tracing_subscriber::registry().with(lines).with(kept)
 }
 
-/// JSON lines, and summaries as they are: the embedded metric format needs `_aws` at the top, which `tracing` cannot nest.
+/// JSON lines, and summaries as they are: the embedded metric format needs `_aws` at the top, which `tracing` cannot
+/// nest.
 struct Lines(Format<Json>);
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -102,6 +107,7 @@ pub enum Step {
 #[derive(Debug, Default)]
 struct Trace {
     request_id: String,
+    function_name: String,
     dynamodb_calls: AtomicU32,
     kms_calls: AtomicU32,
     retries: AtomicU32,
@@ -139,11 +145,12 @@ pub fn log_fault(fault: &Fault) {
 /// Runs the handling of a request and writes its summary line.
 pub(crate) async fn observe<A>(
     function: &'static str,
-    request_id: &str,
+    context: &Context,
     handling: impl Future<Output = Handled<A>>,
 ) -> Handled<A> {
     let start = Instant::now();
-    let trace = Trace { request_id: request_id.to_owned(), ..Trace::default() };
+    let (request_id, function_name) = (context.request_id.clone(), context.env_config.function_name.clone());
+    let trace = Trace { request_id, function_name, ..Trace::default() };
     let work = async {
         let handled = handling.await;
         let line = TRACE.with(|trace| summary(function, &handled, trace, microseconds(start)));
@@ -166,6 +173,7 @@ fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total
     let mut line = json!({
         "level": if handled.outcome == Outcome::Failed { "ERROR" } else { "INFO" },
         "function": function,
+        "functionName": trace.function_name,
         "requestId": trace.request_id,
         "outcome": outcome,
         "status": handled.status.map(|status| status.as_u16()),
@@ -181,7 +189,7 @@ fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total
         line.insert(metric.to_owned(), 1.into());
         let directive = json!({
             "Namespace": NAMESPACE,
-            "Dimensions": [["function"]],
+            "Dimensions": [["functionName"]],
             "Metrics": [{"Name": metric, "Unit": "Count"}],
         });
         let timestamp = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis();

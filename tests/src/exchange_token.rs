@@ -441,7 +441,8 @@ async fn a_second_use_of_a_code_revokes_what_the_first_gave() {
     // Long after the code has expired as well, and whatever else the thief gets wrong.
     world.clock.advance(DAY);
     world.calls.reset();
-    post(&world, &with(&code_body(&code), &json!({"service": "sms"}))).await.assert(400, &bad_credential());
+    let unknown = json!({"service": "sms", "client_id": "33333333-3333-3333-3333-333333333333"});
+    post(&world, &with(&code_body(&code), &unknown)).await.assert(400, &bad_credential());
     assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("UpdateItem", 1)]));
     world.calls.reset();
     refresh(&world, &token).await.assert(400, &bad_credential());

@@ -1,4 +1,5 @@
-//! The functions' binaries as Lambda runs them: real cold starts, the environment's variables, events from the Runtime API.
+//! The functions' binaries as Lambda runs them: real cold starts, the environment's variables, events from the
+//! Runtime API.
 
 use std::process::Output;
 

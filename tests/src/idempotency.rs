@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fault, Lambda, Secrets, World, calls};
+use crate::harness::{Answer, Fault, Lambda, START, Secrets, World, calls};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 const MALFORMED: &str =
@@ -132,8 +132,8 @@ async fn fifty_at_once_make_one_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_with_different_clocks_agree_on_one_token() {
-    // The loser of a race has signed another `iat` and must sign once more. The stack's own function has the clock of the tests,
-    // which stands in another year than that of the processes.
+    // The loser of a race has signed another `iat` and must sign once more. The stack's own function has the clock of
+    // the tests, which stands in another year than that of the processes.
     let world = World::start().await;
     let caller = Caller::new(&world, &json!({"maxAllowed": 20})).await;
     let (first, second) = (Lambda::start(&world, "create-token").await, Lambda::start(&world, "create-token").await);
@@ -196,6 +196,30 @@ async fn another_request_with_the_same_key_is_422() {
         }
     }
     assert_eq!(tokens(&world, &caller).await, [1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_registration_fits_its_item() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({"maxAllowed": 1000})).await;
+    let email =
+        ["x".repeat(63), "@".to_owned(), "a".repeat(63), ".".to_owned(), "b".repeat(63), ".".to_owned()].concat();
+    let email = format!("{email}{}.com", "c".repeat(58));
+    assert_eq!(email.len(), 254);
+    let largest = json!({"M": {
+        "exp": {"N": (START + 1000).to_string()}, "email": {"S": email},
+        "repeat": {"M": {"iat": {"N": START.to_string()}, "writer": {"N": u64::MAX.to_string()}}},
+    }});
+    let tokens: serde_json::Map<_, _> =
+        (0..999).map(|n| (format!("00000000-0000-8000-8000-{n:012}"), largest.clone())).collect();
+    let update = json!({
+        "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
+        "UpdateExpression": "SET tokens = :tokens", "ExpressionAttributeValues": {":tokens": {"M": tokens}},
+    });
+    world.dynamodb("UpdateItem", update).await;
+    let body = json!({"registrationId": caller.registration, "email": email});
+    let last = post(&world, "/api/v1/create-token", &caller.key, KEY, &body).await;
+    assert_eq!((last.status, &last.json()["activeTokens"]), (201, &json!(1000)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,8 +17,8 @@ pub(crate) fn events() -> Vec<(String, Value)> {
         .collect()
 }
 
-/// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. They work as they are on the demo's
-/// data.
+/// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. They work as they are
+/// on the demo's data.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
     let world = World::start().await;

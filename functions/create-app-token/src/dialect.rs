@@ -76,7 +76,7 @@ impl From<Created> for Response {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(transparent)]
-    Unauthenticated(#[from] Unauthenticated),
+    Caller(#[from] AuthError),
     #[error(transparent)]
     Invalid(#[from] Invalid),
     #[error("permission missing")]
@@ -89,22 +89,13 @@ pub(crate) enum Refusal {
     Fault(#[from] Fault),
 }
 
-impl From<AuthError> for Refusal {
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::Unauthenticated(error) => error.into(),
-            AuthError::Fault(fault) => fault.into(),
-        }
-    }
-}
-
 impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
         let answer = |status, outcome, code: u16, message: &str| {
             Self::new(status, outcome, &json!({"status": false, "error": {"code": code, "message": message}}))
         };
         match refusal {
-            Refusal::Unauthenticated(reason) => {
+            Refusal::Caller(AuthError::Unauthenticated(reason)) => {
                 let (code, message) = match reason {
                     Unauthenticated::Missing => (4002, "No auth token"),
                     Unauthenticated::InvalidToken => (4004, "Invalid Token"),
@@ -123,7 +114,7 @@ impl From<Refusal> for Response {
                 let outcome = Outcome::Refused("idempotency key reused");
                 answer(StatusCode::UNPROCESSABLE_ENTITY, outcome, 2002, IdempotencyKey::REUSED)
             }
-            Refusal::Fault(fault) => {
+            Refusal::Caller(AuthError::Fault(fault)) | Refusal::Fault(fault) => {
                 log_fault(&fault);
                 answer(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, 1001, "Internal server error")
             }

@@ -55,7 +55,8 @@ impl CreateAppToken {
     async fn create(&self, request: &Request) -> Result<Created, Refusal> {
         let now = self.clock.now();
 
-        // Load: the caller and the application at the same time. Slugs are ids in other words, so no read finds them out.
+        // Load: the caller and the application at the same time. Slugs are ids in other words, so no read finds them
+        // out.
         let bearer = self.authenticator.inspect(&request.headers, now).await?;
         let token_request = CreateAppTokenRequest::read(request);
         let application = async {

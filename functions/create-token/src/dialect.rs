@@ -3,7 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 use shared::{
-    auth::{AuthError, Unauthenticated},
+    auth::AuthError,
     fault::Fault,
     field::{Email, Invalid, required},
     function::Outcome,
@@ -64,7 +64,7 @@ impl From<Created> for Response {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error(transparent)]
-    Unauthenticated(#[from] Unauthenticated),
+    Caller(#[from] AuthError),
     #[error(transparent)]
     Invalid(#[from] Invalid),
     #[error("permission missing")]
@@ -72,37 +72,18 @@ pub(crate) enum Refusal {
     #[error("no such registration")]
     NotFound,
     #[error(transparent)]
-    QuotaExceeded(#[from] QuotaExceeded),
+    Quota(#[from] TakeError),
     #[error("the idempotency key was used for another request")]
     KeyReused,
     #[error(transparent)]
     Fault(#[from] Fault),
 }
 
-impl From<AuthError> for Refusal {
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::Unauthenticated(error) => error.into(),
-            AuthError::Fault(fault) => fault.into(),
-        }
-    }
-}
-
-impl From<TakeError> for Refusal {
-    fn from(error: TakeError) -> Self {
-        match error {
-            TakeError::QuotaExceeded(error) => error.into(),
-            TakeError::Gone => Self::NotFound,
-            TakeError::Fault(fault) => fault.into(),
-        }
-    }
-}
-
 impl From<Refusal> for Response {
     fn from(refusal: Refusal) -> Self {
         let answer = |status, outcome, message: &str| Self::new(status, outcome, &json!({"message": message}));
         match refusal {
-            Refusal::Unauthenticated(reason) => {
+            Refusal::Caller(AuthError::Unauthenticated(reason)) => {
                 answer(StatusCode::UNAUTHORIZED, Outcome::Refused("unauthenticated"), "Unauthorized")
                     .with_header(header::WWW_AUTHENTICATE, reason.challenge())
             }
@@ -110,10 +91,10 @@ impl From<Refusal> for Response {
                 answer(StatusCode::BAD_REQUEST, Outcome::Refused("invalid request"), &invalid.to_string())
             }
             Refusal::Forbidden => answer(StatusCode::FORBIDDEN, Outcome::Refused("permission missing"), "Forbidden"),
-            Refusal::NotFound => {
+            Refusal::NotFound | Refusal::Quota(TakeError::Gone) => {
                 answer(StatusCode::NOT_FOUND, Outcome::Refused("not found"), "OAuth registration not found")
             }
-            Refusal::QuotaExceeded(QuotaExceeded) => {
+            Refusal::Quota(TakeError::QuotaExceeded(QuotaExceeded)) => {
                 let message = "Active token quota exceeded or registration not found";
                 answer(StatusCode::BAD_REQUEST, Outcome::QuotaExceeded, message)
             }
@@ -121,7 +102,9 @@ impl From<Refusal> for Response {
                 let outcome = Outcome::Refused("idempotency key reused");
                 answer(StatusCode::UNPROCESSABLE_ENTITY, outcome, IdempotencyKey::REUSED)
             }
-            Refusal::Fault(fault) => {
+            Refusal::Caller(AuthError::Fault(fault))
+            | Refusal::Quota(TakeError::Fault(fault))
+            | Refusal::Fault(fault) => {
                 log_fault(&fault);
                 answer(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, "Internal server error")
             }

@@ -11,7 +11,7 @@ use shared::{
     http::{Endpoint, Request, Response},
     id::TokenId,
     jwt::{AccessTokenClaims, Type},
-    quota::{self, Place, Taken},
+    quota::{self, Place, TakeError, Taken},
     random::Random,
     settings::{Audience, Environment, Issuer, SettingsError},
     signer::Signer,
@@ -157,17 +157,17 @@ fn decide(
         let next = Next::Repeat { active_tokens: registration.active_tokens(now) };
         return Ok(Grant { claims: repeat(claims, standing)?, token: standing.clone(), next, max_allowed });
     }
-    let place = quota::find_place(&registration, jti, now, quota::random_start(random)?)?;
+    let place = quota::find_place(&registration, jti, now, quota::random_start(random)?).map_err(TakeError::from)?;
     let repeat = match request.idempotency_key {
         None => None,
-        Some(_) => Some(Repeat { iat: claims.iat, writer: TokenId::random(random)?.to_string() }),
+        Some(_) => Some(Repeat { iat: claims.iat, writer: u64::from_be_bytes(random.bytes()?) }),
     };
     let token = ActiveToken { exp: claims.exp, email: claims.email.clone(), repeat };
     Ok(Grant { claims, token, next: Next::Record(place), max_allowed })
 }
 
-/// The claims of the token that stands under the id of `claims`: RS256 is deterministic, so that they make the same token. What
-/// a request says beyond its registration, which holds the token, is the e-mail address.
+/// The claims of the token that stands under the id of `claims`: RS256 is deterministic, so that they make the same
+/// token. What a request says beyond its registration, which holds the token, is the e-mail address.
 fn repeat(claims: AccessTokenClaims, standing: &ActiveToken) -> Result<AccessTokenClaims, Refusal> {
     match &standing.repeat {
         Some(Repeat { iat, .. }) if standing.email == claims.email => {

@@ -1,4 +1,5 @@
-//! The claims of the access token and of the ID token (OpenID Connect Core 1.0, 2), in the form that published clients read.
+//! The claims of the access token and of the ID token (OpenID Connect Core 1.0, 2), in the form that published
+//! clients read.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

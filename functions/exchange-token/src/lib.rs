@@ -28,8 +28,8 @@ use self::{
 
 /// How long the access token and the ID token live.
 const TOKEN_LIFETIME_SECONDS: u32 = 3600;
-/// How often a write that lost a race is decided again. Every loss moves the grant on: a code is used, a token rotated, the
-/// grant revoked; after that only siblings are added, which disturb each other no more.
+/// How often a write that lost a race is decided again. Every loss moves the grant on: a code is used, a token
+/// rotated, the grant revoked; after that only siblings are added, which disturb each other no more.
 const MAX_ROUNDS: usize = 10;
 
 /// The function.
@@ -75,9 +75,9 @@ impl ExchangeToken {
             step(Step::Load, async { tokio::join!(self.store.grant(id), self.store.client(request.client_id)) }).await;
 
         // Decide.
-        let (Some(grant), Some(client)) = (grant?, client?) else { return Err(Refusal::BadCredential) };
+        let (grant, client) = (grant?.ok_or(Refusal::BadCredential)?, client?);
         let successor = GrantCredential::generate_refresh_token(id, random)?;
-        let write = match judge(&request, &grant, &client, &successor.hash(), now) {
+        let write = match judge(&request, &grant, client.as_ref(), &successor.hash(), now) {
             Verdict::Grant(write) => write,
             Verdict::Refuse => return Err(Refusal::BadCredential),
             Verdict::Replay => return Err(self.revoke(id).await),
@@ -92,7 +92,7 @@ impl ExchangeToken {
         let (access_token, id_token) = (access_token?, id_token?);
 
         // Commit: until here a failure leaves the code or refresh token as it was.
-        self.commit(&request, &client, write, &successor, now).await?;
+        self.commit(&request, client.as_ref(), write, &successor, now).await?;
         Ok(Tokens { access_token, id_token, expires_at, redirect_uri: request.redirect_uri, refresh_token: successor })
     }
 
@@ -100,7 +100,7 @@ impl ExchangeToken {
     async fn commit(
         &self,
         request: &TokenRequest,
-        client: &Client,
+        client: Option<&Client>,
         mut write: GrantWrite,
         successor: &GrantCredential,
         now: DateTime<Utc>,

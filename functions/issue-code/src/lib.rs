@@ -1,5 +1,5 @@
-//! `issue-code`: an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. No route reaches it;
-//! IAM lets the login service alone invoke it.
+//! `issue-code`: an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. No route
+//! reaches it; IAM lets the login service alone invoke it.
 
 mod request;
 
@@ -13,11 +13,11 @@ use shared::{
     credential::{GrantCredential, GrantId},
     fault::Fault,
     field::Invalid,
-    function::{Function, FunctionError, Handled, Outcome},
+    function::{Function, Handled, Refusal},
     random::Random,
     settings::{Environment, SettingsError},
     store::{Client, Creation, Grant, Progress, Store},
-    telemetry::{Step, log_fault, step},
+    telemetry::{Step, step},
 };
 
 use self::request::IssueCodeRequest;
@@ -51,16 +51,7 @@ impl Function for IssueCode {
     }
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
-        let result = self.issue(event.payload.get()).await;
-        let outcome = match &result {
-            Ok(_) => Outcome::Issued,
-            Err(Refusal::Invalid(_)) => Outcome::Refused("invalid request"),
-            Err(Refusal::Fault(fault)) => {
-                log_fault(fault);
-                Outcome::Failed
-            }
-        };
-        Handled { result: result.map_err(FunctionError::from), outcome, status: None }
+        self.issue(event.payload.get()).await.into()
     }
 }
 
@@ -120,22 +111,4 @@ fn decide(
         ttl: code_expires_at.timestamp(),
         progress: Progress::default(),
     })
-}
-
-/// Why there is no code.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
-impl From<Refusal> for FunctionError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Invalid(invalid) => Self { error_type: "InvalidRequest", message: invalid.to_string() },
-            Refusal::Fault(_) => Self { error_type: "InternalError", message: "Internal server error".to_owned() },
-        }
-    }
 }

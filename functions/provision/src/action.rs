@@ -11,6 +11,8 @@ use shared::{
 
 /// How many entries a list may have.
 const MAX_ENTRIES: usize = 50;
+/// How many characters the scopes of a registration may have together.
+const MAX_SCOPE_CHARACTERS: usize = 1000;
 
 /// A valid request.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl Action {
                 max_allowed: event.integer("maxAllowed", 1..=1000)?.unwrap_or(10),
                 token_ttl_seconds: event.integer("tokenTtlSeconds", 1..=315_360_000)?.unwrap_or(31_536_000),
                 scopes: texts(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)
-                    .unwrap_or_else(|| vec![Permission::OauthTokenCreate.as_str().to_owned()]),
+                    .map_or_else(|| Ok(vec![Permission::OauthTokenCreate.as_str().to_owned()]), short_together)?,
                 tokens: BTreeMap::new(),
             }),
             "createApplication" => Self::CreateApplication {
@@ -68,6 +70,15 @@ impl Action {
         };
         event.refuse_others()?;
         Ok(action)
+    }
+}
+
+/// A token carries its registration's scopes, and a header that holds the token has its limits.
+fn short_together(scopes: Vec<String>) -> Result<Vec<String>, Invalid> {
+    if scopes.iter().map(String::len).sum::<usize>() <= MAX_SCOPE_CHARACTERS {
+        Ok(scopes)
+    } else {
+        Err(Invalid::new("scopes", format!("must have at most {MAX_SCOPE_CHARACTERS} characters together")))
     }
 }
 
@@ -127,8 +138,8 @@ impl FromStr for Service {
     }
 }
 
-/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps have schemes of their own
-/// (RFC 8252, 7.1); those that would run as a script in a browser are refused.
+/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps have schemes of their
+/// own (RFC 8252, 7.1); those that would run as a script in a browser are refused.
 #[derive(PartialEq)]
 struct RedirectUri(String);
 

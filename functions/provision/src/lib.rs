@@ -8,14 +8,11 @@ use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
     credential::{Credential, Kind},
-    fault::Fault,
-    field::Invalid,
-    function::{Function, FunctionError, Handled, Outcome},
+    function::{Function, Handled, Refusal},
     id::{ClientId, ObjectId},
     random::Random,
     settings::{Environment, SettingsError},
     store::{ApiKey, Application, Creation, Organization, Store},
-    telemetry::log_fault,
 };
 
 use self::action::Action;
@@ -42,21 +39,10 @@ impl Function for Provision {
     }
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
-        let result = match Action::read(event.payload.get()) {
-            Ok(action) => self.perform(action).await,
-            Err(invalid) => Err(invalid.into()),
-        };
-        let outcome = match &result {
-            Ok(_) => Outcome::Done,
-            Err(Refusal::Invalid(_)) => Outcome::Refused("invalid request"),
-            Err(Refusal::NotFound(_)) => Outcome::Refused("not found"),
-            Err(Refusal::Taken(_)) => Outcome::Refused("taken"),
-            Err(Refusal::Fault(fault)) => {
-                log_fault(fault);
-                Outcome::Failed
-            }
-        };
-        Handled { result: result.map_err(FunctionError::from), outcome, status: None }
+        match Action::read(event.payload.get()) {
+            Ok(action) => self.perform(action).await.into(),
+            Err(invalid) => Err(invalid.into()).into(),
+        }
     }
 }
 
@@ -103,35 +89,11 @@ impl Provision {
     }
 }
 
-/// Refuses to go on where the id or slug in `field` was taken. For a random one that is next to impossible, and no less wrong.
+/// Refuses to go on where the id or slug in `field` was taken. For a random one that is next to impossible, and no
+/// less wrong.
 fn created(field: &'static str, creation: Creation) -> Result<(), Refusal> {
     match creation {
         Creation::Done => Ok(()),
         Creation::Taken => Err(Refusal::Taken(field)),
-    }
-}
-
-/// Why nothing was made.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    #[error("{0} must be the id of something that exists")]
-    NotFound(&'static str),
-    #[error("{0} must not be taken already")]
-    Taken(&'static str),
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
-impl From<Refusal> for FunctionError {
-    fn from(refusal: Refusal) -> Self {
-        let (error_type, message) = match &refusal {
-            Refusal::Invalid(_) => ("InvalidRequest", refusal.to_string()),
-            Refusal::NotFound(_) => ("NotFound", refusal.to_string()),
-            Refusal::Taken(_) => ("Taken", refusal.to_string()),
-            Refusal::Fault(_) => ("InternalError", "Internal server error".to_owned()),
-        };
-        Self { error_type, message }
     }
 }

@@ -1,4 +1,5 @@
-//! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`: the keys that anyone can verify our tokens with.
+//! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`: the keys that anyone can verify our tokens
+//! with.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -13,7 +14,8 @@ use shared::{
     telemetry::{Step, log_fault, step},
 };
 
-/// For how long, in seconds, anyone may keep an answer: a new key is published at least this long before it signs.
+/// Anyone may keep an answer for five minutes: keys change rarely, and one that a verifier does not know yet makes it ask
+/// again.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
 /// The function.

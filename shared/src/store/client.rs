@@ -15,7 +15,8 @@ pub struct Client {
     pub services: Vec<String>,
     /// What its tokens may do.
     pub scopes: Vec<String>,
-    /// For how long a refresh token that was rotated away may still be used, as long as its successors were not: 0 to 300.
+    /// For how long a refresh token that was rotated away may still be used, as long as its successors were not: 0 to
+    /// 300.
     pub refresh_reuse_seconds: u32,
 }
 

@@ -1,5 +1,5 @@
-//! Grants: an authorization code and every refresh token descended from it are one item, so that exchange, rotation, replay
-//! detection and revocation are each one conditional write.
+//! Grants: an authorization code and every refresh token descended from it are one item, so that exchange, rotation,
+//! replay detection and revocation are each one conditional write.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +19,8 @@ use crate::{
     telemetry::{Step, step},
 };
 
-/// How many refresh tokens of one generation may be live at once: a client that lost more answers than this within its
-/// `refreshReuseSeconds` is none.
+/// How many refresh tokens of one generation may be live at once: a client that lost more answers than this within
+/// its `refreshReuseSeconds` is none.
 pub const MAX_SIBLINGS: usize = 100;
 
 /// A grant, at `GRANT#<id>`.
@@ -77,7 +77,8 @@ pub struct Progress {
     /// When the parent was first used, in milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotated_at: Option<i64>,
-    /// When the grant ends, in seconds since the epoch. Absent until the code is exchanged, and then for ever the same.
+    /// When the grant ends, in seconds since the epoch. Absent until the code is exchanged, and then for ever the
+    /// same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
     /// Whether a replay has ended it.
@@ -163,8 +164,8 @@ impl Store {
         self.get(Key::grant(id), "load the grant").await
     }
 
-    /// Changes a grant. Where the write's answer does not come, the grant is read back: whoever repeats an exchange that has
-    /// happened would otherwise be taken for a thief.
+    /// Changes a grant. Where the write's answer does not come, the grant is read back: whoever repeats an exchange
+    /// that has happened would otherwise be taken for a thief.
     ///
     /// # Errors
     /// When the table does not answer.

@@ -1,4 +1,5 @@
-//! The keys of all items, in one place. The prefix tells the kind, so that IAM can tell kinds apart by `dynamodb:LeadingKeys`.
+//! The keys of all items, in one place. The prefix tells the kind, so that IAM can tell kinds apart by
+//! `dynamodb:LeadingKeys`.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 

@@ -1,5 +1,6 @@
-//! The table: typed items, strongly consistent reads, conditional writes. One aggregate is one item, and a change of it is
-//! one conditional write that recognises its own earlier attempt: the SDK repeats a write whose answer was lost.
+//! The table: typed items, strongly consistent reads, conditional writes. One aggregate is one item, and a change of
+//! it is one conditional write that recognises its own earlier attempt: the SDK repeats a write whose answer was
+//! lost.
 
 mod api_key;
 mod application;

@@ -1,4 +1,5 @@
-//! OAuth registrations, each one item with its tokens in it: the quota is the size of that map and cannot disagree with it.
+//! OAuth registrations, each one item with its tokens in it: the quota is the size of that map and cannot disagree
+//! with it.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,7 @@ pub struct Repeat {
     /// When the token was issued, in seconds since the epoch.
     pub iat: i64,
     /// Tells the write of one request from that of another with the same key.
-    pub writer: String,
+    pub writer: u64,
 }
 
 impl ActiveToken {
@@ -115,8 +116,9 @@ impl Store {
         self.get(Key::registration(id), "load the registration").await
     }
 
-    /// Puts a token in its place, and the expired ones that make the place out, in one write. The condition is the quota: the
-    /// tokens to remove are still there, with them counted out the map is not full, and no active token has the id.
+    /// Puts a token in its place, and the expired ones that make the place out, in one write. The condition is the
+    /// quota: the tokens to remove are still there, with them counted out the map is not full, and no active token
+    /// has the id.
     ///
     /// # Errors
     /// When the table does not answer.

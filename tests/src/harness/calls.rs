@@ -73,8 +73,8 @@ impl Calls {
         count
     }
 
-    /// How many rounds the calls since the reset took one after the other: a call belongs to a later round than the calls
-    /// that had ended when it began.
+    /// How many rounds the calls since the reset took one after the other: a call belongs to a later round than the
+    /// calls that had ended when it began.
     pub(crate) fn rounds(&self) -> usize {
         let mut calls = lock(&self.done).clone();
         calls.sort_by_key(|call| call.started);

@@ -22,8 +22,8 @@ use tokio::{
 
 use super::{World, lock};
 
-/// The directory of the binaries. `cargo test` by itself does not build them; the whole workspace at once, so that the features
-/// of the dependencies are those of the test build and nothing is compiled twice.
+/// The directory of the binaries. `cargo test` by itself does not build them; the whole workspace at once, so that
+/// the features of the dependencies are those of the test build and nothing is compiled twice.
 pub(crate) fn binaries() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {

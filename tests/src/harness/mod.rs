@@ -195,7 +195,7 @@ impl World {
 
 /// Two hundred requests at once on a busy machine are no outage.
 fn patient() -> TimeoutConfig {
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     TimeoutConfig::builder().operation_attempt_timeout(minute).operation_timeout(minute).build()
 }
 
