@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
+/// The stack's own keys have the same ids everywhere, so that one environment file serves `sam local`.
+pub(crate) const SIGNING_KEY_ID: &str = "00000000-0000-4000-8000-000000000001";
+pub(crate) const MAC_KEY_ID: &str = "00000000-0000-4000-8000-000000000002";
 const MAX_MESSAGE_BYTES: usize = 4096;
 const MAC_ALGORITHMS: [&str; 4] = ["HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"];
 
@@ -118,46 +121,27 @@ impl Kms {
         Ok(Self { keys: RwLock::new(keys), directory })
     }
 
-    /// The id of the oldest signing key, which is made where there is none.
+    /// Makes the stack's own two keys where they do not stand already.
     ///
     /// # Errors
-    /// When it cannot be made or kept.
-    pub(crate) fn signing_key(&self) -> io::Result<String> {
-        self.oldest(|key| matches!(key, Key::Rsa(_))).map_or_else(|| self.create_rsa(), Ok)
+    /// When they cannot be made or kept.
+    pub(crate) fn create_own_keys(&self) -> io::Result<()> {
+        let missing = |id: &str| self.keys.read().is_ok_and(|keys| !keys.contains_key(id));
+        if missing(SIGNING_KEY_ID) {
+            self.keep(SIGNING_KEY_ID.to_owned(), new_rsa_key()?)?;
+        }
+        if missing(MAC_KEY_ID) {
+            self.keep(MAC_KEY_ID.to_owned(), new_hmac_key()?)?;
+        }
+        Ok(())
     }
 
-    /// The id of the oldest MAC key, which is made where there is none.
-    ///
-    /// # Errors
-    /// When it cannot be made or kept.
-    pub(crate) fn mac_key(&self) -> io::Result<String> {
-        self.oldest(|key| matches!(key, Key::Hmac(_))).map_or_else(|| self.create_hmac(), Ok)
-    }
-
-    /// Ids are ordered by time.
-    fn oldest(&self, of_kind: impl Fn(&Key) -> bool) -> Option<String> {
-        let keys = self.keys.read().ok()?;
-        keys.iter().find(|(_, key)| of_kind(key)).map(|(id, _)| id.clone())
-    }
-
-    fn create_rsa(&self) -> io::Result<String> {
-        let key = KeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
-        self.keep(Key::Rsa(Box::new(key)))
-    }
-
-    fn create_hmac(&self) -> io::Result<String> {
-        let mut key = [0; 32];
-        SystemRandom::new().fill(&mut key).map_err(io::Error::other)?;
-        self.keep(Key::Hmac(key))
-    }
-
-    fn keep(&self, key: Key) -> io::Result<String> {
-        let id = Uuid::now_v7().to_string();
+    fn keep(&self, id: String, key: Key) -> io::Result<()> {
         if let Some(directory) = &self.directory {
             key.write(directory, &id)?;
         }
-        self.keys.write().map_err(|_| io::Error::other("poisoned"))?.insert(id.clone(), key);
-        Ok(id)
+        self.keys.write().map_err(|_| io::Error::other("poisoned"))?.insert(id, key);
+        Ok(())
     }
 
     /// Answers a request: the operation is what follows `TrentService.` in `X-Amz-Target`.
@@ -184,16 +168,18 @@ impl Kms {
 
     fn create_key(&self, request: &Value) -> Result<Value, KmsError> {
         let text = |field: &str| request[field].as_str().unwrap_or_default();
-        let (id, spec, usage) = match (text("KeySpec"), text("KeyUsage")) {
-            ("RSA_2048", "SIGN_VERIFY") => (self.create_rsa(), "RSA_2048", "SIGN_VERIFY"),
-            ("HMAC_256", "GENERATE_VERIFY_MAC") => (self.create_hmac(), "HMAC_256", "GENERATE_VERIFY_MAC"),
+        let (spec, usage) = (text("KeySpec"), text("KeyUsage"));
+        let key = match (spec, usage) {
+            ("RSA_2048", "SIGN_VERIFY") => new_rsa_key(),
+            ("HMAC_256", "GENERATE_VERIFY_MAC") => new_hmac_key(),
             _ => {
                 let message =
                     "This KMS makes keys for SIGN_VERIFY with RSA_2048 and for GENERATE_VERIFY_MAC with HMAC_256";
                 return Err(KmsError("UnsupportedOperationException", message.to_owned()));
             }
         };
-        let id = id.map_err(internal)?;
+        let id = Uuid::new_v4().to_string();
+        self.keep(id.clone(), key.map_err(internal)?).map_err(internal)?;
         let arn = format!("{ARN_PREFIX}{id}");
         let metadata = json!({
             "AWSAccountId": "000000000000", "Arn": arn, "KeyId": id, "Enabled": true, "KeyState": "Enabled",
@@ -289,6 +275,16 @@ impl Kms {
     }
 }
 
+fn new_rsa_key() -> io::Result<Key> {
+    KeyPair::generate(KeySize::Rsa2048).map(|key| Key::Rsa(Box::new(key))).map_err(io::Error::other)
+}
+
+fn new_hmac_key() -> io::Result<Key> {
+    let mut key = [0; 32];
+    SystemRandom::new().fill(&mut key).map_err(io::Error::other)?;
+    Ok(Key::Hmac(key))
+}
+
 /// The message to sign or to make the MAC of.
 fn message(request: &Value) -> Result<Vec<u8>, KmsError> {
     let message = request["Message"].as_str().and_then(|message| STANDARD.decode(message).ok());
@@ -333,6 +329,12 @@ mod tests {
 
     use super::*;
 
+    fn with_keys() -> (Kms, &'static str) {
+        let kms = Kms::open(None).unwrap();
+        kms.create_own_keys().unwrap();
+        (kms, SIGNING_KEY_ID)
+    }
+
     fn refusal(kms: &Kms, operation: &str, request: &Value) -> String {
         let (status, body) = kms.answer(operation, request.to_string().as_bytes());
         assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -354,8 +356,7 @@ mod tests {
 
     #[test]
     fn it_signs_raw_messages_and_digests() {
-        let kms = Kms::open(None).unwrap();
-        let id = kms.signing_key().unwrap();
+        let (kms, id) = with_keys();
         let sign = |kind: &str, message: &[u8], algorithm: &str| {
             let request = json!({"KeyId": id, "Message": STANDARD.encode(message), "MessageType": kind, "SigningAlgorithm": algorithm});
             let (status, answer) = kms.answer("Sign", request.to_string().as_bytes());
@@ -364,16 +365,16 @@ mod tests {
         };
         let digest = digest::digest(&digest::SHA256, b"message");
         let raw = sign("RAW", b"message", "RSASSA_PKCS1_V1_5_SHA_256");
-        assert!(verifies(&kms, &id, &RSA_PKCS1_2048_8192_SHA256, b"message", &raw));
+        assert!(verifies(&kms, id, &RSA_PKCS1_2048_8192_SHA256, b"message", &raw));
         assert_eq!(raw, sign("DIGEST", digest.as_ref(), "RSASSA_PKCS1_V1_5_SHA_256"), "PKCS#1 v1.5 is deterministic");
         let pss = sign("RAW", b"message", "RSASSA_PSS_SHA_512");
-        assert!(verifies(&kms, &id, &RSA_PSS_2048_8192_SHA512, b"message", &pss));
+        assert!(verifies(&kms, id, &RSA_PSS_2048_8192_SHA512, b"message", &pss));
     }
 
     #[test]
     fn it_makes_macs() {
-        let kms = Kms::open(None).unwrap();
-        let (id, rsa) = (kms.mac_key().unwrap(), kms.signing_key().unwrap());
+        let (kms, rsa) = with_keys();
+        let id = MAC_KEY_ID;
         let request = json!({"KeyId": id, "Message": STANDARD.encode("message"), "MacAlgorithm": "HMAC_SHA_256"});
         let (status, answer) = kms.answer("GenerateMac", request.to_string().as_bytes());
         assert_eq!(status, StatusCode::OK);
@@ -384,7 +385,7 @@ mod tests {
             request[field] = value.into();
             refusal(&kms, "GenerateMac", &request)
         };
-        assert_eq!(with("KeyId", &rsa), "InvalidKeyUsageException");
+        assert_eq!(with("KeyId", rsa), "InvalidKeyUsageException");
         assert_eq!(with("KeyId", "none"), "NotFoundException");
         assert_eq!(with("MacAlgorithm", "HMAC_SHA_512"), "InvalidKeyUsageException");
         assert_eq!(with("MacAlgorithm", "HS256"), "ValidationException");
@@ -394,18 +395,17 @@ mod tests {
     #[test]
     fn keys_are_kept_in_the_directory() {
         let directory = tempfile::tempdir().unwrap();
-        let open = || Kms::open(Some(directory.path().to_owned())).unwrap();
-        let kms = open();
-        let keys = (kms.signing_key().unwrap(), kms.mac_key().unwrap());
-        kms.answer("CreateKey", json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}).to_string().as_bytes());
-        let reopened = open();
-        assert_eq!((reopened.signing_key().unwrap(), reopened.mac_key().unwrap()), keys);
+        let public_key = || {
+            let kms = Kms::open(Some(directory.path().to_owned())).unwrap();
+            kms.create_own_keys().unwrap();
+            kms.answer("GetPublicKey", json!({"KeyId": SIGNING_KEY_ID}).to_string().as_bytes()).1
+        };
+        assert_eq!(public_key(), public_key());
     }
 
     #[test]
     fn it_refuses_as_kms_does() {
-        let kms = Kms::open(None).unwrap();
-        let id = kms.signing_key().unwrap();
+        let (kms, id) = with_keys();
         let sign = json!({"KeyId": id, "Message": STANDARD.encode([0; 32]), "MessageType": "DIGEST", "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256"});
         let with = |field: &str, value: &str| {
             let mut request = sign.clone();

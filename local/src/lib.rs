@@ -10,7 +10,14 @@ mod kms;
 mod lambda;
 mod template;
 
-use std::{collections::HashMap, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -31,7 +38,9 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How to run the stack.
 #[derive(Debug)]
 pub struct Options {
-    /// The port on the loopback address; 0 for a free one.
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port; 0 for a free one.
     pub port: u16,
     /// The issuer of the tokens; the stack's own URL unless set.
     pub issuer: Option<String>,
@@ -70,7 +79,7 @@ impl Stack {
     /// # Errors
     /// When the port is in use, the data directory cannot be used, or a function refuses its settings.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let address = SocketAddr::from(([127, 0, 0, 1], options.port));
+        let address = SocketAddr::new(options.host, options.port);
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| StartError(format!("cannot listen on {address}: {error}")))?;
         let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
@@ -83,12 +92,12 @@ impl Stack {
         let directory = options.data_dir.as_ref().map(|directory| directory.join("kms"));
         let unusable = |error: std::io::Error| StartError(format!("cannot use the KMS keys: {error}"));
         let kms = Kms::open(directory).map_err(unusable)?;
-        let (signing_key, mac_key) = (kms.signing_key().map_err(unusable)?, kms.mac_key().map_err(unusable)?);
+        kms.create_own_keys().map_err(unusable)?;
 
         let variables = HashMap::from([
             ("ISSUER".to_owned(), options.issuer.unwrap_or_else(|| base_url.clone())),
-            ("MAC_KEY_ID".to_owned(), mac_key),
-            ("SIGNING_KEY_ID".to_owned(), signing_key),
+            ("MAC_KEY_ID".to_owned(), kms::MAC_KEY_ID.to_owned()),
+            ("SIGNING_KEY_ID".to_owned(), kms::SIGNING_KEY_ID.to_owned()),
             ("TABLE_NAME".to_owned(), TABLE.to_owned()),
         ]);
         let aws = aws_config(options.aws, &base_url).await;

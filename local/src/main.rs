@@ -1,6 +1,6 @@
 //! `cargo run -p local`: the whole service on this machine.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::Write as _, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use local::{Options, Stack};
@@ -10,7 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The whole of tokenmint on one port, with embedded stand-ins for DynamoDB and KMS.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The port on 127.0.0.1; 0 for a free one
+    /// The address to listen on; another than the loopback lets others in, containers for one
+    #[arg(long, default_value_t = IpAddr::from([127, 0, 0, 1]))]
+    host: IpAddr,
+    /// The port; 0 for a free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
     /// The issuer of the tokens [default: the URL it serves at]
@@ -43,6 +46,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     // Before the start, so that a signal during it is not lost.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stack = Stack::start(Options {
+        host: arguments.host,
         port: arguments.port,
         issuer: arguments.issuer,
         allow_origins: arguments.allow_origin,

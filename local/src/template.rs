@@ -10,6 +10,8 @@ const TEMPLATE: &str = include_str!("../../template.yaml");
 /// The parts of the template that the local stack follows.
 #[derive(Debug)]
 pub struct Template {
+    /// The whole of it, in JSON, without the tags of intrinsic functions.
+    pub document: Value,
     /// The API's routes.
     pub routes: Vec<Route>,
     /// `CorsConfiguration` of the API, in JSON.
@@ -57,6 +59,7 @@ impl Template {
             routes,
             cors: template["Resources"]["HttpApi"]["Properties"]["CorsConfiguration"].clone(),
             table: template["Resources"]["Table"]["Properties"].clone(),
+            document: template,
         })
     }
 }

@@ -96,6 +96,7 @@ impl World {
         let clock = Arc::new(TestClock(AtomicI64::new(START)));
         let calls = Arc::new(Calls::default());
         let mut options = Options {
+            host: [127, 0, 0, 1].into(),
             port: 0,
             issuer: Some(ISSUER.to_owned()),
             allow_origins: vec!["*".to_owned()],
