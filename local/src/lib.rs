@@ -176,10 +176,12 @@ fn functions(environment: &Environment) -> Result<Functions, shared::settings::S
     Ok(functions)
 }
 
-/// What `AWS_ENDPOINT_URL` and the credential variables would say, had this process them.
+/// What `AWS_ENDPOINT_URL` and the credential variables would say, had this process them. Those that the machine may have
+/// are for another AWS.
 async fn aws_config(loader: aws_config::ConfigLoader, endpoint: &str) -> SdkConfig {
     let credentials = Credentials::from_keys("local", "local", None);
-    loader.endpoint_url(endpoint).region(Region::from_static("local")).credentials_provider(credentials).load().await
+    let loader = loader.empty_test_environment().endpoint_url(endpoint).region(Region::from_static("local"));
+    loader.credentials_provider(credentials).load().await
 }
 
 /// Makes the data directory and keeps every other process out of it.
