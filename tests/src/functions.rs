@@ -38,6 +38,44 @@ async fn every_binary_answers_its_events_as_the_local_stack_does() {
     }
 }
 
+/// An operator replaces the signing key: the old one is published on, and its tokens stay good.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_outlive_the_replacement_of_their_key() {
+    let world = World::start().await;
+    world.stack.provision_demo().await.unwrap();
+    let key = world.http.post(world.url("/")).header("x-amz-target", "TrentService.CreateKey");
+    let key = world.send(key.body(r#"{"KeySpec":"RSA_2048","KeyUsage":"SIGN_VERIFY"}"#)).await.json();
+    let new_key = key["KeyMetadata"]["Arn"].as_str().unwrap();
+    let old_key = &world.stack.variables()["SIGNING_KEY_ID"];
+    let with_new_key = async |function: &str| {
+        let mut command = command(&world, function);
+        command.env("SIGNING_KEY_ID", new_key).env("PREVIOUS_SIGNING_KEY_IDS", old_key);
+        Lambda::start_with(command).await
+    };
+    let event = |name: &str| events().into_iter().find(|(event, _)| event == name).unwrap().1;
+    let body = |answer: &Value| serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap();
+
+    let set = with_new_key("publish-keys").await.invoke(event("publish-keys.success")).await.unwrap();
+    let kids: Vec<_> = body(&set)["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
+    assert_eq!(kids, [key["KeyMetadata"]["KeyId"].clone(), old_key.clone().into()]);
+
+    let create = event("create-token.success");
+    let with_old_key = Lambda::start(&world, "create-token").await;
+    let old_token = body(&with_old_key.invoke(create.clone()).await.unwrap())["token"]["accessToken"].clone();
+    let mut as_old_token = create.clone();
+    as_old_token["headers"]["authorization"] = format!("Bearer {}", old_token.as_str().unwrap()).into();
+    let with_new_key = with_new_key("create-token").await;
+    let new_token = with_new_key.invoke(as_old_token).await.unwrap();
+    assert_eq!(new_token["statusCode"], 201);
+
+    // Whoever does not know the new key yet refuses its tokens.
+    let mut as_new_token = create;
+    let new_token = body(&new_token)["token"]["accessToken"].clone();
+    as_new_token["headers"]["authorization"] = format!("Bearer {}", new_token.as_str().unwrap()).into();
+    assert_eq!(with_new_key.invoke(as_new_token.clone()).await.unwrap()["statusCode"], 201);
+    assert_eq!(with_old_key.invoke(as_new_token).await.unwrap()["statusCode"], 401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_refuses_to_start_and_says_which_variable() {
     let world = World::start().await;

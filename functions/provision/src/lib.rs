@@ -26,7 +26,7 @@ pub struct Provision {
 
 impl Function for Provision {
     const NAME: &'static str = "provision";
-    /// Read by [`Action`], which tells a field that is given twice.
+    /// Read by `Action`, which tells a field that is given twice.
     type Event = Box<RawValue>;
     type Answer = Value;
 

@@ -66,6 +66,11 @@ pub(crate) struct Lambda {
 
 impl Lambda {
     pub(crate) async fn start(world: &World, function: &str) -> Self {
+        Self::start_with(command(world, function)).await
+    }
+
+    /// Starts a function's command, with what was changed in its environment.
+    pub(crate) async fn start_with(mut command: Command) -> Self {
         let (events, receiver) = mpsc::channel(1);
         let runtime = Arc::new(Runtime { events: tokio::sync::Mutex::new(receiver), waiting: Mutex::new(None) });
         let router = Router::new()
@@ -75,7 +80,6 @@ impl Lambda {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(axum::serve(listener, router).into_future());
-        let mut command = command(world, function);
         let child = command.env("AWS_LAMBDA_RUNTIME_API", address).stdout(Stdio::null()).spawn().unwrap();
         Self { child, events }
     }
