@@ -9,7 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use shared::{
     clock::{Clock, expiry},
-    credential::{GrantCredential, GrantId},
+    credential::{CredentialHash, GrantCredential, GrantId},
     fault::Fault,
     http::{Endpoint, Request, Response},
     jwt::Type,
@@ -92,7 +92,7 @@ impl ExchangeToken {
         let (access_token, id_token) = (access_token?, id_token?);
 
         // Commit: until here a failure leaves the code or refresh token as it was.
-        self.commit(&request, client.as_ref(), write, &successor, now).await?;
+        self.commit(&request, client.as_ref(), (write, grant.progress.fence), &successor, now).await?;
         Ok(Tokens { access_token, id_token, expires_at, redirect_uri: request.redirect_uri, refresh_token: successor })
     }
 
@@ -101,13 +101,13 @@ impl ExchangeToken {
         &self,
         request: &TokenRequest,
         client: Option<&Client>,
-        mut write: GrantWrite,
+        (mut write, mut fence): (GrantWrite, Option<CredentialHash>),
         successor: &GrantCredential,
         now: DateTime<Utc>,
     ) -> Result<(), Refusal> {
         let id = request.credential.grant();
         for _ in 0..MAX_ROUNDS {
-            let grant: Box<Grant> = match self.store.write_grant(id, &write).await? {
+            let grant: Box<Grant> = match self.store.write_grant(id, &write, fence.as_ref()).await? {
                 Written::Done => return Ok(()),
                 Written::Moved(grant) => grant,
                 Written::Gone => return Err(Refusal::BadCredential),
@@ -117,13 +117,14 @@ impl ExchangeToken {
                 Verdict::Refuse => return Err(Refusal::BadCredential),
                 Verdict::Replay => return Err(self.revoke(id).await),
             };
+            fence = grant.progress.fence;
         }
         Err(Fault::new("change the grant", "too many requests changed it at the same time").into())
     }
 
     /// Ends the grant of a code or refresh token that was used again (RFC 9700, 2.1.1 and 4.14.2).
     async fn revoke(&self, id: &GrantId) -> Refusal {
-        match self.store.write_grant(id, &GrantWrite::Revoke).await {
+        match self.store.write_grant(id, &GrantWrite::Revoke, None).await {
             Ok(_) => Refusal::Replay,
             Err(fault) => fault.into(),
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::{
+    error::SdkError,
     operation::update_item::UpdateItemError,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -81,6 +82,9 @@ pub struct Progress {
     /// same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
+    /// The refresh token of a write that was given up: it keeps that write from happening later on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence: Option<CredentialHash>,
     /// Whether a replay has ended it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub revoked: bool,
@@ -124,13 +128,21 @@ pub enum GrantWrite {
 }
 
 impl GrantWrite {
-    /// Whether a grant shows that this write has happened.
-    fn happened_in(&self, grant: &Grant) -> bool {
+    /// The refresh token that it makes live; a revocation makes none.
+    fn successor(&self) -> Option<&CredentialHash> {
         match self {
             Self::Exchange { successor, .. } | Self::Rotate { successor, .. } | Self::AddSibling { successor, .. } => {
-                !grant.progress.revoked && grant.progress.live.contains(successor)
+                Some(successor)
             }
-            Self::Revoke => grant.progress.revoked,
+            Self::Revoke => None,
+        }
+    }
+
+    /// Whether a grant shows that this write has happened.
+    fn happened_in(&self, grant: &Grant) -> bool {
+        match self.successor() {
+            Some(successor) => !grant.progress.revoked && grant.progress.live.contains(successor),
+            None => grant.progress.revoked,
         }
     }
 }
@@ -164,48 +176,66 @@ impl Store {
         self.get(Key::grant(id), "load the grant").await
     }
 
-    /// Changes a grant. Where the write's answer does not come, the grant is read back: whoever repeats an exchange
-    /// that has happened would otherwise be taken for a thief.
+    /// Changes a grant whose fence is still the one that the change was decided on. Where no answer comes, the write is
+    /// made sure either to have happened or never to happen: whoever repeats an exchange that has happened would be
+    /// taken for a thief.
     ///
     /// # Errors
-    /// When the table does not answer.
-    pub async fn write_grant(&self, id: &GrantId, write: &GrantWrite) -> Result<Written, Fault> {
+    /// When the table does not answer. The grant is as it was then, unless the table left that question open too.
+    pub async fn write_grant(
+        &self,
+        id: &GrantId,
+        write: &GrantWrite,
+        fence: Option<&CredentialHash>,
+    ) -> Result<Written, Fault> {
         const DOING: &str = "change the grant";
-        let set = |hash: &CredentialHash| AttributeValue::Ss(vec![hash.as_str().to_owned()]);
         let text = |hash: &CredentialHash| AttributeValue::S(hash.as_str().to_owned());
         let number = |number: i64| AttributeValue::N(number.to_string());
         let call = self.client.update_item().table_name(&self.table).set_key(Some(Key::grant(id).into()));
-        let call = match write {
-            GrantWrite::Exchange { successor, expires_at } => call
-                .update_expression("SET #live = :successor, #expiresAt = :expiresAt, #ttl = :expiresAt")
-                .condition_expression(
-                    "attribute_exists(pk) AND attribute_not_exists(#live) AND attribute_not_exists(#revoked)",
-                )
-                .expression_attribute_names("#expiresAt", "expiresAt")
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":successor", set(successor))
-                .expression_attribute_values(":expiresAt", number(expires_at.timestamp())),
-            GrantWrite::Rotate { used, successor, now } => call
-                .update_expression("SET #live = :successor, #parent = :used, #rotatedAt = :now")
-                .condition_expression("contains(#live, :used) AND attribute_not_exists(#revoked)")
-                .expression_attribute_names("#parent", "parent")
-                .expression_attribute_names("#rotatedAt", "rotatedAt")
-                .expression_attribute_values(":used", text(used))
-                .expression_attribute_values(":successor", set(successor))
-                .expression_attribute_values(":now", number(now.timestamp_millis())),
-            GrantWrite::AddSibling { used, successor } => call
-                .update_expression("ADD #live :successor")
-                .condition_expression("#parent = :used AND size(#live) < :max AND attribute_not_exists(#revoked)")
-                .expression_attribute_names("#parent", "parent")
-                .expression_attribute_values(":used", text(used))
-                .expression_attribute_values(":successor", set(successor))
-                .expression_attribute_values(":max", AttributeValue::N(MAX_SIBLINGS.to_string())),
-            GrantWrite::Revoke => call
-                .update_expression("SET #revoked = :true")
-                .condition_expression("attribute_exists(pk)")
-                .expression_attribute_values(":true", AttributeValue::Bool(true)),
+        let (call, condition) = match write {
+            GrantWrite::Exchange { expires_at, .. } => (
+                call.update_expression("SET #live = :successor, #expiresAt = :expiresAt, #ttl = :expiresAt")
+                    .expression_attribute_names("#expiresAt", "expiresAt")
+                    .expression_attribute_names("#ttl", "ttl")
+                    .expression_attribute_values(":expiresAt", number(expires_at.timestamp())),
+                "attribute_exists(pk) AND attribute_not_exists(#live) AND attribute_not_exists(#revoked)",
+            ),
+            GrantWrite::Rotate { used, now, .. } => (
+                call.update_expression("SET #live = :successor, #parent = :used, #rotatedAt = :now")
+                    .expression_attribute_names("#parent", "parent")
+                    .expression_attribute_names("#rotatedAt", "rotatedAt")
+                    .expression_attribute_values(":used", text(used))
+                    .expression_attribute_values(":now", number(now.timestamp_millis())),
+                "contains(#live, :used) AND attribute_not_exists(#revoked)",
+            ),
+            GrantWrite::AddSibling { used, .. } => (
+                call.update_expression("ADD #live :successor")
+                    .expression_attribute_names("#parent", "parent")
+                    .expression_attribute_values(":used", text(used))
+                    .expression_attribute_values(":max", AttributeValue::N(MAX_SIBLINGS.to_string())),
+                "#parent = :used AND size(#live) < :max AND attribute_not_exists(#revoked)",
+            ),
+            GrantWrite::Revoke => (
+                call.update_expression("SET #revoked = :true")
+                    .expression_attribute_values(":true", AttributeValue::Bool(true)),
+                "attribute_exists(pk)",
+            ),
         };
-        let call = if *write == GrantWrite::Revoke { call } else { call.expression_attribute_names("#live", "live") };
+        let call = match write.successor() {
+            None => call.condition_expression(condition),
+            Some(successor) => {
+                let unfenced = if fence.is_none() { "attribute_not_exists(#fence)" } else { "#fence = :fence" };
+                let call = call
+                    .condition_expression(format!("{condition} AND {unfenced}"))
+                    .expression_attribute_names("#fence", "fence")
+                    .expression_attribute_names("#live", "live")
+                    .expression_attribute_values(":successor", AttributeValue::Ss(vec![successor.as_str().to_owned()]));
+                match fence {
+                    None => call,
+                    Some(fence) => call.expression_attribute_values(":fence", text(fence)),
+                }
+            }
+        };
         let call = call
             .expression_attribute_names("#revoked", "revoked")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -219,11 +249,29 @@ impl Store {
                         if write.happened_in(&standing) { Written::Done } else { Written::Moved(Box::new(standing)) }
                     }),
                 },
-                _ => match self.grant(id).await {
-                    Ok(Some(standing)) if write.happened_in(&standing) => Ok(Written::Done),
-                    _ => Err(Fault::new(DOING, error)),
-                },
+                _ if self.happened_or_never_will(id, write).await => Ok(Written::Done),
+                _ => Err(Fault::new(DOING, error)),
             },
         }
+    }
+
+    /// Whether a write that was not answered has happened. If not it never will: it may still be on its way, and the
+    /// fence is one that its condition does not know.
+    async fn happened_or_never_will(&self, id: &GrantId, write: &GrantWrite) -> bool {
+        let Some(successor) = write.successor() else { return false };
+        let call = self.client.update_item().table_name(&self.table).set_key(Some(Key::grant(id).into()));
+        let call = call
+            .update_expression("SET #fence = :successor")
+            .condition_expression("attribute_exists(pk) AND NOT contains(#live, :successor)")
+            .expression_attribute_names("#fence", "fence")
+            .expression_attribute_names("#live", "live")
+            .expression_attribute_values(":successor", AttributeValue::S(successor.as_str().to_owned()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let standing = match step(Step::Commit, Box::pin(call.send())).await.map_err(SdkError::into_service_error) {
+            Err(UpdateItemError::ConditionalCheckFailedException(failed)) => failed.item,
+            _ => None,
+        };
+        let standing = standing.and_then(|item| read::<Grant>(item, "read the grant").ok());
+        standing.is_some_and(|standing| write.happened_in(&standing))
     }
 }
