@@ -3,12 +3,19 @@
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 
 use axum::body::Bytes;
+use create_app_token::CreateAppToken;
+use create_token::CreateToken;
+use exchange_token::ExchangeToken;
+use issue_code::IssueCode;
 use lambda_http::{
     Context, LambdaEvent,
     lambda_runtime::{Config, Diagnostic},
 };
+use provision::Provision;
+use publish_keys::PublishKeys;
 use shared::{
     function::{Function, invoke},
+    http::Http,
     settings::{Environment, SettingsError},
 };
 use uuid::Uuid;
@@ -16,16 +23,27 @@ use uuid::Uuid;
 type Invocation = Pin<Box<dyn Future<Output = Result<Vec<u8>, Diagnostic>> + Send>>;
 type Handler = Box<dyn Fn(Bytes) -> Invocation + Send + Sync>;
 
-/// The deployed functions by name.
+/// The functions by name, as one set of Lambda environments holds them.
 #[derive(Default)]
-pub(crate) struct Functions(BTreeMap<&'static str, Handler>);
+pub struct Functions(BTreeMap<&'static str, Handler>);
 
 impl Functions {
-    /// Deploys a function.
+    /// Starts every function cold in this environment.
     ///
     /// # Errors
-    /// When it refuses its environment.
-    pub(crate) fn add<F: Function>(&mut self, environment: &Environment) -> Result<(), SettingsError> {
+    /// When one refuses it.
+    pub fn start(environment: &Environment) -> Result<Self, SettingsError> {
+        let mut functions = Self::default();
+        functions.add::<Http<CreateAppToken>>(environment)?;
+        functions.add::<Http<CreateToken>>(environment)?;
+        functions.add::<Http<ExchangeToken>>(environment)?;
+        functions.add::<IssueCode>(environment)?;
+        functions.add::<Provision>(environment)?;
+        functions.add::<Http<PublishKeys>>(environment)?;
+        Ok(functions)
+    }
+
+    fn add<F: Function>(&mut self, environment: &Environment) -> Result<(), SettingsError> {
         let function = Arc::new(F::load(environment)?);
         let handler = move |event: Bytes| -> Invocation {
             let function = Arc::clone(&function);
@@ -45,7 +63,10 @@ impl Functions {
     }
 
     /// Invokes a function with an event and waits for its answer; `None` where there is no such function.
-    pub(crate) async fn invoke(&self, name: &str, event: Bytes) -> Option<Result<Vec<u8>, Diagnostic>> {
+    ///
+    /// # Errors
+    /// The function error.
+    pub async fn invoke(&self, name: &str, event: Bytes) -> Option<Result<Vec<u8>, Diagnostic>> {
         Some(self.0.get(name)?(event).await)
     }
 

@@ -23,12 +23,13 @@ use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
-use shared::{clock::Clock, http::Http, random::Random, settings::Environment, store::Store};
+use shared::{clock::Clock, random::Random, settings::Environment, store::Store};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
-use self::{database::DynamoDb, gateway::Gateway, kms::Kms, lambda::Functions};
+use self::{database::DynamoDb, gateway::Gateway, kms::Kms};
 pub use self::{
     database::TABLE,
+    lambda::Functions,
     template::{Route, Template},
 };
 
@@ -103,7 +104,7 @@ impl Stack {
         let aws = aws_config(options.aws, &base_url).await;
         let clock = Arc::clone(&options.clock);
         let environment = Environment { variables, aws, clock, random: options.random };
-        let functions = functions(&environment).map_err(|error| StartError(error.to_string()))?;
+        let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
 
         let allow_origins = options.allow_origins;
         let gateway = Arc::new(Gateway { template, allow_origins, functions, dynamodb, kms, clock: options.clock });
@@ -123,10 +124,10 @@ impl Stack {
         &self.base_url
     }
 
-    /// The variables that the functions have.
+    /// What the functions were started with.
     #[must_use]
-    pub fn variables(&self) -> &HashMap<String, String> {
-        &self.environment.variables
+    pub fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// Makes one of everything where it does not stand already, and a fresh code. Returns what is to be printed:
@@ -163,17 +164,6 @@ impl Stack {
         let _ = self.stop.send(());
         let _ = timeout(GRACE, self.server).await;
     }
-}
-
-fn functions(environment: &Environment) -> Result<Functions, shared::settings::SettingsError> {
-    let mut functions = Functions::default();
-    functions.add::<Http<create_app_token::CreateAppToken>>(environment)?;
-    functions.add::<Http<create_token::CreateToken>>(environment)?;
-    functions.add::<Http<exchange_token::ExchangeToken>>(environment)?;
-    functions.add::<issue_code::IssueCode>(environment)?;
-    functions.add::<provision::Provision>(environment)?;
-    functions.add::<Http<publish_keys::PublishKeys>>(environment)?;
-    Ok(functions)
 }
 
 /// What `AWS_ENDPOINT_URL` and the credential variables would say, had this process them. Those that the machine may have
