@@ -14,8 +14,7 @@ use crate::{
 async fn every_binary_answers_its_events_as_the_local_stack_does() {
     let (world, twin) = (World::start().await, World::start().await);
     for world in [&world, &twin] {
-        // The processes' clock is the system's.
-        world.clock.advance(shared::clock::Clock::now(&shared::clock::SystemClock).timestamp() - crate::harness::START);
+        world.clock.meet_the_systems();
         world.stack.provision_demo().await.unwrap();
     }
     let mut events = events();
@@ -46,7 +45,7 @@ async fn tokens_outlive_the_replacement_of_their_key() {
     let key = world.http.post(world.url("/")).header("x-amz-target", "TrentService.CreateKey");
     let key = world.send(key.body(r#"{"KeySpec":"RSA_2048","KeyUsage":"SIGN_VERIFY"}"#)).await.json();
     let new_key = key["KeyMetadata"]["Arn"].as_str().unwrap();
-    let old_key = &world.stack.variables()["SIGNING_KEY_ID"];
+    let old_key = &world.stack.environment().variables["SIGNING_KEY_ID"];
     let with_new_key = async |function: &str| {
         let mut command = command(&world, function);
         command.env("SIGNING_KEY_ID", new_key).env("PREVIOUS_SIGNING_KEY_IDS", old_key);

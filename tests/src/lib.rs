@@ -4,6 +4,7 @@
 mod create_app_token;
 mod create_token;
 mod exchange_token;
+mod faults;
 mod functions;
 mod harness;
 mod idempotency;
@@ -11,3 +12,5 @@ mod issue_code;
 mod processes;
 mod publish_keys;
 mod repository;
+mod skew;
+mod storms;

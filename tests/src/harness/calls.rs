@@ -1,31 +1,88 @@
-//! The AWS calls at the boundary of the SDK: counted, and failed where a test says so.
+//! The AWS calls at the boundary of the SDK: counted, and failed where a test or a seed says so.
 
 use std::{
     collections::BTreeMap,
+    future::pending,
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
 };
 
-use aws_smithy_runtime_api::client::{
-    http::{
-        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+use aws_lc_rs::digest;
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+            SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::{RuntimeComponents, RuntimeComponentsBuilder},
     },
-    orchestrator::HttpRequest,
-    result::ConnectorError,
-    runtime_components::{RuntimeComponents, RuntimeComponentsBuilder},
+    http::StatusCode,
 };
+use aws_smithy_types::body::SdkBody;
+use futures_util::stream;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use serde_json::json;
 
 use super::lock;
 
-/// What happens to a call.
+/// What happens to one attempt of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fault {
     /// The connection breaks before the server sees the request.
     NotSent,
-    /// The server does the work and its answer is lost.
+    /// The request is on its way until the SDK gives up, and never arrives.
+    Stalled,
+    /// As `Stalled`, but it arrives in the end, after all that came later: see [`Calls::deliver`].
+    Overtaken,
+    /// The server does the work and the connection breaks before its answer.
     AnswerLost,
+    /// The server does the work, and its answer takes longer than the SDK waits.
+    Late,
+    /// The server does the work, and half of its answer arrives as if it were the whole.
+    Truncated,
+    /// The server does the work, and the connection breaks amid an answer whose length was announced.
+    CutShort,
+    /// The server refuses with this error and does nothing.
+    Error(&'static str),
+    /// The server does the work and answers with this error all the same.
+    ErrorAfter(&'static str),
+}
+
+/// The errors of the services, with their HTTP status.
+const DYNAMODB_ERRORS: [&str; 4] =
+    ["InternalServerError", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
+const KMS_ERRORS: [&str; 4] =
+    ["DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"];
+
+impl Fault {
+    /// All that can happen to an attempt of this operation.
+    pub(crate) fn all(operation: &str) -> Vec<Self> {
+        let errors = if operation.ends_with("Item") { DYNAMODB_ERRORS } else { KMS_ERRORS };
+        let mut faults = vec![
+            Self::NotSent,
+            Self::Stalled,
+            Self::Overtaken,
+            Self::AnswerLost,
+            Self::Late,
+            Self::Truncated,
+            Self::CutShort,
+        ];
+        faults.extend(errors.map(Self::Error));
+        // What the services say of their internal errors is that the work may have been done.
+        faults.extend(errors.into_iter().filter(|error| error.contains("Internal")).map(Self::ErrorAfter));
+        faults
+    }
+
+    /// Whether the server does the work, sooner or later.
+    pub(crate) fn reaches_the_server(self) -> bool {
+        !matches!(self, Self::NotSent | Self::Stalled | Self::Error(_))
+    }
 }
 
 /// What was called, and what is to fail.
@@ -33,30 +90,91 @@ pub(crate) enum Fault {
 pub(crate) struct Calls {
     ticks: AtomicU64,
     done: Mutex<Vec<Call>>,
-    script: Mutex<Vec<(String, Fault)>>,
+    script: Mutex<Vec<Planned>>,
+    weather: Mutex<Option<Weather>>,
+    overtaken: Mutex<Vec<(SharedHttpConnector, HttpRequest)>>,
 }
 
 #[derive(Clone, Debug)]
 struct Call {
     operation: String,
+    /// The same for all attempts of one call.
+    invocation: String,
     started: u64,
     ended: u64,
 }
 
+/// A fault that is to happen to an attempt of this operation: of any call, or of the one that comes after `skip`
+/// others.
+#[derive(Debug)]
+struct Planned {
+    operation: String,
+    only: Option<Nth>,
+    fault: Fault,
+}
+
+#[derive(Clone, Debug)]
+struct Nth {
+    skip: usize,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Nth {
+    fn is(&self, invocation: &str) -> bool {
+        let mut seen = lock(&self.seen);
+        if !seen.iter().any(|other| other == invocation) {
+            seen.push(invocation.to_owned());
+        }
+        seen.get(self.skip).is_some_and(|it| it == invocation)
+    }
+}
+
+/// Faults by chance: whether the nth attempt of the nth call of an operation meets one depends on the seed alone.
+#[derive(Debug)]
+struct Weather {
+    seed: u64,
+    percent: u8,
+    /// The calls of each operation, with how often each was attempted.
+    calls: BTreeMap<String, Vec<(String, usize)>>,
+}
+
 impl Calls {
-    /// The next calls of `operation` meet these faults, one each.
+    /// The next attempts at `operation`, whatever the call, meet these faults, one each.
     pub(crate) fn fail(&self, operation: &str, faults: &[Fault]) {
-        lock(&self.script).extend(faults.iter().map(|fault| (operation.to_owned(), *fault)));
+        let planned = |fault: &Fault| Planned { operation: operation.to_owned(), only: None, fault: *fault };
+        lock(&self.script).extend(faults.iter().map(planned));
+    }
+
+    /// The attempts of one call of `operation`, the one after `skip` others from now on, meet these faults, one each.
+    pub(crate) fn fail_nth(&self, operation: &str, skip: usize, faults: &[Fault]) {
+        let nth = Nth { skip, seen: Arc::default() };
+        let planned =
+            |fault: &Fault| Planned { operation: operation.to_owned(), only: Some(nth.clone()), fault: *fault };
+        lock(&self.script).extend(faults.iter().map(planned));
+    }
+
+    /// So many of a hundred attempts meet some fault, until healed.
+    pub(crate) fn fail_by_chance(&self, seed: u64, percent: u8) {
+        *lock(&self.weather) = Some(Weather { seed, percent, calls: BTreeMap::new() });
     }
 
     /// Forgets the faults that have not happened.
     pub(crate) fn heal(&self) {
         lock(&self.script).clear();
+        *lock(&self.weather) = None;
     }
 
     /// Whether every fault that was to happen has happened.
     pub(crate) fn all_failed(&self) -> bool {
         lock(&self.script).is_empty()
+    }
+
+    /// The requests that were overtaken arrive now; nobody waits for their answers.
+    pub(crate) async fn deliver(&self) {
+        let overtaken = std::mem::take(&mut *lock(&self.overtaken));
+        for (connector, request) in overtaken {
+            let _ = connector.call(request).await;
+        }
     }
 
     /// Forgets what was called so far.
@@ -71,6 +189,20 @@ impl Calls {
             *count.entry(call.operation.clone()).or_default() += 1;
         }
         count
+    }
+
+    /// The operations that were called since the reset, each with how many calls of it came before.
+    pub(crate) fn sequence(&self) -> Vec<(String, usize)> {
+        let mut calls = lock(&self.done).clone();
+        calls.sort_by_key(|call| call.started);
+        calls.dedup_by(|one, two| one.invocation == two.invocation);
+        let mut count = BTreeMap::<_, usize>::new();
+        let numbered = calls.into_iter().map(|call| {
+            let before = count.entry(call.operation.clone()).or_default();
+            *before += 1;
+            (call.operation, *before - 1)
+        });
+        numbered.collect()
     }
 
     /// How many rounds the calls since the reset took one after the other: a call belongs to a later round than the
@@ -94,16 +226,37 @@ impl Calls {
         self.ticks.fetch_add(1, SeqCst)
     }
 
-    fn next_fault(&self, operation: &str) -> Option<Fault> {
+    fn next_fault(&self, operation: &str, invocation: &str) -> Option<Fault> {
         let mut script = lock(&self.script);
-        let at = script.iter().position(|(failing, _)| failing == operation)?;
-        Some(script.remove(at).1)
+        let meets = |planned: &Planned| {
+            planned.operation == operation && planned.only.as_ref().is_none_or(|nth| nth.is(invocation))
+        };
+        match script.iter().position(meets) {
+            Some(at) => Some(script.remove(at).fault),
+            None => lock(&self.weather).as_mut().and_then(|weather| weather.next(operation, invocation)),
+        }
     }
 }
 
-/// The production client, seen through `calls`.
-pub(crate) fn client(calls: &Arc<Calls>) -> SharedHttpClient {
-    SharedHttpClient::new(Seen { inner: shared::aws::http_client(), calls: Arc::clone(calls) })
+impl Weather {
+    fn next(&mut self, operation: &str, invocation: &str) -> Option<Fault> {
+        let calls = self.calls.entry(operation.to_owned()).or_default();
+        let nth = calls.iter().position(|(other, _)| other == invocation).unwrap_or_else(|| {
+            calls.push((invocation.to_owned(), 0));
+            calls.len() - 1
+        });
+        calls[nth].1 += 1;
+        let drawn = format!("{} {operation} {nth} {}", self.seed, calls[nth].1);
+        let drawn = digest::digest(&digest::SHA256, drawn.as_bytes());
+        let (happens, which) = (drawn.as_ref()[0], usize::from(drawn.as_ref()[1]));
+        let faults = Fault::all(operation);
+        (happens % 100 < self.percent).then(|| faults[which % faults.len()])
+    }
+}
+
+/// A client, seen through `calls`.
+pub(crate) fn client(inner: SharedHttpClient, calls: &Arc<Calls>) -> SharedHttpClient {
+    SharedHttpClient::new(Seen { inner, calls: Arc::clone(calls) })
 }
 
 #[derive(Debug)]
@@ -131,21 +284,63 @@ impl HttpConnector for Seen<SharedHttpConnector> {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let invocation = request.headers().get("amz-sdk-invocation-id").unwrap_or_default().to_owned();
         let (inner, calls) = (self.inner.clone(), Arc::clone(&self.calls));
         HttpConnectorFuture::new(async move {
             let started = calls.tick();
-            let fault = calls.next_fault(&operation);
-            let broken = || Err(ConnectorError::io("broken by the test".into()));
-            let answer = match fault {
-                Some(Fault::NotSent) => broken(),
-                Some(Fault::AnswerLost) => match inner.call(request).await {
-                    Ok(_) => broken(),
-                    Err(error) => Err(error),
-                },
+            let answer = match calls.next_fault(&operation, &invocation) {
                 None => inner.call(request).await,
+                Some(fault) => befall(fault, inner, request, &calls).await,
             };
-            lock(&calls.done).push(Call { operation, started, ended: calls.tick() });
+            lock(&calls.done).push(Call { operation, invocation, started, ended: calls.tick() });
             answer
         })
     }
+}
+
+async fn befall(
+    fault: Fault,
+    inner: SharedHttpConnector,
+    request: HttpRequest,
+    calls: &Calls,
+) -> Result<HttpResponse, ConnectorError> {
+    let broken = || Err(ConnectorError::io("broken by the test".into()));
+    match fault {
+        Fault::NotSent => return broken(),
+        Fault::Stalled => return pending().await,
+        Fault::Overtaken => {
+            lock(&calls.overtaken).push((inner, request));
+            return pending().await;
+        }
+        Fault::Error(kind) => return Ok(error(kind)),
+        _ => {}
+    }
+    let mut answer = inner.call(request).await?;
+    let body = std::mem::replace(answer.body_mut(), SdkBody::taken());
+    let body = body.collect().await.map_err(ConnectorError::io)?.to_bytes();
+    let half = body.slice(..body.len() / 2);
+    match fault {
+        Fault::Late => pending().await,
+        Fault::ErrorAfter(kind) => Ok(error(kind)),
+        Fault::Truncated => {
+            answer.headers_mut().insert("content-length", half.len().to_string());
+            *answer.body_mut() = SdkBody::from(half);
+            Ok(answer)
+        }
+        Fault::CutShort => {
+            let end = io::Error::new(io::ErrorKind::UnexpectedEof, "broken by the test");
+            let frames: [Result<_, io::Error>; 2] = [Ok(Frame::data(half)), Err(end)];
+            *answer.body_mut() = SdkBody::from_body_1_x(StreamBody::new(stream::iter(frames)));
+            Ok(answer)
+        }
+        _ => broken(),
+    }
+}
+
+fn error(kind: &str) -> HttpResponse {
+    let internal =
+        ["DependencyTimeoutException", "InternalServerError", "KMSInternalException", "KeyUnavailableException"];
+    let status = if internal.contains(&kind) { 500 } else { 400 };
+    let body = json!({"__type": kind, "message": "made by the test"}).to_string();
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body))
 }

@@ -1,6 +1,7 @@
 //! The real binaries, each a process of its own, behind a Lambda Runtime API that hands them events one at a time.
 
 use std::{
+    collections::VecDeque,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, OnceLock},
@@ -10,14 +11,13 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path as UrlPath, State},
-    http::HeaderMap,
     response::IntoResponse,
     routing::{get, post},
 };
 use serde_json::Value;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{Notify, oneshot},
 };
 
 use super::{World, lock};
@@ -39,7 +39,7 @@ pub(crate) fn command(world: &World, function: &str) -> Command {
     let mut command = Command::new(binaries().join(function));
     command
         .env_clear()
-        .envs(world.stack.variables())
+        .envs(&world.stack.environment().variables)
         .env("AWS_ACCESS_KEY_ID", "local")
         .env("AWS_SECRET_ACCESS_KEY", "local")
         .env("AWS_REGION", "local")
@@ -51,17 +51,27 @@ pub(crate) fn command(world: &World, function: &str) -> Command {
     command
 }
 
-type Pending = (Value, oneshot::Sender<Result<Value, Value>>);
+type Answer = Result<Value, Value>;
+type Pending = (Value, oneshot::Sender<Answer>);
 
+#[derive(Default)]
 struct Runtime {
-    events: tokio::sync::Mutex<mpsc::Receiver<Pending>>,
-    waiting: Mutex<Option<oneshot::Sender<Result<Value, Value>>>>,
+    queue: Mutex<Queue>,
+    came: Notify,
+    asked: Notify,
 }
 
-/// A function's process.
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Pending>,
+    handling: Option<oneshot::Sender<Answer>>,
+    closed: bool,
+}
+
+/// A function's process: one environment of Lambda, which handles one event at a time.
 pub(crate) struct Lambda {
-    child: Child,
-    events: mpsc::Sender<Pending>,
+    child: Mutex<Child>,
+    runtime: Arc<Runtime>,
 }
 
 impl Lambda {
@@ -71,37 +81,69 @@ impl Lambda {
 
     /// Starts a function's command, with what was changed in its environment.
     pub(crate) async fn start_with(mut command: Command) -> Self {
-        let (events, receiver) = mpsc::channel(1);
-        let runtime = Arc::new(Runtime { events: tokio::sync::Mutex::new(receiver), waiting: Mutex::new(None) });
+        let runtime = Arc::<Runtime>::default();
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(finished))
-            .with_state(runtime);
+            .with_state(Arc::clone(&runtime));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(axum::serve(listener, router).into_future());
         let child = command.env("AWS_LAMBDA_RUNTIME_API", address).stdout(Stdio::null()).spawn().unwrap();
-        Self { child, events }
+        Self { child: Mutex::new(child), runtime }
     }
 
     /// Invokes the function and waits for its answer or function error.
-    pub(crate) async fn invoke(&self, event: Value) -> Result<Value, Value> {
+    pub(crate) async fn invoke(&self, event: Value) -> Answer {
+        self.invoke_doomed(event).await.expect("the process was killed")
+    }
+
+    /// As [`Self::invoke`]; `None` where the process is killed before it answers.
+    pub(crate) async fn invoke_doomed(&self, event: Value) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
-        self.events.send((event, answer)).await.unwrap();
-        answered.await.unwrap()
+        {
+            let mut queue = lock(&self.runtime.queue);
+            if queue.closed {
+                return None;
+            }
+            queue.events.push_back((event, answer));
+        }
+        self.runtime.came.notify_one();
+        answered.await.ok()
+    }
+
+    /// Waits until the process has asked for an event: its cold start is over then.
+    pub(crate) async fn ready(&self) {
+        self.runtime.asked.notified().await;
+    }
+
+    /// SIGKILL, wherever the process is.
+    pub(crate) fn kill(&self) {
+        let mut child = lock(&self.child);
+        let _ = child.kill();
+        let _ = child.wait();
+        *lock(&self.runtime.queue) = Queue { closed: true, ..Queue::default() };
     }
 }
 
 impl Drop for Lambda {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
 async fn next(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
-    let (event, answer) = runtime.events.lock().await.recv().await.unwrap();
-    *lock(&runtime.waiting) = Some(answer);
+    runtime.asked.notify_one();
+    let event = loop {
+        {
+            let mut queue = lock(&runtime.queue);
+            if let Some((event, answer)) = queue.events.pop_front() {
+                queue.handling = Some(answer);
+                break event;
+            }
+        }
+        runtime.came.notified().await;
+    };
     let headers = [
         ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
         ("lambda-runtime-deadline-ms", "4102444800000"),
@@ -113,11 +155,12 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
 async fn finished(
     State(runtime): State<Arc<Runtime>>,
     UrlPath((_, outcome)): UrlPath<(String, String)>,
-    _: HeaderMap,
     body: Bytes,
 ) -> impl IntoResponse {
     let body = serde_json::from_slice(&body).unwrap();
-    let answer = lock(&runtime.waiting).take().unwrap();
-    let _ = answer.send(if outcome == "response" { Ok(body) } else { Err(body) });
+    let handling = lock(&runtime.queue).handling.take();
+    if let Some(answer) = handling {
+        let _ = answer.send(if outcome == "response" { Ok(body) } else { Err(body) });
+    }
     reqwest::StatusCode::ACCEPTED
 }

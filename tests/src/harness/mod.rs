@@ -1,9 +1,11 @@
 //! The stack under test, with a clock to set, randomness that needs no luck, and the AWS calls in view.
 
 mod calls;
+mod gate;
 mod jwt;
 mod lambda;
 mod log;
+mod node;
 
 use std::{
     collections::BTreeMap,
@@ -15,16 +17,22 @@ use std::{
 };
 
 use aws_config::timeout::TimeoutConfig;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use chrono::{DateTime, Utc};
 use local::{Options, Stack};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use shared::{clock::Clock, random::SystemRandom};
+use shared::{
+    clock::{Clock, SystemClock},
+    random::SystemRandom,
+};
 
 pub(crate) use self::calls::{Calls, Fault};
+pub(crate) use self::gate::{Gate, Moment};
 pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
+pub(crate) use self::node::{ApiRequest, Node, Outcome};
 
 /// Where the test clock begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: i64 = 1_800_000_000;
@@ -37,6 +45,11 @@ pub(crate) struct TestClock(AtomicI64);
 impl TestClock {
     pub(crate) fn advance(&self, seconds: i64) {
         self.0.fetch_add(seconds, Relaxed);
+    }
+
+    /// Sets it to the system's time, which the processes have.
+    pub(crate) fn meet_the_systems(&self) {
+        self.0.store(SystemClock.now().timestamp(), Relaxed);
     }
 }
 
@@ -52,6 +65,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) http: reqwest::Client,
+    /// The SDK's connections.
+    connector: SharedHttpClient,
 }
 
 /// An answer, read to its end.
@@ -95,6 +110,7 @@ impl World {
         log::guard();
         let clock = Arc::new(TestClock(AtomicI64::new(START)));
         let calls = Arc::new(Calls::default());
+        let connector = shared::aws::http_client();
         let mut options = Options {
             host: [127, 0, 0, 1].into(),
             port: 0,
@@ -103,12 +119,12 @@ impl World {
             data_dir: None,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(SystemRandom),
-            aws: shared::aws::config().http_client(calls::client(&calls)).timeout_config(patient()),
+            aws: shared::aws::config().http_client(calls::client(connector.clone(), &calls)).timeout_config(patient()),
         };
         change(&mut options);
         let stack = Box::pin(Stack::start(options)).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { stack, clock, calls, http }
+        Self { stack, clock, calls, http, connector }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -203,6 +219,12 @@ fn patient() -> TimeoutConfig {
 /// What [`Calls::count`] is expected to say.
 pub(crate) fn calls(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
     expected.iter().map(|(operation, count)| ((*operation).to_owned(), *count)).collect()
+}
+
+/// How much longer the long version of a test is than the one of every day: `TEST_SCALE`, 1 unless set.
+pub(crate) fn scale() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "there is no environment around a test run")]
+    std::env::var("TEST_SCALE").map_or(1, |scale| scale.parse().expect("TEST_SCALE is a number"))
 }
 
 /// A lock that a failed test does not poison.

@@ -1,0 +1,93 @@
+//! A process's own way to AWS, on which it can be killed at any call.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use axum::{
+    Router,
+    body::to_bytes,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use tokio::net::TcpListener;
+
+use super::{Lambda, World, command, lock};
+
+/// When in a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Moment {
+    /// The request is sent, and AWS has not seen it.
+    Before,
+    /// AWS has done the work, and the process has not seen the answer.
+    After,
+}
+
+/// A function's process behind its gate.
+pub(crate) struct Gate {
+    pub(crate) lambda: Arc<Lambda>,
+    passage: Arc<Passage>,
+}
+
+struct Passage {
+    http: reqwest::Client,
+    aws: String,
+    process: OnceLock<Arc<Lambda>>,
+    calls: Mutex<usize>,
+    fatal: Mutex<Option<(usize, Moment)>>,
+}
+
+impl Gate {
+    /// Starts a function's process and waits until it asks for its first event.
+    pub(crate) async fn start(world: &World, function: &str) -> Self {
+        let (http, aws) = (world.http.clone(), world.url("/"));
+        let (process, calls, fatal) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        let passage = Arc::new(Passage { http, aws, process, calls, fatal });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(pass).with_state(Arc::clone(&passage));
+        tokio::spawn(axum::serve(listener, router).into_future());
+        let mut command = command(world, function);
+        command.env("AWS_ENDPOINT_URL", address);
+        let lambda = Arc::new(Lambda::start_with(command).await);
+        let _ = passage.process.set(Arc::clone(&lambda));
+        lambda.ready().await;
+        *lock(&passage.calls) = 0;
+        Self { lambda, passage }
+    }
+
+    /// How many calls were made since the start.
+    pub(crate) fn calls(&self) -> usize {
+        *lock(&self.passage.calls)
+    }
+
+    /// The process is killed at this call, counted from the start.
+    pub(crate) fn kill_at(&self, call: usize, moment: Moment) {
+        *lock(&self.passage.fatal) = Some((call, moment));
+    }
+}
+
+async fn pass(State(passage): State<Arc<Passage>>, request: Request) -> Response {
+    let call = {
+        let mut calls = lock(&passage.calls);
+        *calls += 1;
+        *calls - 1
+    };
+    let fatal = *lock(&passage.fatal);
+    let kill = |moment| {
+        if let Some(process) = passage.process.get().filter(|_| fatal == Some((call, moment))) {
+            process.kill();
+        }
+        fatal == Some((call, moment))
+    };
+    if kill(Moment::Before) {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let request = passage.http.request(parts.method, &passage.aws).headers(parts.headers).body(body);
+    let answer = request.send().await.unwrap();
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = answer.bytes().await.unwrap();
+    kill(Moment::After);
+    (status, headers, body).into_response()
+}

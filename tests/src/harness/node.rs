@@ -1,0 +1,127 @@
+//! The functions once more, in an environment of their own on the world's AWS: cold, with another clock, less patient.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use aws_config::{Region, timeout::TimeoutConfig};
+use chrono::{DateTime, TimeDelta, Utc};
+use lambda_http::lambda_runtime::Diagnostic;
+use local::Functions;
+use serde_json::{Value, json};
+use shared::{clock::Clock, settings::Environment};
+
+use super::{Calls, World, calls};
+
+/// Production has 2 s and 5 s: a tests' machine is busy, and many tests wait for them.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(600);
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
+/// No request takes as many operations as fit into this: who is not answered by then hangs.
+const HANGS: Duration = Duration::from_secs(30);
+
+/// A set of functions, and its calls of AWS.
+pub(crate) struct Node {
+    functions: Functions,
+    pub(crate) calls: Arc<Calls>,
+}
+
+/// A request of the API, as API Gateway passes it on.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiRequest {
+    pub(crate) function: &'static str,
+    pub(crate) event: Value,
+}
+
+impl ApiRequest {
+    pub(crate) fn new(function: &'static str, path_parameters: &Value, bearer: &str, body: &Value) -> Self {
+        let headers = json!({"content-type": "application/json"});
+        let event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": "/", "rawQueryString": "", "headers": headers,
+            "requestContext": {"http": {"method": "POST", "path": "/"}}, "pathParameters": path_parameters,
+            "body": body.to_string(), "isBase64Encoded": false,
+        });
+        let request = Self { function, event };
+        if bearer.is_empty() { request } else { request.with_bearer(bearer) }
+    }
+
+    pub(crate) fn with_bearer(mut self, bearer: &str) -> Self {
+        self.event["headers"]["authorization"] = format!("Bearer {bearer}").into();
+        self
+    }
+
+    pub(crate) fn with_idempotency_key(mut self, key: &str) -> Self {
+        self.event["headers"]["idempotency-key"] = key.into();
+        self
+    }
+}
+
+/// An answer of a function: for one with a route the HTTP status and body, else 200 and the result or 500 and the
+/// error, as an invoker would take it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) status: u64,
+    pub(crate) body: Value,
+    pub(crate) replayed: bool,
+}
+
+/// A clock that is wrong by the same time always.
+#[derive(Debug)]
+struct Skewed {
+    clock: Arc<dyn Clock>,
+    by: TimeDelta,
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now() + self.by
+    }
+}
+
+impl Node {
+    /// The functions, cold. The SDK's budget of retries is shared by all clients of a region, so each node has a region of
+    /// its own.
+    pub(crate) fn start(world: &World, skew: TimeDelta) -> Self {
+        static REGIONS: AtomicUsize = AtomicUsize::new(0);
+        let environment = world.stack.environment();
+        let region = Region::new(format!("node-{}", REGIONS.fetch_add(1, Relaxed)));
+        let calls = Arc::new(Calls::default());
+        let timeouts = TimeoutConfig::builder()
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(OPERATION_TIMEOUT)
+            .build();
+        let aws = environment.aws.to_builder().region(region).timeout_config(timeouts);
+        let aws = aws.http_client(calls::client(world.connector.clone(), &calls)).build();
+        let clock = Arc::new(Skewed { clock: Arc::clone(&environment.clock), by: skew });
+        let functions = Functions::start(&Environment { aws, clock, ..environment.clone() }).unwrap();
+        Self { functions, calls }
+    }
+
+    /// Sends a request and waits for the answer, if not for ever.
+    pub(crate) async fn send(&self, request: &ApiRequest) -> Outcome {
+        let invocation = self.functions.invoke(request.function, request.event.to_string().into());
+        let answer = tokio::time::timeout(HANGS, invocation).await.expect("the function hangs").unwrap();
+        let error = |error: Diagnostic| json!({"errorType": error.error_type, "errorMessage": error.error_message});
+        answer.map(|answer| serde_json::from_slice(&answer).unwrap()).map_err(error).into()
+    }
+}
+
+/// What a function answered, as Lambda hands it on.
+impl From<Result<Value, Value>> for Outcome {
+    fn from(answer: Result<Value, Value>) -> Self {
+        match answer {
+            Ok(answer) if answer["statusCode"].is_u64() => Self {
+                status: answer["statusCode"].as_u64().unwrap(),
+                body: serde_json::from_str(answer["body"].as_str().unwrap()).unwrap(),
+                replayed: answer["headers"]["idempotency-replayed"] == "true",
+            },
+            Ok(body) => Self { status: 200, body, replayed: false },
+            Err(body) => {
+                Self { status: if body["errorType"] == "InternalError" { 500 } else { 400 }, body, replayed: false }
+            }
+        }
+    }
+}

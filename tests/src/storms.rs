@@ -1,0 +1,250 @@
+//! The functions' binaries, several processes of each, against one table and one KMS: what must hold between them holds,
+//! also where they are killed.
+
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use chrono::TimeDelta;
+use futures_util::future::{join, join_all};
+use serde_json::{Value, json};
+use shared::random::{Random, SystemRandom};
+
+use crate::{
+    exchange_token::refresh_body,
+    faults::{Case, Fixture, Held},
+    harness::{ApiRequest, Gate, Lambda, Moment, Node, Outcome, Secrets, World, lock, scale},
+};
+
+/// Environments of a function.
+const PROCESSES: usize = 4;
+
+// ------------------------------------------------------------------------------------------------ killed at a call
+
+/// A crash between any two calls of AWS, and between the last one and the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_at_any_call_breaks_nothing() {
+    let fixture = Fixture::new(60).await;
+    for case in [
+        Case::CreateToken,
+        Case::CreateTokenOnce,
+        Case::CreateAppToken,
+        Case::CreateAppTokenOnce,
+        Case::ExchangeCode,
+        Case::Refresh,
+        Case::IssueCode,
+    ] {
+        let subject = fixture.subject(case).await;
+        let process = Gate::start(&fixture.world, subject.request.function).await;
+        let outcome = Outcome::from(process.lambda.invoke(subject.request.event).await);
+        assert_eq!(outcome.status, case.documented().0, "{outcome:?}");
+        let calls = process.calls();
+        for (call, moment) in (0..calls).flat_map(|call| [(call, Moment::Before), (call, Moment::After)]) {
+            let what = format!("{case:?} killed {moment:?} call {call}");
+            let subject = fixture.subject(case).await;
+            let process = Gate::start(&fixture.world, subject.request.function).await;
+            process.kill_at(call, moment);
+            let answer = process.lambda.invoke_doomed(subject.request.event.clone()).await;
+            assert!(answer.is_none(), "{what}: {answer:?}");
+
+            // Only the answer of the commit is lost after the work is done.
+            let committed = (call, moment) == (calls - 1, Moment::After);
+            let again = Node::start(&fixture.world, TimeDelta::zero()).send(&subject.request).await;
+            let worth = fixture.worth(&subject.held).await;
+            if case == Case::ExchangeCode && committed {
+                // A code is for one use, whoever saw what came of it.
+                assert_eq!((again.status, worth), (400, 0), "{what}: {again:?}");
+            } else {
+                assert_eq!(again.status, case.documented().0, "{what}: {again:?}");
+                let twice = committed && !matches!(case, Case::CreateTokenOnce | Case::CreateAppTokenOnce);
+                assert_eq!(worth, if twice { 2 } else { 1 }, "{what}");
+            }
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ storms
+
+/// Processes of one function, as many as Lambda has environments of it, and a new one for each that dies.
+struct Fleet<'w> {
+    world: &'w World,
+    function: &'static str,
+    processes: Vec<Process>,
+    next: AtomicUsize,
+    answered: AtomicUsize,
+    /// Requests that died with their process.
+    lost: AtomicUsize,
+}
+
+struct Process {
+    lambda: Mutex<Arc<Lambda>>,
+    busy: tokio::sync::Mutex<()>,
+}
+
+impl<'w> Fleet<'w> {
+    async fn start(world: &'w World, function: &'static str) -> Self {
+        let processes = (0..PROCESSES).map(async |_| {
+            let lambda = Mutex::new(Lambda::start(world, function).await.into());
+            Process { lambda, busy: tokio::sync::Mutex::default() }
+        });
+        let processes = join_all(processes).await;
+        Self { world, function, processes, next: 0.into(), answered: 0.into(), lost: 0.into() }
+    }
+
+    /// `None` where the process was killed before it answered.
+    async fn send(&self, request: &ApiRequest) -> Option<Outcome> {
+        let process = &self.processes[self.next.fetch_add(1, Relaxed) % PROCESSES];
+        let _one_at_a_time = process.busy.lock().await;
+        let lambda = Arc::clone(&lock(&process.lambda));
+        let answer = lambda.invoke_doomed(request.event.clone()).await;
+        if answer.is_none() {
+            self.lost.fetch_add(1, Relaxed);
+            *lock(&process.lambda) = Lambda::start(self.world, self.function).await.into();
+        } else {
+            self.answered.fetch_add(1, Relaxed);
+        }
+        answer.map(Outcome::from)
+    }
+
+    /// As a client that does not give up.
+    async fn insist(&self, request: &ApiRequest) -> Outcome {
+        for _ in 0..1000 {
+            match self.send(request).await {
+                Some(outcome) if outcome.status < 500 => return outcome,
+                _ => {}
+            }
+        }
+        panic!("{} does not answer", self.function)
+    }
+
+    /// Does the work, and where there is fire kills processes at random moments meanwhile: not so fast that nobody is
+    /// served any more.
+    async fn weather<T>(&self, fire: bool, work: impl Future<Output = T>) -> T {
+        let mut kills = 0;
+        let killing = async {
+            if !fire {
+                pending::<()>().await;
+            }
+            loop {
+                let [pause, which] = (&SystemRandom as &dyn Random).bytes::<2>().unwrap();
+                tokio::time::sleep(Duration::from_micros(u64::from(pause) * 400)).await;
+                if self.answered.load(Relaxed) > 2 * kills {
+                    lock(&self.processes[usize::from(which) % PROCESSES].lambda).kill();
+                    kills += 1;
+                }
+            }
+        };
+        let done = tokio::select! {
+            done = work => done,
+            never = killing => never,
+        };
+        println!("{}: {kills} kills, {} requests died", self.function, self.lost.load(Relaxed));
+        assert!(fire || self.lost.load(Relaxed) == 0);
+        done
+    }
+}
+
+/// So many requests at once, times the scale.
+fn many(count: usize) -> usize {
+    count * usize::try_from(scale()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_holds_between_processes() {
+    for fire in [false, true] {
+        let fixture = Fixture::new(60).await;
+        let max = many(20).min(900);
+        let registration = fixture.registration(max).await;
+        let request = fixture.create_token(&registration);
+        let fleet = Fleet::start(&fixture.world, "create-token").await;
+        let answers = fleet.weather(fire, join_all((0..max * 4).map(|_| fleet.send(&request)))).await;
+
+        let answered = answers.into_iter().flatten().collect::<Vec<_>>();
+        let made = answered.iter().filter(|answer| answer.status == 201).collect::<Vec<_>>();
+        assert!(answered.iter().all(|answer| [201, 400].contains(&answer.status)));
+        let held = fixture.world.registration_item(&registration).await["tokens"]["M"].clone();
+        let held = held.as_object().unwrap();
+        assert!(made.iter().all(|answer| held.contains_key(answer.body["token"]["id"].as_str().unwrap())));
+        let numbers = made.iter().map(|answer| answer.body["activeTokens"].as_u64().unwrap()).collect::<BTreeSet<_>>();
+        assert_eq!(numbers.len(), made.len(), "each was the only one to take its place");
+        let lost = fleet.lost.load(Relaxed);
+        assert!((made.len()..=made.len() + lost).contains(&held.len()), "{} of {}", made.len(), held.len());
+        assert!(held.len() == max || (held.len() < max && lost > 0), "{} of {max}", held.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_makes_one_token_between_processes() {
+    for fire in [false, true] {
+        let fixture = Fixture::new(60).await;
+        let keys = many(20).min(900);
+        let registration = fixture.registration(keys).await;
+        let subject = fixture.subject(Case::CreateAppToken).await;
+        for (request, held) in
+            [(fixture.create_token(&registration), Held::Tokens(registration)), (subject.request, subject.held)]
+        {
+            let fleet = Fleet::start(&fixture.world, request.function).await;
+            let pairs = (0..keys).map(async |key| {
+                let request = request.clone().with_idempotency_key(&format!("key-{key}"));
+                join(fleet.insist(&request), fleet.insist(&request)).await
+            });
+            for (one, two) in fleet.weather(fire, join_all(pairs)).await {
+                assert!(one.status < 300, "{one:?}");
+                let token = |answer: &Outcome| match answer.body["token"].clone() {
+                    Value::Null => answer.body["data"].clone(),
+                    token => token,
+                };
+                assert_eq!(token(&one), token(&two));
+            }
+            assert_eq!(fixture.worth(&held).await, keys);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_for_one_use_between_processes() {
+    for fire in [false, true] {
+        let fixture = Fixture::new(60).await;
+        let fleet = Fleet::start(&fixture.world, "exchange-token").await;
+        let mut codes = Vec::new();
+        for _ in 0..many(15) {
+            codes.push(fixture.subject(Case::ExchangeCode).await);
+        }
+        let uses = codes.iter().map(async |code| join_all((0..3).map(|_| fleet.send(&code.request))).await);
+        for (code, answers) in codes.iter().zip(fleet.weather(fire, join_all(uses)).await) {
+            let statuses = answers.iter().flatten().map(|answer| answer.status).collect::<Vec<_>>();
+            assert!(statuses.iter().all(|status| [201, 400].contains(status)), "{statuses:?}");
+            let exchanged = statuses.iter().filter(|status| **status == 201).count();
+            assert!(exchanged == 1 || (exchanged == 0 && statuses.len() < 3), "{statuses:?}");
+            // Whoever came second has ended the grant.
+            if statuses.contains(&400) {
+                assert_eq!(fixture.worth(&code.held).await, 0, "{statuses:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_refreshes_outlives_its_processes() {
+    for fire in [false, true] {
+        let fixture = Fixture::new(60).await;
+        let fleet = Fleet::start(&fixture.world, "exchange-token").await;
+        let chains = (0..6).map(async |_| {
+            let mut request = fixture.subject(Case::Refresh).await.request;
+            for _ in 0..many(10) {
+                let answer = fleet.insist(&request).await;
+                assert_eq!(answer.status, 201, "{answer:?}");
+                let token = answer.body["items"][0]["refreshToken"].as_str().unwrap();
+                Secrets::add_credential(token);
+                request = ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(token));
+            }
+        });
+        fleet.weather(fire, join_all(chains)).await;
+    }
+}
