@@ -1,5 +1,6 @@
-//! AWS KMS, as far as tokenmint needs it, and really signing: `CreateKey`, `GetPublicKey` and `Sign` of RSA-2048
-//! keys, `GenerateMac` of HMAC-256 keys, with KMS's own error types. The protocol is awsJson1.1.
+//! AWS KMS, as far as tokenmint needs it, and really signing and encrypting: `CreateKey`, `GetPublicKey` and `Sign` of
+//! RSA-2048 keys, `GenerateMac` of HMAC-256 keys, `GenerateDataKeyPairWithoutPlaintext` and `Decrypt` of symmetric keys,
+//! with KMS's own error types. The protocol is awsJson1.1.
 
 use std::{
     collections::BTreeMap,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     digest::{self, Digest},
     encoding::{AsDer, Pkcs8V1Der},
     hmac,
@@ -25,6 +27,7 @@ const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
 /// The stack's own keys have the same ids everywhere, so that one environment file serves `sam local`.
 pub(crate) const SIGNING_KEY_ID: &str = "00000000-0000-4000-8000-000000000001";
 pub(crate) const MAC_KEY_ID: &str = "00000000-0000-4000-8000-000000000002";
+pub(crate) const WRAPPING_KEY_ID: &str = "00000000-0000-4000-8000-000000000003";
 const MAX_MESSAGE_BYTES: usize = 4096;
 const MAC_ALGORITHMS: [&str; 4] = ["HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384", "HMAC_SHA_512"];
 
@@ -38,22 +41,25 @@ pub(crate) struct Kms {
 enum Key {
     Rsa(Box<KeyPair>),
     Hmac([u8; 32]),
+    Symmetric([u8; 32]),
 }
 
 impl Key {
     /// The key in a file of this name, which tells the kind by its extension.
     fn read(path: &Path) -> io::Result<Option<Self>> {
+        let bytes = || -> io::Result<[u8; 32]> {
+            let length = |_| io::Error::other("a key has another length than 32 bytes");
+            fs::read(path)?.try_into().map_err(length)
+        };
         match path.extension().and_then(|extension| extension.to_str()) {
-            Some("pkcs8") => KeyPair::from_pkcs8(&fs::read(path)?).map(|key| Some(Self::Rsa(Box::new(key)))),
-            Some("hmac") => {
-                return fs::read(path)?
-                    .try_into()
-                    .map(|key| Some(Self::Hmac(key)))
-                    .map_err(|_| io::Error::other("an HMAC key has another length than 32 bytes"));
+            Some("pkcs8") => {
+                let key = KeyPair::from_pkcs8(&fs::read(path)?).map_err(io::Error::other)?;
+                Ok(Some(Self::Rsa(Box::new(key))))
             }
-            _ => return Ok(None),
+            Some("hmac") => Ok(Some(Self::Hmac(bytes()?))),
+            Some("symmetric") => Ok(Some(Self::Symmetric(bytes()?))),
+            _ => Ok(None),
         }
-        .map_err(io::Error::other)
     }
 
     fn write(&self, directory: &Path, id: &str) -> io::Result<()> {
@@ -63,6 +69,7 @@ impl Key {
                 write_private(&directory.join(format!("{id}.pkcs8")), pkcs8.as_ref())
             }
             Self::Hmac(key) => write_private(&directory.join(format!("{id}.hmac")), key),
+            Self::Symmetric(key) => write_private(&directory.join(format!("{id}.symmetric")), key),
         }
     }
 
@@ -70,6 +77,7 @@ impl Key {
         match self {
             Self::Rsa(_) => "RSA_2048",
             Self::Hmac(_) => "HMAC_256",
+            Self::Symmetric(_) => "SYMMETRIC_DEFAULT",
         }
     }
 }
@@ -121,7 +129,7 @@ impl Kms {
         Ok(Self { keys: RwLock::new(keys), directory })
     }
 
-    /// Makes the stack's own two keys where they do not stand already.
+    /// Makes the stack's own keys where they do not stand already.
     ///
     /// # Errors
     /// When they cannot be made or kept.
@@ -131,7 +139,10 @@ impl Kms {
             self.keep(SIGNING_KEY_ID.to_owned(), new_rsa_key()?)?;
         }
         if missing(MAC_KEY_ID) {
-            self.keep(MAC_KEY_ID.to_owned(), new_hmac_key()?)?;
+            self.keep(MAC_KEY_ID.to_owned(), Key::Hmac(random_bytes()?))?;
+        }
+        if missing(WRAPPING_KEY_ID) {
+            self.keep(WRAPPING_KEY_ID.to_owned(), Key::Symmetric(random_bytes()?))?;
         }
         Ok(())
     }
@@ -150,6 +161,8 @@ impl Kms {
             Err(error) => Err(KmsError("SerializationException", error.to_string())),
             Ok(request) => match operation {
                 "CreateKey" => self.create_key(&request),
+                "Decrypt" => self.decrypt(&request),
+                "GenerateDataKeyPairWithoutPlaintext" => self.generate_data_key_pair(&request),
                 "GenerateMac" => self.generate_mac(&request),
                 "GetPublicKey" => self.get_public_key(&request),
                 "Sign" => self.sign(&request),
@@ -171,10 +184,11 @@ impl Kms {
         let (spec, usage) = (text("KeySpec"), text("KeyUsage"));
         let key = match (spec, usage) {
             ("RSA_2048", "SIGN_VERIFY") => new_rsa_key(),
-            ("HMAC_256", "GENERATE_VERIFY_MAC") => new_hmac_key(),
+            ("HMAC_256", "GENERATE_VERIFY_MAC") => random_bytes().map(Key::Hmac),
+            ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT") => random_bytes().map(Key::Symmetric),
             _ => {
-                let message =
-                    "This KMS makes keys for SIGN_VERIFY with RSA_2048 and for GENERATE_VERIFY_MAC with HMAC_256";
+                let message = "This KMS makes keys for SIGN_VERIFY with RSA_2048, for GENERATE_VERIFY_MAC with HMAC_256 \
+                               and for ENCRYPT_DECRYPT with SYMMETRIC_DEFAULT";
                 return Err(KmsError("UnsupportedOperationException", message.to_owned()));
             }
         };
@@ -207,7 +221,7 @@ impl Kms {
     fn get_public_key(&self, request: &Value) -> Result<Value, KmsError> {
         self.with_key(request, |arn, key| {
             let Key::Rsa(key) = key else {
-                let message = format!("{arn} key usage is GENERATE_VERIFY_MAC which is not valid for GetPublicKey.");
+                let message = format!("{arn} has the key spec {} which is not valid for GetPublicKey.", key.spec());
                 return Err(KmsError("UnsupportedOperationException", message));
             };
             let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = key.public_key().as_der().map_err(internal)?;
@@ -255,6 +269,52 @@ impl Kms {
         })
     }
 
+    fn generate_data_key_pair(&self, request: &Value) -> Result<Value, KmsError> {
+        if request["KeyPairSpec"] != "RSA_2048" {
+            return Err(KmsError("UnsupportedOperationException", "This KMS makes key pairs of RSA_2048".to_owned()));
+        }
+        let context = context(request)?;
+        self.with_key(request, |arn, key| {
+            let Key::Symmetric(key) = key else { return Err(incompatible("SYMMETRIC_DEFAULT", key)) };
+            let pair = KeyPair::generate(KeySize::Rsa2048).map_err(internal)?;
+            let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(internal)?;
+            let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(internal)?;
+            let mut sealed = pkcs8.as_ref().to_vec();
+            let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(internal)?;
+            let nonce = key.seal_in_place_append_tag(Aad::from(context), &mut sealed).map_err(internal)?;
+            // The ARN and the nonce go with the ciphertext, as in KMS's own opaque form.
+            let blob = [arn.as_bytes(), b"\0", nonce.as_ref(), &sealed].concat();
+            Ok(json!({
+                "KeyId": arn,
+                "KeyPairSpec": "RSA_2048",
+                "PrivateKeyCiphertextBlob": STANDARD.encode(blob),
+                "PublicKey": STANDARD.encode(spki.as_ref()),
+            }))
+        })
+    }
+
+    fn decrypt(&self, request: &Value) -> Result<Value, KmsError> {
+        let context = context(request)?;
+        let invalid = || KmsError("InvalidCiphertextException", String::new());
+        let blob =
+            request["CiphertextBlob"].as_str().and_then(|blob| STANDARD.decode(blob).ok()).ok_or_else(invalid)?;
+        let at = blob.iter().position(|byte| *byte == 0).ok_or_else(invalid)?;
+        let (made_by, sealed) = (&blob[..at], &blob[at + 1..]);
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(invalid)?;
+        self.with_key(request, |arn, key| {
+            let Key::Symmetric(key) = key else { return Err(incompatible("SYMMETRIC_DEFAULT", key)) };
+            if arn.as_bytes() != made_by {
+                let message = "The key ID in the request does not identify a CMK that can perform this operation.";
+                return Err(KmsError("IncorrectKeyException", message.to_owned()));
+            }
+            let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(internal)?;
+            let mut sealed = sealed.to_vec();
+            let opened = key.open_in_place(Nonce::from(nonce), Aad::from(context), &mut sealed);
+            let plaintext = STANDARD.encode(opened.map_err(|_| invalid())?);
+            Ok(json!({"KeyId": arn, "Plaintext": plaintext, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"}))
+        })
+    }
+
     /// Finds the key by the id or ARN in `KeyId`.
     fn with_key(
         &self,
@@ -279,10 +339,17 @@ fn new_rsa_key() -> io::Result<Key> {
     KeyPair::generate(KeySize::Rsa2048).map(|key| Key::Rsa(Box::new(key))).map_err(io::Error::other)
 }
 
-fn new_hmac_key() -> io::Result<Key> {
-    let mut key = [0; 32];
-    SystemRandom::new().fill(&mut key).map_err(io::Error::other)?;
-    Ok(Key::Hmac(key))
+fn random_bytes() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// The encryption context in a form that does not depend on the order of its entries.
+fn context(request: &Value) -> Result<String, KmsError> {
+    let context = serde_json::from_value::<Option<BTreeMap<String, String>>>(request["EncryptionContext"].clone());
+    let context = context.map_err(|error| KmsError("SerializationException", error.to_string()))?;
+    serde_json::to_string(&context.unwrap_or_default()).map_err(internal)
 }
 
 /// The message to sign or to make the MAC of.

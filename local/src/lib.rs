@@ -23,7 +23,12 @@ use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
-use shared::{clock::Clock, random::Random, settings::Environment, store::Store};
+use shared::{
+    clock::Clock,
+    random::Random,
+    settings::{Environment, SigningMode},
+    store::Store,
+};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 use self::{database::DynamoDb, gateway::Gateway, kms::Kms};
@@ -53,6 +58,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// The randomness.
     pub random: Arc<dyn Random>,
+    /// Where tokens are signed.
+    pub signing_mode: SigningMode,
     /// How the functions reach AWS; the endpoint and the credentials are set by the stack.
     pub aws: aws_config::ConfigLoader,
 }
@@ -99,7 +106,9 @@ impl Stack {
             ("ISSUER".to_owned(), options.issuer.unwrap_or_else(|| base_url.clone())),
             ("MAC_KEY_ID".to_owned(), kms::MAC_KEY_ID.to_owned()),
             ("SIGNING_KEY_ID".to_owned(), kms::SIGNING_KEY_ID.to_owned()),
+            ("SIGNING_MODE".to_owned(), options.signing_mode.as_str().to_owned()),
             ("TABLE_NAME".to_owned(), TABLE.to_owned()),
+            ("WRAPPING_KEY_ID".to_owned(), kms::WRAPPING_KEY_ID.to_owned()),
         ]);
         let aws = aws_config(options.aws, &base_url).await;
         let clock = Arc::clone(&options.clock);
@@ -140,6 +149,12 @@ impl Stack {
         let Environment { random, clock, .. } = &self.environment;
         let store = Store::from_environment(&self.environment).map_err(|error| failed(&error))?;
         demo::provision(&store, random.as_ref(), clock.now()).await.map_err(|fault| failed(&fault.chain()))?;
+        let ring = store.key_ring().await.map_err(|fault| failed(&fault.chain()))?;
+        let mode = SigningMode::from_environment(&self.environment).map_err(|error| failed(&error))?;
+        if ring.is_none() && mode != SigningMode::Kms {
+            let rotation = json!({"action": "rotateSigningKey"});
+            self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;
+        }
         let issued = self.invoke("issue-code", &demo::login()).await.map_err(|error| failed(&error))?;
         Ok(demo::lines(&self.base_url, issued["code"].as_str().unwrap_or_default()))
     }

@@ -4,7 +4,7 @@ use std::{io::Write as _, net::IpAddr, path::PathBuf, process::ExitCode, sync::A
 
 use clap::Parser;
 use local::{Options, Stack};
-use shared::{clock::SystemClock, random::SystemRandom};
+use shared::{clock::SystemClock, field::Rule, random::SystemRandom, settings::SigningMode};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The whole of tokenmint on one port, with embedded stand-ins for DynamoDB and KMS.
@@ -22,6 +22,9 @@ struct Arguments {
     /// An origin that browsers may call from; may be repeated
     #[arg(long, default_value = "*")]
     allow_origin: Vec<String>,
+    /// Where tokens are signed: kms, envelope or transition
+    #[arg(long, default_value = "kms", value_parser = signing_mode)]
+    signing_mode: SigningMode,
     /// Where to keep the database and the signing key [default: in memory]
     #[arg(long)]
     data_dir: Option<PathBuf>,
@@ -51,6 +54,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         issuer: arguments.issuer,
         allow_origins: arguments.allow_origin,
         data_dir: arguments.data_dir,
+        signing_mode: arguments.signing_mode,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         aws: shared::aws::config(),
@@ -68,4 +72,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     stack.stop().await;
     Ok(())
+}
+
+fn signing_mode(text: &str) -> Result<SigningMode, Rule> {
+    text.parse()
 }

@@ -8,8 +8,8 @@ use crate::{
     fault::Fault,
     id::{ObjectId, RegistrationId, TokenId},
     jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
+    public_keys::PublicKeys,
     settings::{Audience, Environment, Issuer, SettingsError},
-    signer::PublicKeys,
     store::Store,
 };
 

@@ -132,6 +132,18 @@ impl Fields {
         }
     }
 
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// When it is of another type, or given twice.
+    pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, Invalid> {
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(_) => Err(Invalid::new(name, "must be true or false")),
+        }
+    }
+
     /// An object.
     ///
     /// # Errors

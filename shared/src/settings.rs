@@ -3,10 +3,12 @@
 use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
 
 use aws_config::SdkConfig;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     aws,
     clock::{Clock, SystemClock},
+    fault::Fault,
     field::Rule,
     random::{Random, SystemRandom},
 };
@@ -94,13 +96,23 @@ impl FromStr for TableName {
     }
 }
 
-/// The `kid` of our JWTs (RFC 7515, 4.1.4): a KMS key id. An alias is refused, since it can come to mean another key.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The id of a key: of one in KMS, or of one that KMS made for envelope signing; as the `kid` of our JWTs (RFC 7515,
+/// 4.1.4) it names the one that signed. An alias is refused, since it can come to mean another key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct KeyId(String);
 
 impl KeyId {
     /// The variable that names the key that signs.
     pub(crate) const VARIABLE: &'static str = "SIGNING_KEY_ID";
+
+    /// A new random id: a UUID, as KMS gives its own keys.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+        Ok(Self(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid().to_string()))
+    }
 
     /// The id as text.
     #[must_use]
@@ -124,6 +136,61 @@ impl FromStr for KeyId {
         } else {
             Err(Rule("must be the id or ARN of a KMS key, not an alias"))
         }
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = Rule;
+
+    fn try_from(text: String) -> Result<Self, Rule> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.0
+    }
+}
+
+/// `SIGNING_MODE`: where tokens are signed, and so which keys verify them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SigningMode {
+    /// KMS signs each token, and the private key never leaves it.
+    #[default]
+    Kms,
+    /// The process signs, with a private key that KMS decrypted for it at its start.
+    Envelope,
+    /// KMS signs, and the keys of envelope signing are trusted too: on the way from one to the other.
+    Transition,
+}
+
+impl SigningMode {
+    /// Reads the variable; KMS signs unless it says otherwise.
+    ///
+    /// # Errors
+    /// When it is none of the modes.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        environment.optional("SIGNING_MODE").map(Option::unwrap_or_default)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kms => "kms",
+            Self::Envelope => "envelope",
+            Self::Transition => "transition",
+        }
+    }
+}
+
+impl FromStr for SigningMode {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        let known = [Self::Kms, Self::Envelope, Self::Transition].into_iter().find(|mode| mode.as_str() == text);
+        known.ok_or(Rule("must be kms, envelope or transition"))
     }
 }
 

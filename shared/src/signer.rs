@@ -1,53 +1,98 @@
-//! RS256 with AWS KMS: the private key never leaves it, the public keys are fetched once per process.
+//! RS256, and MACs: signed by KMS, whose private keys never leave it, or by this process with a key that KMS decrypted.
 
-use aws_lc_rs::{digest, rsa::PublicKey};
+use aws_lc_rs::digest::{self, Digest};
 use aws_sdk_kms::{
     primitives::Blob,
     types::{MacAlgorithmSpec, MessageType, SigningAlgorithmSpec},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
-use futures_util::future::try_join_all;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use crate::{
     aws,
+    data_key::{PrivateKey, WrappingKey},
     fault::Fault,
     jwt::{self, Type},
-    settings::{Environment, KeyId, SettingsError, key_ids},
+    settings::{Environment, KeyId, SettingsError, SigningMode},
+    store::Store,
     telemetry::{Step, step},
 };
+
+const DOING: &str = "sign the token";
 
 /// Signs with the current key.
 #[derive(Debug)]
 pub struct Signer {
     kms: aws_sdk_kms::Client,
     key: KeyId,
+    envelope: Option<Envelope>,
+}
+
+/// What signs without KMS.
+#[derive(Debug)]
+struct Envelope {
+    wrapping_key: WrappingKey,
+    store: Store,
+    key: OnceCell<PrivateKey>,
 }
 
 impl Signer {
-    /// A signer with the key that `SIGNING_KEY_ID` names.
+    /// The signer that `SIGNING_MODE` names: KMS with the key of `SIGNING_KEY_ID`, or this process with the current key of
+    /// the table.
     ///
     /// # Errors
-    /// When the variable is missing or malformed.
+    /// When a variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self { kms: aws::kms(environment), key: environment.required(KeyId::VARIABLE)? })
+        let mode = SigningMode::from_environment(environment)?;
+        let wrapping_key = WrappingKey::from_environment(environment, mode)?.filter(|_| mode == SigningMode::Envelope);
+        let envelope = match wrapping_key {
+            None => None,
+            Some(wrapping_key) => {
+                Some(Envelope { wrapping_key, store: Store::from_environment(environment)?, key: OnceCell::new() })
+            }
+        };
+        Ok(Self { kms: aws::kms(environment), key: environment.required(KeyId::VARIABLE)?, envelope })
     }
 
-    /// Opens the connection that the first signature would otherwise wait for. Failing is harmless.
+    /// Opens the connection that the first signature would otherwise wait for, or decrypts the key. Failing is harmless.
     pub async fn warm(&self) {
-        let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
+        match &self.envelope {
+            None => {
+                let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
+            }
+            Some(envelope) => {
+                let _ = envelope.key().await;
+            }
+        }
     }
 
-    /// A compact JWT with these claims. The signature is deterministic (RFC 8017, 8.2.1): the same claims give the
+    /// A compact JWT with these claims. The signature is deterministic (RFC 8017, 8.2.1): the same claims and key give the
     /// same token.
     ///
     /// # Errors
-    /// When KMS does not sign.
+    /// When KMS does not sign, or does not decrypt the key.
     pub async fn sign(&self, typ: Type, claims: &impl Serialize) -> Result<String, Fault> {
-        const DOING: &str = "sign the token";
-        let signing_input = jwt::signing_input(typ, &self.key, claims).map_err(|error| Fault::new(DOING, error))?;
-        let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
+        let prepared = |kid: &KeyId| {
+            let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| Fault::new(DOING, error))?;
+            let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
+            Ok::<_, Fault>((signing_input, digest))
+        };
+        let (signing_input, signature) = match &self.envelope {
+            None => {
+                let (signing_input, digest) = prepared(&self.key)?;
+                (signing_input, step(Step::Sign, self.sign_with_kms(&digest)).await?)
+            }
+            Some(envelope) => {
+                let key = envelope.key().await?;
+                let (signing_input, digest) = prepared(&key.kid)?;
+                let signature = step(Step::Sign, async { key.sign(&digest) }).await;
+                (signing_input, signature.map_err(|error| Fault::new(DOING, error))?)
+            }
+        };
+        Ok(jwt::compact(signing_input, &signature))
+    }
+
+    async fn sign_with_kms(&self, digest: &Digest) -> Result<Vec<u8>, Fault> {
         let call = self
             .kms
             .sign()
@@ -55,9 +100,21 @@ impl Signer {
             .message(Blob::new(digest.as_ref()))
             .message_type(MessageType::Digest)
             .signing_algorithm(SigningAlgorithmSpec::RsassaPkcs1V15Sha256);
-        let signed = step(Step::Sign, Box::pin(call.send())).await.map_err(|error| Fault::new(DOING, error))?;
+        let signed = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
         let signature = signed.signature.ok_or_else(|| Fault::new(DOING, "KMS answered without a signature"))?;
-        Ok(jwt::compact(signing_input, signature.as_ref()))
+        Ok(signature.into_inner())
+    }
+}
+
+impl Envelope {
+    /// The current key, decrypted when it is first needed: a process signs with one key all its life.
+    async fn key(&self) -> Result<&PrivateKey, Fault> {
+        const NONE: &str = "there is none yet: invoke provision with the action rotateSigningKey";
+        let key = self.key.get_or_try_init(async || {
+            let ring = self.store.key_ring().await?.ok_or_else(|| Fault::new("load the signing key", NONE))?;
+            self.wrapping_key.unwrap(&ring.current).await
+        });
+        key.await
     }
 }
 
@@ -92,89 +149,5 @@ impl MacKey {
         let made = step(Step::Sign, Box::pin(call.send())).await.map_err(|error| Fault::new(DOING, error))?;
         let mac = made.mac.map(Blob::into_inner).unwrap_or_default();
         mac.try_into().map_err(|_| Fault::new(DOING, "KMS answered with another length than 32 bytes"))
-    }
-}
-
-/// The public keys that may have signed a live token, the current one first.
-#[derive(Debug)]
-pub struct PublicKeys {
-    kms: aws_sdk_kms::Client,
-    keys: Vec<(KeyId, OnceCell<VerificationKey>)>,
-}
-
-/// A public key as KMS publishes it.
-#[derive(Debug)]
-pub struct VerificationKey {
-    /// SubjectPublicKeyInfo, DER (RFC 5280, 4.1).
-    spki: Vec<u8>,
-    rsa: PublicKey,
-}
-
-impl PublicKeys {
-    /// The keys that `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` name, fetched when they are first needed.
-    ///
-    /// # Errors
-    /// When the first is missing, or one of them is malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        let keys = key_ids(environment)?.into_iter().map(|id| (id, OnceCell::new())).collect();
-        Ok(Self { kms: aws::kms(environment), keys })
-    }
-
-    /// All keys with their ids.
-    ///
-    /// # Errors
-    /// When one is not known yet and KMS does not tell it.
-    pub async fn all(&self) -> Result<Vec<(&KeyId, &VerificationKey)>, Fault> {
-        try_join_all(self.keys.iter().map(async |(id, cell)| Ok((id, self.fetched(id, cell).await?)))).await
-    }
-
-    /// The key that a token says it was signed with, if it is one of ours.
-    pub(crate) async fn find(&self, kid: &str) -> Result<Option<&VerificationKey>, Fault> {
-        match self.keys.iter().find(|(id, _)| id.as_str() == kid) {
-            None => Ok(None),
-            Some((id, cell)) => self.fetched(id, cell).await.map(Some),
-        }
-    }
-
-    async fn fetched<'a>(
-        &'a self,
-        id: &KeyId,
-        cell: &'a OnceCell<VerificationKey>,
-    ) -> Result<&'a VerificationKey, Fault> {
-        const DOING: &str = "fetch a public key";
-        cell.get_or_try_init(async || {
-            let request = self.kms.get_public_key().key_id(id.as_str());
-            let answer = Box::pin(request.send()).await.map_err(|error| Fault::new(DOING, error))?;
-            let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
-            let rsa = PublicKey::from_der(&spki).map_err(|error| Fault::new(DOING, error))?;
-            Ok(VerificationKey { spki, rsa })
-        })
-        .await
-    }
-}
-
-impl VerificationKey {
-    pub(crate) fn rsa(&self) -> &PublicKey {
-        &self.rsa
-    }
-
-    /// The modulus, big-endian without leading zeros: `n` of a JWK (RFC 7518, 6.3.1.1).
-    #[must_use]
-    pub fn modulus(&self) -> &[u8] {
-        self.rsa.modulus().big_endian_without_leading_zero()
-    }
-
-    /// The exponent, big-endian without leading zeros: `e` of a JWK (RFC 7518, 6.3.1.2).
-    #[must_use]
-    pub fn exponent(&self) -> &[u8] {
-        self.rsa.exponent().big_endian_without_leading_zero()
-    }
-
-    /// The key in PEM (RFC 7468, 13).
-    #[must_use]
-    pub fn pem(&self) -> String {
-        let base64 = STANDARD.encode(&self.spki);
-        let lines = base64.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n").collect::<String>();
-        format!("-----BEGIN PUBLIC KEY-----\n{lines}-----END PUBLIC KEY-----\n")
     }
 }

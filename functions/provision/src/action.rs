@@ -16,13 +16,13 @@ const MAX_SCOPE_CHARACTERS: usize = 1000;
 
 /// A valid request.
 #[derive(Debug)]
-#[expect(clippy::enum_variant_names, reason = "they are the actions' names")]
 pub(crate) enum Action {
     CreateOrganization { slug: Slug },
     CreateApiKey { organization_id: ObjectId, permissions: Vec<String>, description: Option<String> },
     CreateRegistration(Registration),
     CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
     CreateClient { client_id: Option<ClientId>, client: Client },
+    RotateSigningKey { withdraw_previous: bool },
 }
 
 impl Action {
@@ -66,6 +66,9 @@ impl Action {
                     refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
                 },
             },
+            "rotateSigningKey" => {
+                Self::RotateSigningKey { withdraw_previous: event.boolean("withdrawPrevious")?.unwrap_or(false) }
+            }
             _ => return Err(Invalid::new("action", ACTIONS)),
         };
         event.refuse_others()?;
@@ -82,7 +85,8 @@ fn short_together(scopes: Vec<String>) -> Result<Vec<String>, Invalid> {
     }
 }
 
-const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication or createClient";
+const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication, createClient or \
+                       rotateSigningKey";
 
 fn texts<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
     entries.map(|entries| entries.into_iter().map(text).collect())

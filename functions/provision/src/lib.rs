@@ -7,20 +7,30 @@ use std::sync::Arc;
 use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
+    clock::Clock,
     credential::{Credential, Kind},
+    data_key::WrappingKey,
+    fault::Fault,
+    field::Invalid,
     function::{Function, Handled, Refusal},
     id::{ClientId, ObjectId},
     random::Random,
-    settings::{Environment, SettingsError},
-    store::{ApiKey, Application, Creation, Organization, Store},
+    settings::{Environment, KeyId, SettingsError, SigningMode},
+    store::{ApiKey, Application, Creation, KeyRing, MAX_KEYS, Organization, RingWrite, Store},
 };
 
 use self::action::Action;
+
+/// How often a rotation is written again that lost a race to another.
+const MAX_ROUNDS: usize = 10;
 
 /// The function.
 #[derive(Debug)]
 pub struct Provision {
     store: Store,
+    /// There is none where only KMS signs.
+    wrapping_key: Option<WrappingKey>,
+    clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
 
@@ -31,7 +41,13 @@ impl Function for Provision {
     type Answer = Value;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self { store: Store::from_environment(environment)?, random: Arc::clone(&environment.random) })
+        let mode = SigningMode::from_environment(environment)?;
+        Ok(Self {
+            store: Store::from_environment(environment)?,
+            wrapping_key: WrappingKey::from_environment(environment, mode)?.filter(|_| mode != SigningMode::Kms),
+            clock: Arc::clone(&environment.clock),
+            random: Arc::clone(&environment.random),
+        })
     }
 
     async fn warm(&self) {
@@ -80,7 +96,32 @@ impl Provision {
                 created("clientId", self.store.create_client(id, &client, random).await?)?;
                 Ok(json!({"clientId": id.to_string()}))
             }
+            Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
         }
+    }
+
+    /// Puts a new key pair in the place of the one that signs. Functions that run keep signing with theirs, whose public
+    /// key stays published; those that start sign with the new one.
+    async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, Refusal> {
+        let Some(wrapping_key) = &self.wrapping_key else {
+            let rule = "must not be rotateSigningKey where SIGNING_MODE is kms: KMS keys are replaced in the template";
+            return Err(Invalid::new("action", rule).into());
+        };
+        let mut standing = self.store.key_ring().await?;
+        let new = wrapping_key.generate(KeyId::random(self.random.as_ref())?).await?;
+        for _ in 0..MAX_ROUNDS {
+            let replaces = standing.as_ref().map(|ring| ring.current.kid.clone());
+            let ring = KeyRing::rotated(standing, new.clone(), self.clock.now(), withdraw_previous);
+            if ring.keys() > MAX_KEYS {
+                let rule = format!("must be true: {MAX_KEYS} keys are published, and none of them is old enough to go");
+                return Err(Invalid::new("withdrawPrevious", rule).into());
+            }
+            match self.store.put_key_ring(&ring, replaces.as_ref()).await? {
+                RingWrite::Done => return Ok(json!({"kid": new.kid})),
+                RingWrite::Moved(faster) => standing = Some(faster),
+            }
+        }
+        Err(Fault::new("record the signing key", "too many rotations at the same time").into())
     }
 
     /// Organizations are never deleted, so what is true now stays true for the write that follows.

@@ -8,8 +8,8 @@ use shared::{
     function::Outcome,
     http::{Endpoint, Request, Response, StatusCode, header},
     id::ClientId,
+    public_keys::PublicKeys,
     settings::{Environment, SettingsError},
-    signer::PublicKeys,
     store::Store,
     telemetry::{Step, log_fault, step},
 };
@@ -65,12 +65,12 @@ impl PublishKeys {
     /// A JWK set (RFC 7517, 5).
     async fn key_set(&self) -> Result<Value, Fault> {
         let keys = step(Step::Load, self.keys.all()).await?;
-        let keys = keys.into_iter().map(|(id, key)| {
+        let keys = keys.into_iter().map(|key| {
             json!({
                 "kty": "RSA",
                 "use": "sig",
                 "alg": "RS256",
-                "kid": id.as_str(),
+                "kid": key.id.as_str(),
                 "n": URL_SAFE_NO_PAD.encode(key.modulus()),
                 "e": URL_SAFE_NO_PAD.encode(key.exponent()),
             })
@@ -87,7 +87,7 @@ impl PublishKeys {
         }
         let items = keys?
             .into_iter()
-            .map(|(id, key)| json!({"uuid": id.as_str(), "type": {"name": "public"}, "value": key.pem()}));
+            .map(|key| json!({"uuid": key.id.as_str(), "type": {"name": "public"}, "value": key.pem()}));
         let items = items.collect::<Vec<_>>();
         Ok(Some(json!({"kind": "appKeys", "totalItems": items.len(), "itemsLength": items.len(), "items": items})))
     }

@@ -43,6 +43,10 @@ impl Key {
         Self(format!("GRANT#{}", id.as_str()))
     }
 
+    pub(super) fn signing_keys() -> Self {
+        Self("SIGNING_KEYS#".to_owned())
+    }
+
     /// No item has this key.
     pub(super) fn nothing() -> Self {
         Self("NOTHING#".to_owned())

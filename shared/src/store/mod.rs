@@ -7,6 +7,7 @@ mod application;
 mod client;
 mod grant;
 mod key;
+mod key_ring;
 mod organization;
 mod registration;
 
@@ -24,6 +25,7 @@ pub use self::{
     application::{AppToken, Application},
     client::Client,
     grant::{Grant, GrantWrite, MAX_SIBLINGS, Progress, Written},
+    key_ring::{DataKeyPair, KeyRing, MAX_KEYS, PreviousKey, RingWrite},
     organization::Organization,
     registration::{ActiveToken, Registration, Repeat, TokenWrite},
 };

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use shared::{
     clock::{Clock, SystemClock},
     random::SystemRandom,
+    settings::SigningMode,
 };
 
 pub(crate) use self::calls::{Calls, Fault};
@@ -117,6 +118,7 @@ impl World {
             issuer: Some(ISSUER.to_owned()),
             allow_origins: vec!["*".to_owned()],
             data_dir: None,
+            signing_mode: SigningMode::Kms,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(SystemRandom),
             aws: shared::aws::config().http_client(calls::client(connector.clone(), &calls)).timeout_config(patient()),

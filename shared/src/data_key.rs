@@ -1,0 +1,110 @@
+//! Data key pairs of KMS, for envelope signing: KMS makes a pair and hands out its private key encrypted only; who may
+//! decrypt it can sign without KMS from then on.
+
+use std::{collections::HashMap, fmt};
+
+use aws_lc_rs::{digest::Digest, error::Unspecified, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
+use aws_sdk_kms::{primitives::Blob, types::DataKeyPairSpec};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
+
+use crate::{
+    aws,
+    fault::Fault,
+    settings::{Environment, KeyId, SettingsError, SigningMode, TableName},
+    store::DataKeyPair,
+};
+
+/// The symmetric KMS key under which private keys are kept.
+#[derive(Debug)]
+pub struct WrappingKey {
+    kms: aws_sdk_kms::Client,
+    key: KeyId,
+    table: String,
+}
+
+impl WrappingKey {
+    /// The variable.
+    const VARIABLE: &'static str = "WRAPPING_KEY_ID";
+
+    /// The key that `WRAPPING_KEY_ID` names; without one there is no envelope signing.
+    ///
+    /// # Errors
+    /// When a variable is malformed, or missing although `mode` needs it.
+    pub fn from_environment(environment: &Environment, mode: SigningMode) -> Result<Option<Self>, SettingsError> {
+        let key = match mode {
+            SigningMode::Kms => environment.optional(Self::VARIABLE)?,
+            SigningMode::Transition | SigningMode::Envelope => Some(environment.required(Self::VARIABLE)?),
+        };
+        let TableName(table) = environment.required(TableName::VARIABLE)?;
+        Ok(key.map(|key| Self { kms: aws::kms(environment), key, table }))
+    }
+
+    /// A new pair with this id. Its private key leaves KMS encrypted only.
+    ///
+    /// # Errors
+    /// When KMS does not make it.
+    pub async fn generate(&self, kid: KeyId) -> Result<DataKeyPair, Fault> {
+        const DOING: &str = "generate a signing key";
+        let call = self
+            .kms
+            .generate_data_key_pair_without_plaintext()
+            .key_id(self.key.as_str())
+            .key_pair_spec(DataKeyPairSpec::Rsa2048)
+            .set_encryption_context(Some(self.context(&kid)));
+        let made = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
+        let encoded = |blob: Option<Blob>| {
+            blob.map(|blob| STANDARD.encode(blob)).ok_or_else(|| Fault::new(DOING, "KMS answered without a key"))
+        };
+        let (public_key, wrapped_private_key) = (encoded(made.public_key)?, encoded(made.private_key_ciphertext_blob)?);
+        Ok(DataKeyPair { kid, public_key, wrapped_private_key })
+    }
+
+    /// The private key of a pair, in the clear. What is ours of its encoding is zeroised; so is the key, by aws-lc, when
+    /// it is dropped.
+    ///
+    /// # Errors
+    /// When KMS does not decrypt it, which it only does for the table and the id that it was made for.
+    pub(crate) async fn unwrap(&self, pair: &DataKeyPair) -> Result<PrivateKey, Fault> {
+        const DOING: &str = "decrypt the signing key";
+        let wrapped = STANDARD.decode(&pair.wrapped_private_key).map_err(|error| Fault::new(DOING, error))?;
+        let call = self
+            .kms
+            .decrypt()
+            .key_id(self.key.as_str())
+            .ciphertext_blob(Blob::new(wrapped))
+            .set_encryption_context(Some(self.context(&pair.kid)));
+        let decrypted = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
+        let pkcs8 = Zeroizing::new(decrypted.plaintext.map(Blob::into_inner).unwrap_or_default());
+        let key = KeyPair::from_pkcs8(&pkcs8).map_err(|error| Fault::new(DOING, error))?;
+        Ok(PrivateKey { kid: pair.kid.clone(), key })
+    }
+
+    /// What KMS binds the ciphertext to, and its log shows of each use: no part of it is secret.
+    fn context(&self, kid: &KeyId) -> HashMap<String, String> {
+        let context = [("purpose", "tokenmint signing key"), ("table", &self.table), ("kid", kid.as_str())];
+        context.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+}
+
+/// A private key in the memory of this process.
+pub(crate) struct PrivateKey {
+    pub(crate) kid: KeyId,
+    key: KeyPair,
+}
+
+impl PrivateKey {
+    /// The RSASSA-PKCS1-v1_5 signature over a SHA-256 digest (RFC 8017, 8.2.1).
+    pub(crate) fn sign(&self, digest: &Digest) -> Result<Vec<u8>, Unspecified> {
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key.sign_digest(&RSA_PKCS1_SHA256, digest, &mut signature)?;
+        Ok(signature)
+    }
+}
+
+/// Not shown.
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrivateKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}

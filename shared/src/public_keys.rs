@@ -1,0 +1,162 @@
+//! The public keys that verify our tokens, wherever the private ones are: of KMS, fetched once per process, and those of
+//! envelope signing, which rotate without a new deployment.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rsa::PublicKey;
+use aws_sdk_kms::primitives::Blob;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::try_join_all;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::{
+    aws,
+    clock::Clock,
+    fault::Fault,
+    settings::{Environment, KeyId, SettingsError, SigningMode, key_ids},
+    store::Store,
+};
+
+/// How long the table's keys are used without looking again: so long may one that was withdrawn be trusted.
+const RING_IS_FRESH_SECONDS: i64 = 60;
+
+/// The public keys that may have signed a live token.
+#[derive(Debug)]
+pub struct PublicKeys {
+    mode: SigningMode,
+    kms: aws_sdk_kms::Client,
+    keys: Vec<(KeyId, OnceCell<Arc<VerificationKey>>)>,
+    ring: Ring,
+}
+
+/// A public key.
+#[derive(Debug)]
+pub struct VerificationKey {
+    /// The `kid` of the tokens that it verifies.
+    pub id: KeyId,
+    /// SubjectPublicKeyInfo, DER (RFC 5280, 4.1).
+    spki: Vec<u8>,
+    rsa: PublicKey,
+}
+
+impl PublicKeys {
+    /// The keys that `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` name, fetched when they are first needed, and with
+    /// envelope signing those of the table.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self {
+            mode: SigningMode::from_environment(environment)?,
+            kms: aws::kms(environment),
+            keys: key_ids(environment)?.into_iter().map(|id| (id, OnceCell::new())).collect(),
+            ring: Ring {
+                store: Store::from_environment(environment)?,
+                clock: Arc::clone(&environment.clock),
+                last: Mutex::default(),
+            },
+        })
+    }
+
+    /// All keys, the one that signs first.
+    ///
+    /// # Errors
+    /// When the table does not answer, or KMS does not where it has to be asked.
+    pub async fn all(&self) -> Result<Vec<Arc<VerificationKey>>, Fault> {
+        let kms = try_join_all(self.keys.iter().map(|(id, cell)| self.fetched(id, cell)));
+        match self.mode {
+            SigningMode::Kms => kms.await,
+            SigningMode::Transition => tokio::try_join!(kms, self.ring.read()).map(|(kms, ring)| [kms, ring].concat()),
+            SigningMode::Envelope => tokio::try_join!(self.ring.read(), kms).map(|(ring, kms)| [ring, kms].concat()),
+        }
+    }
+
+    /// The key that a token says it was signed with, if it is one of ours.
+    pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
+        match self.keys.iter().find(|(id, _)| id.as_str() == kid) {
+            Some((id, cell)) => self.fetched(id, cell).await.map(Some),
+            None if self.mode == SigningMode::Kms => Ok(None),
+            None => self.ring.find(kid).await,
+        }
+    }
+
+    async fn fetched(&self, id: &KeyId, cell: &OnceCell<Arc<VerificationKey>>) -> Result<Arc<VerificationKey>, Fault> {
+        const DOING: &str = "fetch a public key";
+        let key = cell.get_or_try_init(async || {
+            let request = self.kms.get_public_key().key_id(id.as_str());
+            let answer = Box::pin(request.send()).await.map_err(|error| Fault::new(DOING, error))?;
+            let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
+            VerificationKey::new(id.clone(), spki, DOING).map(Arc::new)
+        });
+        key.await.map(Arc::clone)
+    }
+}
+
+/// The keys of envelope signing.
+#[derive(Debug)]
+struct Ring {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// What was read last, and when.
+    last: Mutex<Option<(DateTime<Utc>, Vec<Arc<VerificationKey>>)>>,
+}
+
+impl Ring {
+    /// The keys as they are now.
+    async fn read(&self) -> Result<Vec<Arc<VerificationKey>>, Fault> {
+        const DOING: &str = "read a public key";
+        let now = self.clock.now();
+        let mut keys = Vec::new();
+        if let Some(ring) = self.store.key_ring().await? {
+            for (kid, public_key) in ring.public_keys() {
+                let spki = STANDARD.decode(public_key).map_err(|error| Fault::new(DOING, error))?;
+                keys.push(Arc::new(VerificationKey::new(kid.clone(), spki, DOING)?));
+            }
+        }
+        *self.last.lock().await = Some((now, keys.clone()));
+        Ok(keys)
+    }
+
+    /// The key with this id. The table is asked where the id is new: it may be that of a rotation a moment ago.
+    async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
+        let named = |keys: &[Arc<VerificationKey>]| keys.iter().find(|key| key.id.as_str() == kid).map(Arc::clone);
+        let since = self.clock.now() - TimeDelta::seconds(RING_IS_FRESH_SECONDS);
+        let fresh = self.last.lock().await.as_ref().filter(|(at, _)| *at > since).and_then(|(_, keys)| named(keys));
+        match fresh {
+            Some(key) => Ok(Some(key)),
+            None => self.read().await.map(|keys| named(&keys)),
+        }
+    }
+}
+
+impl VerificationKey {
+    fn new(id: KeyId, spki: Vec<u8>, doing: &'static str) -> Result<Self, Fault> {
+        let rsa = PublicKey::from_der(&spki).map_err(|error| Fault::new(doing, error))?;
+        Ok(Self { id, spki, rsa })
+    }
+
+    pub(crate) fn rsa(&self) -> &PublicKey {
+        &self.rsa
+    }
+
+    /// The modulus, big-endian without leading zeros: `n` of a JWK (RFC 7518, 6.3.1.1).
+    #[must_use]
+    pub fn modulus(&self) -> &[u8] {
+        self.rsa.modulus().big_endian_without_leading_zero()
+    }
+
+    /// The exponent, big-endian without leading zeros: `e` of a JWK (RFC 7518, 6.3.1.2).
+    #[must_use]
+    pub fn exponent(&self) -> &[u8] {
+        self.rsa.exponent().big_endian_without_leading_zero()
+    }
+
+    /// The key in PEM (RFC 7468, 13).
+    #[must_use]
+    pub fn pem(&self) -> String {
+        let base64 = STANDARD.encode(&self.spki);
+        let lines = base64.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n").collect::<String>();
+        format!("-----BEGIN PUBLIC KEY-----\n{lines}-----END PUBLIC KEY-----\n")
+    }
+}

@@ -1,0 +1,139 @@
+//! The keys of envelope signing: the data key pair that signs, its private key wrapped by KMS, and of those that signed
+//! before only what verifies their tokens.
+
+use std::fmt;
+
+use aws_sdk_dynamodb::{
+    operation::put_item::PutItemError,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Item, Store, key::Key, read};
+use crate::{fault::Fault, settings::KeyId};
+
+/// How long after its replacement a key is kept, in seconds: as long as a token can live, and a day more for processes
+/// that still sign with it.
+const KEPT_SECONDS: i64 = 315_360_000 + 86_400;
+/// How many keys there are at most, with which the item has 50 KB. One more every five weeks never gets there.
+pub const MAX_KEYS: usize = 100;
+
+/// The keys, at `SIGNING_KEYS#`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRing {
+    /// The key that signs.
+    #[serde(flatten)]
+    pub current: DataKeyPair,
+    /// The keys that signed before, the latest first.
+    pub previous: Vec<PreviousKey>,
+}
+
+/// A key pair that KMS made.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataKeyPair {
+    /// Its id.
+    pub kid: KeyId,
+    /// SubjectPublicKeyInfo in DER (RFC 5280, 4.1), base64.
+    pub public_key: String,
+    /// The private key as KMS encrypted it, base64.
+    pub wrapped_private_key: String,
+}
+
+/// A key that signs no more.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousKey {
+    /// Its id.
+    pub kid: KeyId,
+    /// SubjectPublicKeyInfo in DER, base64.
+    pub public_key: String,
+    /// When another took its place, in seconds since the epoch.
+    pub replaced_at: i64,
+}
+
+/// Without the private key, wrapped as it is.
+impl fmt::Debug for DataKeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataKeyPair").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+impl KeyRing {
+    /// The ring with a new current key. Of the one before, the private key is gone; its tokens, and those of the ones
+    /// before it, can be verified for as long as they can live, unless `withdraw` ends that now.
+    #[must_use]
+    pub fn rotated(standing: Option<Self>, current: DataKeyPair, now: DateTime<Utc>, withdraw: bool) -> Self {
+        let Some(standing) = standing.filter(|_| !withdraw) else { return Self { current, previous: Vec::new() } };
+        let DataKeyPair { kid, public_key, .. } = standing.current;
+        let replaced = PreviousKey { kid, public_key, replaced_at: now.timestamp() };
+        let needed = |key: &PreviousKey| now.timestamp() < key.replaced_at.saturating_add(KEPT_SECONDS);
+        let previous = [replaced].into_iter().chain(standing.previous.into_iter().filter(needed)).collect();
+        Self { current, previous }
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        1 + self.previous.len()
+    }
+
+    /// All keys with their public halves, the current one first.
+    pub(crate) fn public_keys(&self) -> impl Iterator<Item = (&KeyId, &str)> {
+        let current = (&self.current.kid, self.current.public_key.as_str());
+        [current].into_iter().chain(self.previous.iter().map(|key| (&key.kid, key.public_key.as_str())))
+    }
+}
+
+/// What came of writing the ring.
+#[derive(Debug)]
+#[must_use]
+pub enum RingWrite {
+    /// It is written.
+    Done,
+    /// Another rotation was faster; the ring as it is now.
+    Moved(KeyRing),
+}
+
+impl Store {
+    /// The ring; `None` before the first key was made.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn key_ring(&self) -> Result<Option<KeyRing>, Fault> {
+        self.get(Key::signing_keys(), "load the signing keys").await
+    }
+
+    /// Writes the ring in the place of the one whose current key was `replaces`, or of none.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn put_key_ring(&self, ring: &KeyRing, replaces: Option<&KeyId>) -> Result<RingWrite, Fault> {
+        const DOING: &str = "record the signing key";
+        let mut item: Item = serde_dynamo::to_item(ring).map_err(|error| Fault::new(DOING, error))?;
+        item.extend(Item::from(Key::signing_keys()));
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let call = match replaces {
+            None => call.condition_expression("attribute_not_exists(pk)"),
+            Some(kid) => call
+                .condition_expression("#kid = :kid")
+                .expression_attribute_names("#kid", "kid")
+                .expression_attribute_values(":kid", AttributeValue::S(kid.as_str().to_owned())),
+        };
+        let call = call.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match Box::pin(call.send()).await {
+            Ok(_) => Ok(RingWrite::Done),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                    let standing = read::<KeyRing>(failed.item().cloned().unwrap_or_default(), DOING)?;
+                    // An earlier attempt of this very write, whose answer was lost, has done it.
+                    let own = standing.current.kid == ring.current.kid;
+                    Ok(if own { RingWrite::Done } else { RingWrite::Moved(standing) })
+                }
+                _ => Err(Fault::new(DOING, error)),
+            },
+        }
+    }
+}
