@@ -29,7 +29,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use self::{database::DynamoDb, gateway::Gateway, kms::Kms, lambda::Functions};
 pub use self::{
     database::TABLE,
-    template::{Route, Template},
+    template::{Route, Template, yaml},
 };
 
 /// How long requests that are under way get to finish when the stack stops.

@@ -8,6 +8,7 @@ mod functions;
 mod harness;
 mod idempotency;
 mod issue_code;
+mod openapi;
 mod processes;
 mod publish_keys;
 mod repository;
