@@ -6,6 +6,7 @@ mod create_token;
 mod exchange_token;
 mod functions;
 mod harness;
+mod hostile;
 mod idempotency;
 mod issue_code;
 mod openapi;

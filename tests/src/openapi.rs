@@ -94,9 +94,9 @@ async fn every_status_of_it_is_given() {
     let (world, key) = demo().await;
     let organization = world.organization("acme").await;
     let weak = world.api_key_that_may(&organization, &[]).await;
-    let mut given = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     let mut gives = |id: &'static str, answer: Answer| {
-        given.insert((id.to_owned(), answer.status.to_string()));
+        seen.insert((id.to_owned(), answer.status.to_string()));
     };
 
     gives("getKeySet", {
@@ -156,7 +156,7 @@ async fn every_status_of_it_is_given() {
             documented.insert((operation["operationId"].as_str().unwrap().to_owned(), status.clone()));
         }
     }
-    assert_eq!(given, documented);
+    assert_eq!(seen, documented);
 }
 
 fn json_body(request: RequestBuilder, body: &Value) -> RequestBuilder {
@@ -172,6 +172,10 @@ enum Place {
     Parameter(&'static str),
 }
 
+/// Of an operation and a place: the bounds that are in the document's pattern, where it has none beside, and a value
+/// of a size.
+type Bound<'a> = (&'a str, Place, Option<(usize, usize)>, &'a dyn Fn(usize) -> Value);
+
 /// What is at a bound of the document is taken, and what is beyond is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn its_bounds_are_the_codes() {
@@ -180,9 +184,7 @@ async fn its_bounds_are_the_codes() {
     let distinct =
         |separator: &str, length: usize| (0..length).map(|n| format!("s{n}")).collect::<Vec<_>>().join(separator);
     let tag = |length: usize| json!(["en", &"-abcdefgh".repeat(length / 9 + 1)].concat()[..length]);
-    // Minimum and maximum are the document's, or those in its pattern.
-    type Make<'a> = &'a dyn Fn(usize) -> Value;
-    let bounds: [(&str, Place, Option<(usize, usize)>, Make<'_>); 16] = [
+    let bounds: [Bound<'_>; 16] = [
         ("createToken", Place::Body("registrationId"), None, &text),
         ("createToken", Place::Body("email"), None, &|length| {
             let domain = "@".to_owned() + &"a.".repeat(100) + "example";
