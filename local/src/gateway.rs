@@ -20,7 +20,12 @@ use serde_json::{Map, Value, json};
 use shared::clock::Clock;
 use uuid::Uuid;
 
-use crate::{database::DynamoDb, kms::Kms, lambda::Functions, template::Template};
+use crate::{
+    database::DynamoDb,
+    kms::Kms,
+    lambda::Functions,
+    template::{Route, Template},
+};
 
 /// What API Gateway and Lambda take.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
@@ -145,11 +150,8 @@ impl Gateway {
 
     async fn dispatch(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        let route = self.template.routes.iter().find_map(|route| {
-            let parameters =
-                (route.method == parts.method).then(|| match_path(&route.path, parts.uri.path())).flatten()?;
-            Some((route, parameters))
-        });
+        let matching = |route| Some((route, Route::parameters(route, &parts.method, parts.uri.path())?));
+        let route = self.template.routes.iter().find_map(matching);
         let Some((route, parameters)) = route else { return message(StatusCode::NOT_FOUND, "Not Found") };
         let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
             return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
@@ -217,28 +219,6 @@ fn is_text(content_type: Option<&HeaderValue>) -> bool {
         || ["application/json", "application/javascript", "application/xml"].contains(&media_type)
 }
 
-/// The decoded parameters of a path that matches `template`.
-fn match_path(template: &str, path: &str) -> Option<Map<String, Value>> {
-    let (mut template, mut path) = (template.split('/'), path.split('/'));
-    let mut parameters = Map::new();
-    loop {
-        match (template.next(), path.next()) {
-            (None, None) => return Some(parameters),
-            (Some(expected), Some(segment)) => {
-                match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-                    Some(name) if !segment.is_empty() => {
-                        let value = percent_decode_str(segment).decode_utf8_lossy().into_owned();
-                        parameters.insert(name.to_owned(), value.into());
-                    }
-                    None if segment == expected => {}
-                    _ => return None,
-                }
-            }
-            _ => return None,
-        }
-    }
-}
-
 fn http_response(answer: ApiGatewayV2httpResponse) -> Option<Response> {
     let mut response = Response::builder().status(u16::try_from(answer.status_code).ok()?);
     response.headers_mut()?.extend(answer.headers);
@@ -248,24 +228,4 @@ fn http_response(answer: ApiGatewayV2httpResponse) -> Option<Response> {
 /// An answer of the gateway itself.
 fn message(status: StatusCode, text: &str) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], json!({"message": text}).to_string()).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_match_segment_by_segment() {
-        let matched = |path| match_path("/api/v1/apps/{clientId}/keys", path).map(|found| found["clientId"].clone());
-        assert_eq!(matched("/api/v1/apps/a%20b/keys"), Some("a b".into()));
-        for other in [
-            "/api/v1/apps//keys",
-            "/api/v1/apps/a/b/keys",
-            "/api/v1/apps/a/keys/",
-            "/api/v1/apps/a",
-            "/API/v1/apps/a/keys",
-        ] {
-            assert_eq!(matched(other), None, "{other}");
-        }
-    }
 }

@@ -35,7 +35,7 @@ use self::{database::DynamoDb, gateway::Gateway, kms::Kms};
 pub use self::{
     database::TABLE,
     lambda::Functions,
-    template::{Route, Template},
+    template::{Route, Template, yaml},
 };
 
 /// How long requests that are under way get to finish when the stack stops.

@@ -2,8 +2,9 @@
 //! the definition that is deployed, so neither can drift from the other.
 
 use axum::http::Method;
+use percent_encoding::percent_decode_str;
 use saphyr::{LoadableYamlNode, Yaml};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
@@ -37,8 +38,7 @@ impl Template {
     /// # Errors
     /// Which part of it is not as expected.
     pub fn read() -> Result<Self, String> {
-        let documents = Yaml::load_from_str(TEMPLATE).map_err(|error| format!("template.yaml: {error}"))?;
-        let template = json(documents.first().ok_or("template.yaml is empty")?);
+        let template = yaml(TEMPLATE).map_err(|error| format!("template.yaml: {error}"))?;
         let resources = template["Resources"].as_object().ok_or("template.yaml has no resources")?;
         let mut routes = Vec::new();
         for (name, function) in resources {
@@ -64,7 +64,43 @@ impl Template {
     }
 }
 
-/// YAML as JSON, without the tags of intrinsic functions.
+impl Route {
+    /// The decoded parameters of a request that takes this route.
+    #[must_use]
+    pub fn parameters(&self, method: &Method, path: &str) -> Option<Map<String, Value>> {
+        if self.method != *method {
+            return None;
+        }
+        let (mut template, mut path) = (self.path.split('/'), path.split('/'));
+        let mut parameters = Map::new();
+        loop {
+            match (template.next(), path.next()) {
+                (None, None) => return Some(parameters),
+                (Some(expected), Some(segment)) => {
+                    match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                        Some(name) if !segment.is_empty() => {
+                            let value = percent_decode_str(segment).decode_utf8_lossy().into_owned();
+                            parameters.insert(name.to_owned(), value.into());
+                        }
+                        None if segment == expected => {}
+                        _ => return None,
+                    }
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Reads a YAML text as JSON, without tags such as those of intrinsic functions.
+///
+/// # Errors
+/// When it is not YAML, or empty.
+pub fn yaml(text: &str) -> Result<Value, String> {
+    let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
+    documents.first().map(json).ok_or("it is empty".to_owned())
+}
+
 fn json(yaml: &Yaml<'_>) -> Value {
     match yaml {
         Yaml::Tagged(_, inner) => json(inner),
@@ -78,5 +114,28 @@ fn json(yaml: &Yaml<'_>) -> Value {
             (_, _, Some(text)) => text.into(),
             _ => Value::Null,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_match_segment_by_segment() {
+        let path = "/api/v1/apps/{clientId}/keys".to_owned();
+        let route = Route { method: Method::GET, path, function: String::new() };
+        let matched = |path| route.parameters(&Method::GET, path).map(|found| found["clientId"].clone());
+        assert_eq!(matched("/api/v1/apps/a%20b/keys"), Some("a b".into()));
+        assert_eq!(route.parameters(&Method::POST, "/api/v1/apps/a/keys"), None);
+        for other in [
+            "/api/v1/apps//keys",
+            "/api/v1/apps/a/b/keys",
+            "/api/v1/apps/a/keys/",
+            "/api/v1/apps/a",
+            "/API/v1/apps/a/keys",
+        ] {
+            assert_eq!(matched(other), None, "{other}");
+        }
     }
 }

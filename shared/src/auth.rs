@@ -185,6 +185,8 @@ fn bearer_credential(header: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -193,6 +195,18 @@ mod tests {
         assert_eq!(bearer_credential("bEARER   abc "), Some("abc"));
         for wrong in ["", "Bearer", "Basic abc", "abc", "Bearerabc", "Bearer\tabc", " Bearer abc"] {
             assert_eq!(bearer_credential(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_credential_is_all_that_follows_the_scheme(header in "([Bb][Ee]ARER|Bearer|Basic|)[ \t]{0,3}[!-~ é\t]{0,30}") {
+            if let Some(credential) = bearer_credential(&header) {
+                prop_assert!(header.to_ascii_lowercase().starts_with("bearer "));
+                prop_assert_eq!(header[7..].trim_matches(' '), credential);
+            } else {
+                prop_assert!(!header.to_ascii_lowercase().starts_with("bearer "));
+            }
         }
     }
 }

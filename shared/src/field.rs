@@ -292,7 +292,9 @@ impl FromStr for ScopeList {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::vec, prelude::*};
 
     use super::*;
 
@@ -418,6 +420,30 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             let _ = Fields::from_json(&bytes);
+        }
+
+        #[test]
+        fn a_scope_has_the_form_or_is_refused(text in "[ -~\té]{0,70}") {
+            let form = text.chars().all(|c| matches!(c, '!' | '#'..='[' | ']'..='~'));
+            prop_assert_eq!(text.parse::<Scope>().is_ok(), form && (1..=64).contains(&text.chars().count()));
+        }
+
+        #[test]
+        fn a_scope_list_is_its_scopes_each_once(scopes in vec("[a-c!~]{1,3}", 1..80)) {
+            let mut distinct = scopes.clone();
+            let mut seen = BTreeSet::new();
+            distinct.retain(|scope| seen.insert(scope.clone()));
+            let list = scopes.join(" ").parse::<ScopeList>().map(ScopeList::into_inner).ok();
+            prop_assert_eq!(list, (distinct.len() <= 50).then_some(distinct));
+        }
+
+        #[test]
+        fn an_accepted_email_is_one_address(text in "[a-z\"<>(),;:@. \x00-\x1f\u{7f}é]{0,12}@([a-zé-]{1,5}|\\[|\\.| |@|\r\n){0,6}") {
+            if text.parse::<Email>().is_ok() {
+                let (_, domain) = text.rsplit_once('@').unwrap();
+                prop_assert!(text.len() <= 254 && domain.contains('.') && !domain.contains([' ', '<', '>', '[', '\r', '\n']));
+                prop_assert!(!text.chars().any(char::is_control), "{:?}", text);
+            }
         }
 
         #[test]

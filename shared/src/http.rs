@@ -13,6 +13,7 @@ use lambda_http::{
     http::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::{
     field::{Fields, Invalid, Rule},
@@ -49,7 +50,8 @@ pub struct Http<E>(E);
 
 impl<E: Endpoint> Function for Http<E> {
     const NAME: &'static str = E::NAME;
-    type Event = ApiGatewayV2httpRequest;
+    /// Not yet read: of an event that the runtime itself cannot read it logs why, with values.
+    type Event = Box<RawValue>;
     type Answer = ApiGatewayV2httpResponse;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
@@ -60,8 +62,11 @@ impl<E: Endpoint> Function for Http<E> {
         self.0.warm().await;
     }
 
-    async fn handle(&self, event: LambdaEvent<ApiGatewayV2httpRequest>) -> Handled<ApiGatewayV2httpResponse> {
-        let response = self.0.respond(event.payload.into()).await;
+    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<ApiGatewayV2httpResponse> {
+        let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
+            return Err(Invalid::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
+        };
+        let response = self.0.respond(event.into()).await;
         Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
     }
 }

@@ -343,7 +343,19 @@ mod tests {
         }
 
         #[test]
+        fn a_reference_has_the_documented_form(text in "[0-9a-fA-F]{22,26}|[0-9a-zA-Z-]{0,130}|[0-9a-f_/.é-]{0,30}") {
+            let form = text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='z' | 'A'..='Z' | '-'));
+            let hex = text.len() == 24 && text.chars().all(|c| c.is_ascii_hexdigit());
+            match text.parse::<Reference>() {
+                Ok(Reference::Id(id)) => prop_assert!(hex && id.to_string() == text.to_lowercase()),
+                Ok(Reference::Slug(slug)) => prop_assert!(!hex && form && (3..=128).contains(&text.len()) && slug == text),
+                Err(_) => prop_assert!(!form || !(3..=128).contains(&text.len())),
+            }
+        }
+
+        #[test]
         fn no_text_panics(text in ".{0,40}") {
+            let _ = text.parse::<Reference>();
             let _ = text.parse::<ObjectId>();
             let _ = text.parse::<Slug>();
             let _ = text.parse::<RegistrationId>();

@@ -43,3 +43,26 @@ impl fmt::Debug for IdempotencyKey {
         f.write_str("IdempotencyKey(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_is_visible_ascii_without_a_comma(text in "[ -~]{0,260}", any: String) {
+            for text in [text, any] {
+                let form = text.chars().all(|c| matches!(c, '!'..='+' | '-'..='~'));
+                prop_assert_eq!(text.parse::<IdempotencyKey>().is_ok(), form && (1..=255).contains(&text.chars().count()));
+            }
+        }
+
+        #[test]
+        fn debug_does_not_tell_the_key(text in "[A-Za-z0-9]{20,40}") {
+            let shown = format!("{:?}", text.parse::<IdempotencyKey>());
+            prop_assert!(!shown.contains(&text));
+        }
+    }
+}

@@ -177,6 +177,20 @@ mod tests {
         }
 
         #[test]
+        fn only_our_header_is_read(kid in "[a-z0-9-]{1,20}", more in "[a-z]{1,6}", value in "[a-z]{0,6}", length in 0..12_000_usize) {
+            let jwt = |header: Value| format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), "A".repeat(length / 4 * 4), "AAAA");
+            let ours = json!({"alg": "RS256", "typ": "at+jwt", "kid": kid});
+            let text = jwt(ours.clone());
+            match UnverifiedAccessToken::parse(&text) {
+                Some(token) => prop_assert!(token.kid() == kid && text.len() <= MAX_JWT_BYTES && text.ends_with("AAAA")),
+                None => prop_assert!(text.len() > MAX_JWT_BYTES),
+            }
+            let mut other = ours;
+            other[more] = value.into();
+            prop_assert!(other["alg"] == "RS256" && other["typ"] == "at+jwt" && other["kid"] != kid || UnverifiedAccessToken::parse(&jwt(other)).is_none());
+        }
+
+        #[test]
         fn no_text_panics(text in "[A-Za-z0-9_.-]{0,80}", any in ".{0,80}") {
             let _ = UnverifiedAccessToken::parse(&text);
             let _ = UnverifiedAccessToken::parse(&any);

@@ -103,6 +103,7 @@ impl std::str::FromStr for Language {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -147,6 +148,19 @@ mod tests {
         }
         for wrong in ["", "e", "en_US", "en-", "-en", "en--US", "en-123456789", "é", &"en-a".repeat(10)] {
             assert!(wrong.parse::<Language>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn languages_are_subtags_within_the_length(tag in "[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,5}", text in "[a-z0-9_é-]{0,40}") {
+            prop_assert_eq!(tag.parse::<Language>().is_ok(), tag.len() <= 35);
+            if let Ok(language) = text.parse::<Language>() {
+                let subtags = text.split('-').collect::<Vec<_>>();
+                prop_assert!(text.len() <= 35 && subtags.iter().all(|tag| (1..=8).contains(&tag.len())));
+                prop_assert!(subtags[0].len() > 1 && subtags[0].chars().all(|c| c.is_ascii_lowercase()));
+                prop_assert_eq!(language.into_inner(), text);
+            }
         }
     }
 }

@@ -272,6 +272,8 @@ impl FromStr for Issuer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
@@ -321,5 +323,27 @@ mod tests {
     fn debug_shows_no_value() {
         let text = format!("{:?}", environment(&[("AWS_SECRET_ACCESS_KEY", "hush")]));
         assert!(text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("hush"));
+    }
+
+    proptest! {
+        #[test]
+        fn an_issuer_is_what_a_header_and_a_url_can_hold(text in "[!-~]{0,520}", any: String) {
+            for text in [text, any] {
+                let form = text.chars().all(|c| matches!(c, '!'..='~'));
+                prop_assert_eq!(text.parse::<Issuer>().is_ok(), form && text.len() <= 512);
+            }
+        }
+
+        #[test]
+        fn a_list_of_key_ids_is_each_of_them(ids in vec("[A-Za-z0-9-]{1,64}", 1..5), wrong in "[ -~é]{0,20}", spaces in " {0,2}") {
+            let list = |texts: &[String]| texts.join(&format!("{spaces},")).parse::<KeyIdList>().map(|list| list.0).ok();
+            let expected: Vec<KeyId> = ids.iter().cloned().map(KeyId).collect();
+            let with_arn: Vec<String> = ids.iter().map(|id| format!("arn:aws:kms:eu-west-1:111122223333:key/{id}")).collect();
+            prop_assert_eq!(list(&with_arn), Some(expected.clone()));
+            prop_assert_eq!(list(&ids), Some(expected));
+            if let Some(read) = list(&[ids, vec![wrong]].concat()) {
+                prop_assert!(read.iter().all(|KeyId(id)| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')));
+            }
+        }
     }
 }

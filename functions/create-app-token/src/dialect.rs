@@ -5,7 +5,7 @@ use shared::{
     auth::{AuthError, Unauthenticated},
     credential::Credential,
     fault::Fault,
-    field::{Invalid, Rule, Scope, required},
+    field::{Invalid, Rule, Scope},
     function::Outcome,
     http::{Request, Response, StatusCode, header},
     id::Reference,
@@ -29,7 +29,8 @@ pub(crate) struct CreateAppTokenRequest {
 impl CreateAppTokenRequest {
     pub(crate) fn read(request: &Request) -> Result<Self, Invalid> {
         let reference = |name: &'static str| {
-            let text = required(name, request.path_parameters.get(name))?;
+            // API Gateway gives every parameter of the route; one that is missing breaks the rule as an empty one does.
+            let text = request.path_parameters.get(name).map_or("", String::as_str);
             text.parse().map_err(|Rule(rule)| Invalid::new(name, rule))
         };
         let (organization, application) = (reference("organizationId")?, reference("applicationId")?);

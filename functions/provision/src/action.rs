@@ -163,6 +163,8 @@ impl FromStr for RedirectUri {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn refusal(event: &str) -> String {
@@ -230,6 +232,25 @@ mod tests {
             &format!("a:{}", "x".repeat(2047)),
         ] {
             assert!(wrong.parse::<RedirectUri>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_redirect_uri_is_absolute_and_no_script(
+            text in "([a-zA-Z][a-z0-9+.-]{0,6}|[dD][aA]ta|[jJ]ava[sS]cript|VBSCRIPT|[ -~é]{0,3})[:%]?[!-~ é\t\n]{0,20}",
+        ) {
+            if text.parse::<RedirectUri>().is_ok() {
+                let (scheme, rest) = text.split_once(':').unwrap();
+                prop_assert!(scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && !rest.is_empty());
+                prop_assert!(!["data", "javascript", "vbscript"].contains(&scheme.to_lowercase().as_str()));
+                prop_assert!(text.chars().all(|c| matches!(c, '!'..='~') && c != '#'));
+            }
+        }
+
+        #[test]
+        fn no_event_panics(event in r#"\{("(action|slug|maxAllowed|scopes|redirectUris)":("createClient"|\["a"\]|-?[0-9]{1,30}|null|\{\}),?){0,4}\}?"#) {
+            let _ = Action::read(&event);
         }
     }
 }

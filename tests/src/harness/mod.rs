@@ -6,6 +6,7 @@ mod jwt;
 mod lambda;
 mod log;
 mod node;
+mod openapi;
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +35,7 @@ pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 pub(crate) use self::node::{ApiRequest, Node, Outcome};
+pub(crate) use self::openapi::api;
 
 /// Where the test clock begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: i64 = 1_800_000_000;
@@ -133,10 +135,18 @@ impl World {
         format!("{}{path}", self.stack.base_url())
     }
 
+    /// Sends a request. An answer of a route must be one that `openapi.yaml` has.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
+        let (http, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let response = http.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, text: response.text().await.unwrap() }
+        let answer = Answer { status, headers, text: response.text().await.unwrap() };
+        if let Some(route) = api().route(&method, url.path()) {
+            api().check(route, &answer).unwrap_or_else(|wrong| panic!("{method} {}: {wrong}: {answer:?}", url.path()));
+        }
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -1,0 +1,268 @@
+//! `openapi.yaml`, held to the code. Beyond these tests, [`World::send`] holds every answer of the suite to it.
+
+use std::collections::BTreeSet;
+
+use local::Template;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Fault, World, api};
+
+const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
+const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
+/// What an exchange is refused with whose form is right.
+const BAD_CREDENTIAL: &str = "code or refresh_token is not valid for this request";
+
+/// The demo, which the document's examples are about, and its API key.
+async fn demo() -> (World, String) {
+    let world = World::start().await;
+    let lines = world.stack.provision_demo().await.unwrap();
+    let key = lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    (world, key)
+}
+
+#[test]
+fn its_routes_are_those_of_the_template() {
+    let routes = Template::read().unwrap().routes.into_iter().map(|route| format!("{} {}", route.method, route.path));
+    let operations = api().operations();
+    assert_eq!(operations.iter().map(|(route, _)| route.clone()).collect::<BTreeSet<_>>(), routes.collect());
+    let ids: BTreeSet<_> = operations.iter().map(|(_, operation)| operation["operationId"].to_string()).collect();
+    assert_eq!(ids.len(), operations.len());
+    for (route, operation) in operations {
+        let segments = route.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+        let parameters = operation["parameters"].as_array().unwrap().iter();
+        let in_path = parameters.filter(|parameter| parameter["in"] == "path").map(|parameter| {
+            assert_eq!(parameter["required"], true);
+            parameter["name"].as_str().unwrap()
+        });
+        assert_eq!(in_path.collect::<Vec<_>>(), segments.collect::<Vec<_>>(), "{route}");
+    }
+}
+
+#[test]
+fn its_examples_fit_its_schemas() {
+    let mut checked = 0;
+    let mut fits = |schema: &Value, example: &Value| {
+        api().validator(schema).validate(example).unwrap_or_else(|error| panic!("{example}: {error}"));
+        checked += 1;
+    };
+    let of_content = |node: &Value| node["content"]["application/json"].clone();
+    for (_, operation) in api().operations() {
+        let responses =
+            operation["responses"].as_object().unwrap().values().map(|response| of_content(api().resolve(response)));
+        let bodies = operation.get("requestBody").map(of_content).into_iter().chain(responses);
+        for body in bodies {
+            for example in body["examples"].as_object().into_iter().flatten() {
+                fits(&body["schema"], &example.1["value"]);
+            }
+        }
+        for parameter in operation["parameters"].as_array().unwrap() {
+            fits(&parameter["schema"], &parameter["example"]);
+        }
+    }
+    for schema in api().document["components"]["schemas"].as_object().unwrap().values() {
+        schema["examples"].as_array().into_iter().flatten().for_each(|example| fits(schema, example));
+    }
+    assert!(checked >= 20, "{checked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_requests_work_on_the_demo() {
+    let (world, key) = demo().await;
+    for (route, operation) in api().operations() {
+        let (method, path) = route.split_once(' ').unwrap();
+        let mut path = path.to_owned();
+        for parameter in operation["parameters"].as_array().unwrap() {
+            let name = format!("{{{}}}", parameter["name"].as_str().unwrap());
+            path = path.replace(&name, parameter["example"].as_str().unwrap());
+        }
+        let Some(body) = operation.get("requestBody") else {
+            assert_eq!((method, world.get(&path).await.status), ("GET", 200), "{route}");
+            continue;
+        };
+        let bearer = if operation["security"] == json!([]) { "" } else { &key };
+        for (name, example) in body["content"]["application/json"]["examples"].as_object().unwrap() {
+            let answer = world.post(&path, bearer, &example["value"]).await;
+            assert!(answer.status < 300, "{route} {name}: {answer:?}");
+        }
+    }
+}
+
+/// A status that nothing can give would be a promise to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_status_of_it_is_given() {
+    let (world, key) = demo().await;
+    let organization = world.organization("acme").await;
+    let weak = world.api_key_that_may(&organization, &[]).await;
+    let mut seen = BTreeSet::new();
+    let mut gives = |id: &'static str, answer: Answer| {
+        seen.insert((id.to_owned(), answer.status.to_string()));
+    };
+
+    gives("getKeySet", {
+        world.calls.fail("GetPublicKey", &[Fault::NotSent; 3]);
+        world.get("/.well-known/jwks.json").await
+    });
+    gives("getKeySet", world.get("/.well-known/jwks.json").await);
+    for client in [CLIENT, "unknown"] {
+        gives("getAppKeys", world.get(&format!("/api/v1/apps/{client}/keys")).await);
+    }
+
+    let create = json!({"registrationId": "demo"});
+    for (id, path, body, malformed, unknown_path, unknown, other) in [
+        (
+            "createToken",
+            "/api/v1/create-token",
+            &create,
+            json!({}),
+            "/api/v1/create-token",
+            json!({"registrationId": "unknown"}),
+            json!({"registrationId": "demo", "email": "other@example.com"}),
+        ),
+        (
+            "createAppToken",
+            APP_TOKENS,
+            &json!({}),
+            json!({"scopes": 1}),
+            "/v1/organizations/demo/apps/unknown/tokens",
+            json!({}),
+            json!({"description": "other"}),
+        ),
+    ] {
+        gives(id, world.post(path, "", body).await);
+        gives(id, world.post(path, &key, &malformed).await);
+        gives(id, world.post(path, &weak, body).await);
+        gives(id, world.post(unknown_path, &key, &unknown).await);
+        for body in [body, &other] {
+            let request = world.http.post(world.url(path)).bearer_auth(&key).header("idempotency-key", "one");
+            gives(id, world.send(json_body(request, body)).await);
+        }
+        world.calls.fail("GetItem", &[Fault::NotSent; 6]);
+        gives(id, world.post(path, &key, body).await);
+    }
+
+    let exchange = api().operation("exchangeToken");
+    let exchange = &exchange["requestBody"]["content"]["application/json"]["examples"]["code"]["value"];
+    world.calls.fail("GetItem", &[Fault::NotSent; 6]);
+    for body in [exchange, exchange, &json!({})] {
+        gives("exchangeToken", world.post("/api/v1/tokens", "", body).await);
+    }
+    world.calls.fail("GetItem", &[Fault::NotSent; 3]);
+    gives("getAppKeys", world.get(&format!("/api/v1/apps/{CLIENT}/keys")).await);
+
+    let mut documented = BTreeSet::new();
+    for (_, operation) in api().operations() {
+        for status in operation["responses"].as_object().unwrap().keys() {
+            documented.insert((operation["operationId"].as_str().unwrap().to_owned(), status.clone()));
+        }
+    }
+    assert_eq!(seen, documented);
+}
+
+fn json_body(request: RequestBuilder, body: &Value) -> RequestBuilder {
+    request.header("content-type", "application/json").body(body.to_string())
+}
+
+/// Where a value goes in a request.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Body(&'static str),
+    /// The only entry of this list.
+    Entry(&'static str),
+    Parameter(&'static str),
+}
+
+/// Of an operation and a place: the bounds that are in the document's pattern, where it has none beside, and a value
+/// of a size.
+type Bound<'a> = (&'a str, Place, Option<(usize, usize)>, &'a dyn Fn(usize) -> Value);
+
+/// What is at a bound of the document is taken, and what is beyond is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_bounds_are_the_codes() {
+    let (world, key) = demo().await;
+    let text = |length: usize| json!("x".repeat(length));
+    let distinct =
+        |separator: &str, length: usize| (0..length).map(|n| format!("s{n}")).collect::<Vec<_>>().join(separator);
+    let tag = |length: usize| json!(["en", &"-abcdefgh".repeat(length / 9 + 1)].concat()[..length]);
+    let bounds: [Bound<'_>; 16] = [
+        ("createToken", Place::Body("registrationId"), None, &text),
+        ("createToken", Place::Body("email"), None, &|length| {
+            let domain = "@".to_owned() + &"a.".repeat(100) + "example";
+            json!("x".repeat(length - domain.len()) + &domain)
+        }),
+        ("createToken", Place::Parameter("Idempotency-Key"), None, &text),
+        ("createAppToken", Place::Parameter("Idempotency-Key"), None, &text),
+        ("createAppToken", Place::Parameter("organizationId"), None, &text),
+        ("createAppToken", Place::Parameter("applicationId"), None, &text),
+        ("createAppToken", Place::Body("description"), None, &|length| json!("😀".repeat(length))),
+        ("createAppToken", Place::Body("scopes"), None, &|length| {
+            (0..length).map(|n| json!(format!("s{n}"))).collect()
+        }),
+        ("createAppToken", Place::Entry("scopes"), None, &text),
+        ("exchangeToken", Place::Body("service"), Some((1, usize::MAX)), &text),
+        ("exchangeToken", Place::Body("redirect_uri"), Some((1, usize::MAX)), &text),
+        ("exchangeToken", Place::Body("language"), None, &tag),
+        ("exchangeToken", Place::Body("auth_time"), Some((0, 12)), &|length| json!("1".repeat(length))),
+        ("exchangeToken", Place::Body("code_verifier"), Some((43, 128)), &text),
+        ("exchangeToken", Place::Body("scope"), Some((0, 50)), &|length| json!(distinct(" ", length))),
+        ("exchangeToken", Place::Body("client_id"), Some((36, 36)), &|length| json!(CLIENT.repeat(2)[..length])),
+    ];
+    for (id, place, in_pattern, make) in bounds {
+        let operation = api().operation(id);
+        let (schema, whole) = schema_of(&operation, place);
+        let number = |keyword: &str| schema[keyword].as_u64().map(|number| usize::try_from(number).unwrap());
+        let max = number("maxLength").or(number("maxItems")).or(in_pattern.map(|(_, max)| max)).unwrap();
+        let min = number("minLength").or(in_pattern.map(|(min, _)| min)).unwrap_or(0);
+        let validator = api().validator(&whole);
+        let lower = [(min.wrapping_sub(1), false), (min, true)].into_iter().filter(|_| min > 0);
+        let upper = [(max, true), (max.wrapping_add(1), false)].into_iter().filter(|_| max < usize::MAX);
+        for (size, fits) in lower.chain(upper) {
+            let value = make(size);
+            assert_eq!(validator.is_valid(&value), fits, "{id} {place:?} {size}: the document");
+            let answer = send(&world, &key, id, place, &value).await;
+            let refused = answer.status == 400 && !answer.text.contains(BAD_CREDENTIAL);
+            assert_eq!(!refused, fits, "{id} {place:?} {size}: {answer:?}");
+        }
+    }
+}
+
+/// The schema with the numbers, and the one to check a value with.
+fn schema_of(operation: &Value, place: Place) -> (Value, Value) {
+    let body = api().resolve(&operation["requestBody"]["content"]["application/json"]["schema"]).clone();
+    let schema = match place {
+        Place::Body(field) => body["properties"][field].clone(),
+        Place::Entry(field) => body["properties"][field]["items"].clone(),
+        Place::Parameter(name) => {
+            let parameters = operation["parameters"].as_array().unwrap();
+            parameters.iter().find(|parameter| parameter["name"] == name).unwrap()["schema"].clone()
+        }
+    };
+    (api().resolve(&schema).clone(), schema)
+}
+
+/// The demo's request of an operation with this value in it.
+async fn send(world: &World, key: &str, id: &str, place: Place, value: &Value) -> Answer {
+    let operation = api().operation(id);
+    let examples = &operation["requestBody"]["content"]["application/json"]["examples"];
+    let mut body = examples.as_object().unwrap().values().next().unwrap()["value"].clone();
+    if id == "exchangeToken" {
+        body["code"] = "unknown".into();
+    }
+    let mut path = api().operations().into_iter().find(|(_, other)| *other == operation).unwrap().0;
+    path = path.split_once(' ').unwrap().1.replace("{organizationId}", "demo");
+    match place {
+        Place::Body(field) => body[field] = value.clone(),
+        Place::Entry(field) => body[field] = json!([value]),
+        Place::Parameter("organizationId") => path = path.replace("/demo/", &format!("/{}/", value.as_str().unwrap())),
+        Place::Parameter("applicationId") => path = path.replace("{applicationId}", value.as_str().unwrap()),
+        Place::Parameter(_) => {}
+    }
+    let mut request = world.http.post(world.url(&path.replace("{applicationId}", "demo-app")));
+    if let Place::Parameter(name @ "Idempotency-Key") = place {
+        request = request.header(name, value.as_str().unwrap());
+    }
+    if operation["security"] != json!([]) {
+        request = request.bearer_auth(key);
+    }
+    world.send(json_body(request, &body)).await
+}
