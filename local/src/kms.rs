@@ -422,6 +422,31 @@ mod tests {
     }
 
     #[test]
+    fn a_data_key_pair_opens_for_its_context_and_key_only() {
+        let (kms, signing_key) = with_keys();
+        let generate =
+            json!({"KeyId": WRAPPING_KEY_ID, "KeyPairSpec": "RSA_2048", "EncryptionContext": {"a": "1", "b": "2"}});
+        let (status, pair) = kms.answer("GenerateDataKeyPairWithoutPlaintext", generate.to_string().as_bytes());
+        assert_eq!((status, pair["PrivateKeyPlaintext"].is_null()), (StatusCode::OK, true));
+        let decrypt = |key: &str, context: Value| json!({"KeyId": key, "CiphertextBlob": pair["PrivateKeyCiphertextBlob"], "EncryptionContext": context});
+        let right = decrypt(WRAPPING_KEY_ID, json!({"b": "2", "a": "1"}));
+        let (_, opened) = kms.answer("Decrypt", right.to_string().as_bytes());
+        let private_key = STANDARD.decode(opened["Plaintext"].as_str().unwrap()).unwrap();
+        let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> =
+            KeyPair::from_pkcs8(&private_key).unwrap().public_key().as_der().unwrap();
+        assert_eq!(STANDARD.encode(spki.as_ref()), pair["PublicKey"].as_str().unwrap());
+
+        let wrong = |request: Value| refusal(&kms, "Decrypt", &request);
+        assert_eq!(wrong(decrypt(WRAPPING_KEY_ID, json!({"a": "1"}))), "InvalidCiphertextException");
+        assert_eq!(wrong(decrypt(signing_key, json!({"a": "1", "b": "2"}))), "InvalidKeyUsageException");
+        let create = json!({"KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT"});
+        let (_, other) = kms.answer("CreateKey", create.to_string().as_bytes());
+        let other = other["KeyMetadata"]["KeyId"].as_str().unwrap();
+        assert_eq!(wrong(decrypt(other, json!({"a": "1", "b": "2"}))), "IncorrectKeyException");
+        assert_eq!(wrong(json!({"KeyId": WRAPPING_KEY_ID, "CiphertextBlob": "AA=="})), "InvalidCiphertextException");
+    }
+
+    #[test]
     fn it_signs_raw_messages_and_digests() {
         let (kms, id) = with_keys();
         let sign = |kind: &str, message: &[u8], algorithm: &str| {

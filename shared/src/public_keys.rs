@@ -98,15 +98,21 @@ impl PublicKeys {
 struct Ring {
     store: Store,
     clock: Arc<dyn Clock>,
-    /// What was read last, and when.
-    last: Mutex<Option<(DateTime<Utc>, Vec<Arc<VerificationKey>>)>>,
+    last: Mutex<Option<Read>>,
+}
+
+/// What was read, and when.
+#[derive(Debug)]
+struct Read {
+    at: DateTime<Utc>,
+    keys: Vec<Arc<VerificationKey>>,
 }
 
 impl Ring {
     /// The keys as they are now.
     async fn read(&self) -> Result<Vec<Arc<VerificationKey>>, Fault> {
         const DOING: &str = "read a public key";
-        let now = self.clock.now();
+        let at = self.clock.now();
         let mut keys = Vec::new();
         if let Some(ring) = self.store.key_ring().await? {
             for (kid, public_key) in ring.public_keys() {
@@ -114,7 +120,7 @@ impl Ring {
                 keys.push(Arc::new(VerificationKey::new(kid.clone(), spki, DOING)?));
             }
         }
-        *self.last.lock().await = Some((now, keys.clone()));
+        *self.last.lock().await = Some(Read { at, keys: keys.clone() });
         Ok(keys)
     }
 
@@ -122,7 +128,7 @@ impl Ring {
     async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
         let named = |keys: &[Arc<VerificationKey>]| keys.iter().find(|key| key.id.as_str() == kid).map(Arc::clone);
         let since = self.clock.now() - TimeDelta::seconds(RING_IS_FRESH_SECONDS);
-        let fresh = self.last.lock().await.as_ref().filter(|(at, _)| *at > since).and_then(|(_, keys)| named(keys));
+        let fresh = self.last.lock().await.as_ref().filter(|read| read.at > since).and_then(|read| named(&read.keys));
         match fresh {
             Some(key) => Ok(Some(key)),
             None => self.read().await.map(|keys| named(&keys)),

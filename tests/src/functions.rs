@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     harness::{Lambda, World, command},
-    repository::events,
+    repository::{event, events},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +51,6 @@ async fn tokens_outlive_the_replacement_of_their_key() {
         command.env("SIGNING_KEY_ID", new_key).env("PREVIOUS_SIGNING_KEY_IDS", old_key);
         Lambda::start_with(command).await
     };
-    let event = |name: &str| events().into_iter().find(|(event, _)| event == name).unwrap().1;
     let body = |answer: &Value| serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap();
 
     let set = with_new_key("publish-keys").await.invoke(event("publish-keys.success")).await.unwrap();

@@ -113,6 +113,25 @@ fn walk(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn with_envelope_signing_it_begins_with_a_key_and_keeps_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let mut sets = Vec::new();
+    for mode in ["envelope", "envelope", "transition"] {
+        let mut process = Process::start(&["--data-dir", data, "--signing-mode", mode]);
+        let lines = process.printed();
+        let create = lines.iter().find(|line| line.contains("/create-token")).unwrap();
+        assert!(paste(create).starts_with("HTTP/1.1 201 Created"));
+        let set = paste(lines.iter().find(|line| line.contains("/jwks.json")).unwrap());
+        sets.push(set.split("\r\n\r\n").nth(1).unwrap().to_owned());
+        assert_eq!(process.stop("-TERM"), Some(0));
+    }
+    assert_eq!(sets[0].matches("\"kid\"").count(), 2);
+    assert_eq!(sets[0], sets[1]);
+    assert_ne!(sets[0], sets[2], "the key that signs comes first");
+}
+
+#[test]
 fn a_port_in_use_is_one_clear_line() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();

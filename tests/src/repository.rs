@@ -4,8 +4,9 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use local::Template;
 use serde_json::{Value, json};
+use shared::{settings::SigningMode, store::Organization};
 
-use crate::harness::{World, command};
+use crate::harness::{Gate, World, command};
 
 pub(crate) fn events() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
@@ -17,6 +18,10 @@ pub(crate) fn events() -> Vec<(String, Value)> {
             (name, serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap())
         })
         .collect()
+}
+
+pub(crate) fn event(name: &str) -> Value {
+    events().into_iter().find(|(event, _)| event == name).unwrap().1
 }
 
 /// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. They work as they are
@@ -48,9 +53,9 @@ async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
     }
 }
 
-/// A function of the template by the name of its binary, with its properties.
-fn deployed() -> Vec<(String, Value)> {
-    let document = Template::read().unwrap().document;
+/// A function of the template by the name of its binary, with its properties where tokens are signed so.
+fn deployed(mode: SigningMode) -> Vec<(String, Value)> {
+    let document = resolved(&Template::read().unwrap().document, mode).unwrap();
     let resources = document["Resources"].as_object().unwrap().values();
     let functions = resources.filter(|resource| resource["Type"] == "AWS::Serverless::Function");
     let named = functions.map(|function| {
@@ -66,6 +71,28 @@ fn deployed() -> Vec<(String, Value)> {
     named.collect()
 }
 
+/// The template with its conditions decided; tags are not read, so that `!If [condition, one, other]` is a list.
+fn resolved(value: &Value, mode: SigningMode) -> Option<Value> {
+    let holds = |condition: &str| match condition {
+        "HasAlarmTopic" | "HasPreviousSigningKeys" => Some(true),
+        "HasWrappingKey" => Some(mode != SigningMode::Kms),
+        "SignsInFunctions" => Some(mode == SigningMode::Envelope),
+        _ => None,
+    };
+    match value {
+        Value::String(text) if text == "AWS::NoValue" => None,
+        Value::Array(entries) => match (entries.as_slice(), entries.first().and_then(Value::as_str).and_then(holds)) {
+            ([_, one, other], Some(holds)) => resolved(if holds { one } else { other }, mode),
+            _ => Some(entries.iter().filter_map(|entry| resolved(entry, mode)).collect()),
+        },
+        Value::Object(fields) => {
+            let fields = fields.iter().filter_map(|(name, value)| Some((name.clone(), resolved(value, mode)?)));
+            Some(Value::Object(fields.collect()))
+        }
+        other => Some(other.clone()),
+    }
+}
+
 /// The variables that our own settings read.
 fn own_variables(properties: &Value) -> BTreeSet<String> {
     let names = properties["Environment"]["Variables"].as_object().unwrap().keys();
@@ -76,8 +103,9 @@ fn own_variables(properties: &Value) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_has_the_variables_that_it_reads_and_no_other() {
     let world = World::start().await;
-    let known: BTreeSet<String> = deployed().iter().flat_map(|(_, properties)| own_variables(properties)).collect();
-    for (function, properties) in deployed() {
+    let deployed = deployed(SigningMode::Kms);
+    let known: BTreeSet<String> = deployed.iter().flat_map(|(_, properties)| own_variables(properties)).collect();
+    for (function, properties) in deployed {
         let set = own_variables(&properties);
         for variable in &known {
             let mut command = command(&world, &function);
@@ -91,42 +119,55 @@ async fn each_function_has_the_variables_that_it_reads_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_may_do_what_it_does_and_nothing_else() {
-    let world = World::start().await;
-    world.stack.provision_demo().await.unwrap();
-    for (function, properties) in deployed() {
-        let mut allowed = BTreeSet::new();
-        for statement in properties["Policies"][0]["Statement"].as_array().unwrap() {
-            // `!If [HasPreviousSigningKeys, statement, nothing]` is a list.
-            let statement = statement.get(1).unwrap_or(statement);
-            assert_eq!(statement["Effect"], "Allow");
-            let action = statement["Action"].as_str().unwrap();
-            assert!(!action.contains('*') && statement["Resource"] != "*", "{function}: {statement}");
-            if action.starts_with("dynamodb:") {
-                let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
-                assert!(
-                    keys.as_array().is_some_and(|keys| !keys.is_empty() && !keys.contains(&json!("*"))),
-                    "{function}"
-                );
+    for mode in [SigningMode::Kms, SigningMode::Transition, SigningMode::Envelope] {
+        let world = World::start_with(|options| options.signing_mode = mode).await;
+        world.stack.provision_demo().await.unwrap();
+        let demo = "demo".parse().unwrap();
+        for (function, properties) in deployed(mode) {
+            let mut allowed = BTreeSet::new();
+            for statement in properties["Policies"][0]["Statement"].as_array().unwrap() {
+                assert_eq!(statement["Effect"], "Allow");
+                let action = statement["Action"].as_str().unwrap();
+                assert!(!action.contains('*') && statement["Resource"] != "*", "{function}: {statement}");
+                if action.starts_with("dynamodb:") {
+                    let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+                    let keys = keys.as_array().unwrap();
+                    assert!(!keys.is_empty() && !keys.contains(&json!("*")), "{function}");
+                    allowed.extend(keys.iter().map(|key| format!("{action} {}", key.as_str().unwrap())));
+                } else {
+                    allowed.insert(action.to_owned());
+                }
             }
-            allowed.insert(action.split(':').nth(1).unwrap().to_owned());
+            let process = Gate::start(&world, &function).await;
+            let named = |name: &str| name.split('.').next() == Some(&function);
+            let mut events: Vec<Value> =
+                events().into_iter().filter(|(name, _)| named(name)).map(|(_, event)| event).collect();
+            if function == "create-app-token" {
+                // An OAuth access token is a bearer too.
+                let token = world.stack.invoke("create-token", &event("create-token.success")).await.unwrap();
+                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
+                let token = token["token"]["accessToken"].as_str().unwrap();
+                let mut with_token = event("create-app-token.success");
+                with_token["headers"]["authorization"] = format!("Bearer {token}").into();
+                events.push(with_token);
+            }
+            if function == "provision" {
+                events.push(json!({"action": "createApiKey", "organizationId": Organization::id(&demo)}));
+                events.push(json!({"action": "rotateSigningKey"}));
+            }
+            for event in events {
+                let _ = process.lambda.invoke(event).await;
+            }
+            let done = process.rights();
+            assert_eq!(done, allowed, "{function} with {mode:?}");
         }
-        world.calls.reset();
-        for (_, event) in events().into_iter().filter(|(name, _)| name.split('.').next() == Some(&function)) {
-            let _ = world.stack.invoke(&function, &event).await;
-        }
-        let mut done: BTreeSet<String> = world.calls.count().into_keys().collect();
-        if own_variables(&properties).contains("SIGNING_KEY_ID") {
-            // At a cold start, to open the connection and to know the key.
-            done.insert("GetPublicKey".to_owned());
-        }
-        assert_eq!(allowed, done, "{function}");
     }
 }
 
 #[test]
 fn what_must_outlive_a_stack_does() {
     let resources = Template::read().unwrap().document["Resources"].clone();
-    for name in ["Table", "SigningKey", "MacKey"] {
+    for name in ["Table", "SigningKey", "MacKey", "WrappingKey"] {
         for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
             assert_eq!(resources[name][policy], "Retain", "{name}");
         }

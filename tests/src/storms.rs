@@ -14,7 +14,10 @@ use std::{
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
-use shared::random::{Random, SystemRandom};
+use shared::{
+    random::{Random, SystemRandom},
+    settings::SigningMode,
+};
 
 use crate::{
     exchange_token::refresh_body,
@@ -30,7 +33,7 @@ const PROCESSES: usize = 4;
 /// A crash between any two calls of AWS, and between the last one and the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_at_any_call_breaks_nothing() {
-    let fixture = Fixture::new(60).await;
+    let fixture = Fixture::new(60, SigningMode::Kms).await;
     for case in [
         Case::CreateToken,
         Case::CreateTokenOnce,
@@ -158,7 +161,7 @@ fn many(count: usize) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_holds_between_processes() {
     for fire in [false, true] {
-        let fixture = Fixture::new(60).await;
+        let fixture = Fixture::new(60, SigningMode::Kms).await;
         let max = many(20).min(900);
         let registration = fixture.registration(max).await;
         let request = fixture.create_token(&registration);
@@ -182,7 +185,7 @@ async fn a_quota_holds_between_processes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_makes_one_token_between_processes() {
     for fire in [false, true] {
-        let fixture = Fixture::new(60).await;
+        let fixture = Fixture::new(60, SigningMode::Kms).await;
         let keys = many(20).min(900);
         let registration = fixture.registration(keys).await;
         let subject = fixture.subject(Case::CreateAppToken).await;
@@ -210,7 +213,7 @@ async fn a_key_makes_one_token_between_processes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_is_for_one_use_between_processes() {
     for fire in [false, true] {
-        let fixture = Fixture::new(60).await;
+        let fixture = Fixture::new(60, SigningMode::Kms).await;
         let fleet = Fleet::start(&fixture.world, "exchange-token").await;
         let mut codes = Vec::new();
         for _ in 0..many(15) {
@@ -233,7 +236,7 @@ async fn a_code_is_for_one_use_between_processes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_of_refreshes_outlives_its_processes() {
     for fire in [false, true] {
-        let fixture = Fixture::new(60).await;
+        let fixture = Fixture::new(60, SigningMode::Kms).await;
         let fleet = Fleet::start(&fixture.world, "exchange-token").await;
         let chains = (0..6).map(async |_| {
             let mut request = fixture.subject(Case::Refresh).await.request;

@@ -28,6 +28,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::json;
+use tokio::sync::Barrier;
 
 use super::lock;
 
@@ -93,6 +94,7 @@ pub(crate) struct Calls {
     script: Mutex<Vec<Planned>>,
     weather: Mutex<Option<Weather>>,
     overtaken: Mutex<Vec<(SharedHttpConnector, HttpRequest)>>,
+    together: Mutex<BTreeMap<String, Arc<Barrier>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -156,6 +158,12 @@ impl Calls {
     /// So many of a hundred attempts meet some fault, until healed.
     pub(crate) fn fail_by_chance(&self, seed: u64, percent: u8) {
         *lock(&self.weather) = Some(Weather { seed, percent, calls: BTreeMap::new() });
+    }
+
+    /// From now on calls of `operation` get their answers when so many are under way. Calls that should be made at once
+    /// are then seen to be, however busy the machine is; those that wait for each other get none.
+    pub(crate) fn answer_together(&self, operation: &str, count: usize) {
+        lock(&self.together).insert(operation.to_owned(), Arc::new(Barrier::new(count)));
     }
 
     /// Forgets the faults that have not happened.
@@ -292,6 +300,10 @@ impl HttpConnector for Seen<SharedHttpConnector> {
                 None => inner.call(request).await,
                 Some(fault) => befall(fault, inner, request, &calls).await,
             };
+            let together = lock(&calls.together).get(&operation).cloned();
+            if let Some(together) = together {
+                together.wait().await;
+            }
             lock(&calls.done).push(Call { operation, invocation, started, ended: calls.tick() });
             answer
         })

@@ -1,14 +1,18 @@
-//! A process's own way to AWS, on which it can be killed at any call.
+//! A process's own way to AWS, on which it is seen what rights it uses, and on which it can be killed at any call.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 use axum::{
     Router,
     body::to_bytes,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::{Lambda, World, command, lock};
@@ -33,6 +37,7 @@ struct Passage {
     aws: String,
     process: OnceLock<Arc<Lambda>>,
     calls: Mutex<usize>,
+    rights: Mutex<BTreeSet<String>>,
     fatal: Mutex<Option<(usize, Moment)>>,
 }
 
@@ -40,8 +45,8 @@ impl Gate {
     /// Starts a function's process and waits until it asks for its first event.
     pub(crate) async fn start(world: &World, function: &str) -> Self {
         let (http, aws) = (world.http.clone(), world.url("/"));
-        let (process, calls, fatal) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let passage = Arc::new(Passage { http, aws, process, calls, fatal });
+        let (calls, rights, fatal) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let passage = Arc::new(Passage { http, aws, process: OnceLock::new(), calls, rights, fatal });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(pass).with_state(Arc::clone(&passage));
@@ -58,6 +63,11 @@ impl Gate {
     /// How many calls were made since the start.
     pub(crate) fn calls(&self) -> usize {
         *lock(&self.passage.calls)
+    }
+
+    /// The IAM actions of all calls, those of the cold start among them, with what leads a key of the table.
+    pub(crate) fn rights(&self) -> BTreeSet<String> {
+        lock(&self.passage.rights).clone()
     }
 
     /// The process is killed at this call, counted from the start.
@@ -84,10 +94,23 @@ async fn pass(State(passage): State<Arc<Passage>>, request: Request) -> Response
     }
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
+    lock(&passage.rights).insert(right(&parts, &body));
     let request = passage.http.request(parts.method, &passage.aws).headers(parts.headers).body(body);
     let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.unwrap();
     kill(Moment::After);
     (status, headers, body).into_response()
+}
+
+/// What a policy must allow for this call, as the template writes it.
+fn right(parts: &Parts, body: &[u8]) -> String {
+    let (service, operation) = parts.headers["x-amz-target"].to_str().unwrap().split_once('.').unwrap();
+    if service == "TrentService" {
+        return format!("kms:{operation}");
+    }
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let key = if body["Key"].is_null() { &body["Item"] } else { &body["Key"] };
+    let (kind, id) = key["pk"]["S"].as_str().unwrap().split_once('#').unwrap();
+    format!("dynamodb:{operation} {kind}#{}", if id.is_empty() { "" } else { "*" })
 }

@@ -50,6 +50,10 @@ impl TestClock {
         self.0.fetch_add(seconds, Relaxed);
     }
 
+    pub(crate) fn seconds(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+
     /// Sets it to the system's time, which the processes have.
     pub(crate) fn meet_the_systems(&self) {
         self.0.store(SystemClock.now().timestamp(), Relaxed);
@@ -217,7 +221,12 @@ impl World {
 
     /// The item of a registration.
     pub(crate) async fn registration_item(&self, id: &str) -> Value {
-        let key = json!({"pk": {"S": format!("REGISTRATION#{id}")}, "sk": {"S": "ITEM"}});
+        self.item(&format!("REGISTRATION#{id}")).await
+    }
+
+    /// The item with this key.
+    pub(crate) async fn item(&self, pk: &str) -> Value {
+        let key = json!({"pk": {"S": pk}, "sk": {"S": "ITEM"}});
         self.dynamodb("GetItem", json!({"Key": key, "ConsistentRead": true})).await["Item"].clone()
     }
 }

@@ -85,6 +85,11 @@ impl Node {
     /// The functions, cold. The SDK's budget of retries is shared by all clients of a region, so each node has a region of
     /// its own.
     pub(crate) fn start(world: &World, skew: TimeDelta) -> Self {
+        Self::start_with(world, skew, &[])
+    }
+
+    /// As [`Self::start`], with other variables.
+    pub(crate) fn start_with(world: &World, skew: TimeDelta, changes: &[(&str, &str)]) -> Self {
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
         let environment = world.stack.environment();
         let region = Region::new(format!("node-{}", REGIONS.fetch_add(1, Relaxed)));
@@ -96,7 +101,10 @@ impl Node {
         let aws = environment.aws.to_builder().region(region).timeout_config(timeouts);
         let aws = aws.http_client(calls::client(world.connector.clone(), &calls)).build();
         let clock = Arc::new(Skewed { clock: Arc::clone(&environment.clock), by: skew });
-        let functions = Functions::start(&Environment { aws, clock, ..environment.clone() }).unwrap();
+        let mut variables = environment.variables.clone();
+        variables.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let random = Arc::clone(&environment.random);
+        let functions = Functions::start(&Environment { variables, aws, clock, random }).unwrap();
         Self { functions, calls }
     }
 

@@ -1,0 +1,269 @@
+//! Envelope signing: keys that KMS made and the table keeps, rotated while functions run.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shared::settings::SigningMode;
+
+use crate::{
+    exchange_token::CLIENT,
+    faults::{Case, Fixture},
+    harness::{ApiRequest, Fault, Node, Outcome, World, calls, verified},
+};
+
+async fn rotate(world: &World, more: &Value) -> String {
+    let mut action = json!({"action": "rotateSigningKey"});
+    action.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    world.provision(&action).await["kid"].as_str().unwrap().to_owned()
+}
+
+fn node(fixture: &Fixture, mode: &str) -> Node {
+    Node::start_with(&fixture.world, TimeDelta::zero(), &[("SIGNING_MODE", mode)])
+}
+
+/// The ids of the published keys, the one that signs first.
+async fn published(node: &Node) -> Vec<String> {
+    let answer = node.send(&ApiRequest::new("publish-keys", &json!({}), "", &json!({}))).await;
+    let keys = answer.body["keys"].as_array().unwrap_or_else(|| panic!("{answer:?}")).iter();
+    keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A new OAuth access token.
+async fn create(fixture: &Fixture, node: &Node) -> String {
+    let answer = node.send(&fixture.subject(Case::CreateToken).await.request).await;
+    answer.body["token"]["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
+}
+
+/// Whether a token is taken as a bearer.
+async fn is_trusted(fixture: &Fixture, node: &Node, token: &str) -> bool {
+    let request = fixture.subject(Case::CreateToken).await.request.with_bearer(token);
+    match node.send(&request).await {
+        Outcome { status: 201, .. } => true,
+        Outcome { status: 401, .. } => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn kid(token: &str) -> String {
+    jsonwebtoken::decode_header(token.strip_prefix("oauth2_").unwrap_or(token)).unwrap().kid.unwrap()
+}
+
+async fn ring(world: &World) -> Value {
+    world.item("SIGNING_KEYS#").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_and_an_exchange_take_two_rounds() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+        let node = node(&fixture, "envelope");
+        assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
+        assert_eq!(node.calls.count()["Decrypt"], 1, "the key is decrypted once per process");
+        node.calls.reset();
+        node.calls.answer_together("GetItem", 2);
+        assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
+        assert_eq!(node.calls.count(), calls(&[("GetItem", 2), ("UpdateItem", 1)]), "{case:?}");
+        assert_eq!(node.calls.rounds(), 2, "{case:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anyone_can_verify_the_tokens() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let world = &fixture.world;
+    let kid = ring(world).await["kid"]["S"].as_str().unwrap().to_owned();
+    let token = create(&fixture, &node(&fixture, "envelope")).await;
+    let (header, _) = verified(world, token.strip_prefix("oauth2_").unwrap(), crate::harness::ISSUER).await;
+    assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
+
+    let tokens = node(&fixture, "envelope").send(&fixture.subject(Case::ExchangeCode).await.request).await;
+    for name in ["accessToken", "idToken"] {
+        verified(world, tokens.body["items"][0][name].as_str().unwrap(), CLIENT).await;
+    }
+    let keys = world.get(&format!("/api/v1/apps/{CLIENT}/keys")).await.json();
+    assert_eq!(keys["items"][0]["uuid"], kid);
+}
+
+/// What KMS's own signatures are like is what this process's are like: a repeat is the same token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_the_same_token_until_the_key_is_replaced() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let subject = fixture.subject(Case::CreateTokenOnce).await;
+    let first = node(&fixture, "envelope").send(&subject.request).await;
+    let again = node(&fixture, "envelope").send(&subject.request).await;
+    assert_eq!((&again.body, again.replayed), (&first.body, true));
+    rotate(&fixture.world, &json!({})).await;
+    let later = node(&fixture, "envelope").send(&subject.request).await;
+    assert_eq!((&later.body["token"]["id"], later.replayed), (&first.body["token"]["id"], true));
+    assert_ne!(later.body, first.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_disturbs_nobody() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let world = &fixture.world;
+    let old = node(&fixture, "envelope");
+    let first = published(&old).await[0].clone();
+    let old_token = create(&fixture, &old).await;
+    assert!(is_trusted(&fixture, &old, &old_token).await);
+
+    let second = rotate(world, &json!({})).await;
+    assert_eq!(
+        published(&old).await[..2],
+        [second.clone(), first.clone()],
+        "whoever serves the set serves the new one"
+    );
+    let new = node(&fixture, "envelope");
+    let new_token = create(&fixture, &new).await;
+    // Who runs signs on with the key it has; who starts has the new one; both know both.
+    assert_eq!((kid(&create(&fixture, &old).await), kid(&new_token)), (first, second));
+    for node in [&old, &new] {
+        for token in [&old_token, &new_token] {
+            assert!(is_trusted(&fixture, node, token).await);
+        }
+    }
+    // Of the old key there is only what verifies.
+    let ring = ring(world).await;
+    let fields = ring["previous"]["L"][0]["M"].as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>();
+    assert_eq!(fields, BTreeSet::from(["kid", "publicKey", "replacedAt"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_key_is_trusted_for_a_minute_at_most() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let (stolen, running) = (node(&fixture, "envelope"), node(&fixture, "envelope"));
+    let token = create(&fixture, &stolen).await;
+    assert!(is_trusted(&fixture, &running, &token).await);
+    let kid = rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
+    let own = published(&node(&fixture, "kms")).await;
+    assert_eq!(published(&running).await, [vec![kid], own].concat());
+    fixture.world.clock.advance(61);
+    assert!(!is_trusted(&fixture, &running, &token).await);
+}
+
+/// Of bearers with a `kid` that is none, each costs a read and nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_key_id_costs_one_read() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let node = node(&fixture, "envelope");
+    let token = create(&fixture, &node).await;
+    let header = r#"{"alg":"RS256","typ":"at+jwt","kid":"no-such-key"}"#;
+    let header = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header);
+    let forged = format!("oauth2_{header}.{}", token.split_once('.').unwrap().1);
+    node.calls.reset();
+    for reads in 1..=3 {
+        assert!(!is_trusted(&fixture, &node, &forged).await);
+        assert_eq!(node.calls.count(), calls(&[("GetItem", reads)]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_ends_on_the_way_from_one_mode_to_the_other_and_back() {
+    let fixture = Fixture::new(60, SigningMode::Kms).await;
+    let mut tokens = Vec::new();
+    for (mode, signs_with_kms) in
+        [("kms", true), ("transition", true), ("envelope", false), ("transition", true), ("envelope", false)]
+    {
+        let node = node(&fixture, mode);
+        let rotation =
+            node.send(&ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) }).await;
+        assert_eq!(rotation.status, if mode == "kms" { 400 } else { 200 }, "{rotation:?}");
+        tokens.push(create(&fixture, &node).await);
+        let own = fixture.world.stack.environment().variables["SIGNING_KEY_ID"].clone();
+        let keys = published(&node).await;
+        assert_eq!(keys[0], kid(tokens.last().unwrap()), "the key that signs comes first");
+        assert_eq!(keys[0] == own, signs_with_kms);
+        for token in &tokens {
+            assert!(keys.contains(&kid(token)) && is_trusted(&fixture, &node, token).await, "{mode}");
+        }
+    }
+    // Whoever goes on to `kms` has given the others up.
+    let kms = node(&fixture, "kms");
+    let trusted = join_all(tokens.iter().map(|token| is_trusted(&fixture, &kms, token))).await;
+    assert_eq!(trusted, [true, true, false, true, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_nothing_is_signed_until_there_is_one() {
+    let fixture = Fixture::new(60, SigningMode::Kms).await;
+    let node = node(&fixture, "envelope");
+    let subject = fixture.subject(Case::ExchangeCode).await;
+    assert_eq!(node.send(&subject.request).await.status, 500);
+    let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+    assert_eq!(node.send(&rotation).await.status, 200);
+    assert_eq!(node.send(&subject.request).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrapped_key_is_good_for_its_table_and_id_only() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let mut item = ring(&fixture.world).await;
+    assert!(!item.to_string().contains("PRIVATE"));
+    item["kid"] = json!({"S": "another-id"});
+    fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    let subject = fixture.subject(Case::CreateToken).await;
+    assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 500);
+    rotate(&fixture.world, &json!({})).await;
+    assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn racing_rotations_all_happen() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let before = published(&node(&fixture, "envelope")).await;
+    let more = json!({});
+    let racing = join_all((0..4).map(|_| rotate(&fixture.world, &more))).await;
+    let after = published(&node(&fixture, "envelope")).await;
+    assert_eq!(after.len(), before.len() + 4);
+    assert!(racing.contains(&after[0]) && racing.iter().all(|kid| after.contains(kid)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_sent_twice_is_one() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    for (operation, fault) in [
+        ("PutItem", Fault::AnswerLost),
+        ("PutItem", Fault::NotSent),
+        ("GenerateDataKeyPairWithoutPlaintext", Fault::Error("KMSInternalException")),
+    ] {
+        let before = published(&node(&fixture, "envelope")).await;
+        let node = node(&fixture, "envelope");
+        node.calls.fail(operation, &[fault]);
+        let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+        let answer = node.send(&rotation).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(node.calls.all_failed());
+        let after = published(&node).await;
+        assert_eq!((after.len(), &after[0]), (before.len() + 1, &answer.body["kid"].as_str().unwrap().to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_goes_when_no_token_of_it_can_live() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let first = published(&node(&fixture, "envelope")).await[0].clone();
+    rotate(&fixture.world, &json!({})).await;
+    // What a token can live at most, and a day for the processes that still had the key.
+    fixture.world.clock.advance(315_360_000 + 86_400 - 1);
+    rotate(&fixture.world, &json!({})).await;
+    assert!(published(&node(&fixture, "envelope")).await.contains(&first));
+    fixture.world.clock.advance(1);
+    rotate(&fixture.world, &json!({})).await;
+    assert!(!published(&node(&fixture, "envelope")).await.contains(&first));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ring_has_a_bound() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let mut item = ring(&fixture.world).await;
+    let now = json!({"N": fixture.world.clock.seconds().to_string()});
+    let previous = json!({"M": {"kid": {"S": "x"}, "publicKey": item["publicKey"], "replacedAt": now}});
+    item["previous"] = json!({"L": vec![previous; shared::store::MAX_KEYS - 1]});
+    fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    let refused = fixture.world.stack.invoke("provision", &json!({"action": "rotateSigningKey"})).await.unwrap_err();
+    assert_eq!(refused["errorType"], "InvalidRequest");
+    assert!(refused["errorMessage"].as_str().unwrap().starts_with("withdrawPrevious must be true: "), "{refused}");
+    rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
+}
