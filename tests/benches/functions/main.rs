@@ -15,9 +15,14 @@ use std::{
     env,
     path::PathBuf,
     process::{Command, ExitCode},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa::{KeyPair, KeySize},
+    signature::RSA_PKCS1_SHA256,
+};
 use clap::Parser;
 use serde_json::Value;
 
@@ -85,7 +90,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let headers = ["host: localhost", "x-amz-target: TrentService.GetPublicKey"];
     let key = serde_json::json!({"KeyId": bench.parameters["SIGNING_KEY_ID"]}).to_string();
-    let overhead = overhead(&bench.stack, &bench.endpoint, &Message::new("POST / HTTP/1.1", &headers, key.as_bytes()))?;
+    let request = Message::new("POST / HTTP/1.1", &headers, key.as_bytes());
+    let [direct, through] = overhead(&bench.stack, &bench.endpoint, &request)?;
 
     let wanted = |variant: &&Variant| {
         arguments.only.is_empty()
@@ -109,7 +115,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     eprintln!();
-    let report = Report::new(&cells, &overhead);
+    let report = Report::new(&cells, [signatures()?, direct, through]);
     println!("{report}");
     if let Some(file) = &arguments.json {
         std::fs::write(file, format!("{:#}\n", report.to_json()))?;
@@ -199,6 +205,19 @@ impl Bench {
         sample.peak_memory = function.peak_memory()?;
         Ok(sample)
     }
+}
+
+/// The time of an RSA-2048 signature: what there is to compare the speeds of machines, and of one under load, with.
+fn signatures() -> Result<Vec<f64>> {
+    let key = KeyPair::generate(KeySize::Rsa2048)?;
+    let (random, mut signature) = (SystemRandom::new(), vec![0; key.public_modulus_len()]);
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        let start = Instant::now();
+        key.sign(&RSA_PKCS1_SHA256, &random, b"tokenmint", &mut signature)?;
+        times.push(milliseconds(start.elapsed()));
+    }
+    Ok(times)
 }
 
 fn milliseconds(duration: Duration) -> f64 {
