@@ -1,5 +1,5 @@
-//! The AWS of the functions: the local stack in a process of its own, and before it an endpoint that adds a latency to
-//! every call, as a region's network does, and keeps account of the calls.
+//! The AWS of the functions: the local stack in a process of its own, and before it an endpoint that adds a latency
+//! to every call, as a region's network does, and keeps account of the calls.
 
 use std::{
     fs, hint,

@@ -1,6 +1,6 @@
 //! HTTP/1.1 (RFC 9112) with blocking sockets, as much as the AWS SDK, the Lambda runtime and the stack speak among
-//! themselves. A thread that blocks is on time to some microseconds and costs next to nothing; an asynchronous server's
-//! own work would be a good part of what is measured here.
+//! themselves. A thread that blocks is on time to some microseconds and costs next to nothing; an asynchronous
+//! server's own work would be a good part of what is measured here.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},

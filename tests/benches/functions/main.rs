@@ -1,8 +1,9 @@
-//! `cargo bench`: what the functions cost. The release binaries run as on Lambda, each in a process of its own between
-//! a Runtime API and the local stack, with a latency added to every AWS call. Targets are judged, and a missed one makes
-//! nothing fail: this is a measurement, not a test.
+//! `cargo bench`: what the functions cost. The release binaries run as on Lambda, each in a process of its own
+//! between a Runtime API and the local stack, with a latency added to every AWS call. Targets are judged, and a
+//! missed one makes nothing fail: this is a measurement, not a test.
 //!
-//! Not in it: what a network and Lambda add of their own, name resolution among it, and a Lambda's small share of a CPU.
+//! Not in it: what a network and Lambda add of their own, name resolution among it, and a Lambda's small share of a
+//! CPU.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
 mod aws;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{Result, aws::Stack};
 
-/// How many tokens a registration gets, as many as that of the sample event may have: writing an item with hundreds of
-/// them is another thing.
+/// How many tokens a registration gets, as many as that of the sample event may have: writing an item with hundreds
+/// of them is another thing.
 const TOKENS_PER_REGISTRATION: usize = 5;
 
 /// A row of the tables.
