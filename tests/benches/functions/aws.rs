@@ -1,0 +1,213 @@
+//! The AWS of the functions: the local stack in a process of its own, and before it an endpoint that adds a latency
+//! to every call, as a region's network does, and keeps account of the calls.
+
+use std::{
+    fs, hint,
+    io::{self, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rcgen::{Certificate, CertificateParams, KeyPair};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{PrivatePkcs8KeyDer, ServerName},
+};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+use crate::{
+    Result,
+    http::{Message, connect, exchange, serve},
+    lambda::Running,
+    milliseconds,
+};
+
+/// Where Linux distributions keep the roots of TLS in one file; the template names Lambda's.
+const ROOTS: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
+/// A sleep ends up to this much late; what is left of the latency before it is spent awake.
+const SLACK: Duration = Duration::from_micros(150);
+
+/// The local stack's process.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    _process: Running,
+    pub(crate) address: SocketAddr,
+}
+
+impl Stack {
+    /// Starts it with the issuer that the functions have.
+    pub(crate) fn start(mut binary: Command, issuer: &str) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let ready = directory.path().join("url");
+        binary.args(["--port", "0", "--issuer", issuer, "--ready-file"]).arg(&ready);
+        let mut process = Running::start(binary.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        let url = loop {
+            match fs::read_to_string(&ready) {
+                Ok(url) if !url.is_empty() => break url,
+                _ if process.has_ended()? => return Err("the local stack does not start".into()),
+                _ => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        Ok(Self { _process: process, address: url.trim_start_matches("http://").parse()? })
+    }
+
+    /// Invokes a function in the stack's process.
+    pub(crate) fn invoke(&self, function: &str, event: &Value) -> Result<Value> {
+        let start = format!("POST /2015-03-31/functions/{function}/invocations HTTP/1.1");
+        let request = Message::new(&start, &["host: localhost"], event.to_string().as_bytes());
+        let answer = exchange(&mut BufReader::new(connect(self.address)?), &request)?;
+        let text = String::from_utf8_lossy(answer.body());
+        if answer.header("x-amz-function-error").is_some() {
+            return Err(format!("{function} answers {text}").into());
+        }
+        Ok(serde_json::from_str(&text)?)
+    }
+}
+
+/// A call as the endpoint saw it.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) operation: String,
+    started: Instant,
+    ended: Instant,
+    /// The latency that was added to it.
+    pub(crate) added: Duration,
+}
+
+/// The endpoint between a function and the stack. It speaks TLS to the function, as AWS does.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    address: SocketAddr,
+    certificate: Certificate,
+    /// The machine's TLS roots and that of the endpoint.
+    roots: NamedTempFile,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stack: SocketAddr,
+    latency_us: AtomicU64,
+    calls: Mutex<Vec<Call>>,
+}
+
+impl Endpoint {
+    pub(crate) fn start(stack: SocketAddr) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.self_signed(&key)?;
+        let config = ServerConfig::builder().with_no_client_auth();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let config = Arc::new(config.with_single_cert(vec![certificate.der().clone()], key)?);
+        let mut roots = NamedTempFile::new()?;
+        let machines = ROOTS.iter().find_map(|roots| fs::read(roots).ok()).unwrap_or_default();
+        roots.write_all(&[&machines, certificate.pem().as_bytes()].concat())?;
+
+        let shared = Arc::new(Shared { stack, latency_us: AtomicU64::new(0), calls: Mutex::default() });
+        let served = Arc::clone(&shared);
+        let address = serve(move |client| {
+            let tls = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+            let mut client = BufReader::new(StreamOwned::new(tls, client));
+            let mut stack = BufReader::new(connect(served.stack)?);
+            while let Some(request) = Message::read(&mut client)? {
+                served.pass_on(&request, client.get_mut(), &mut stack)?;
+            }
+            Ok(())
+        })?;
+        Ok(Self { address, certificate, roots, shared })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// The file with what its clients are to trust.
+    pub(crate) fn roots(&self) -> &Path {
+        self.roots.path()
+    }
+
+    fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone())?;
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let tls = ClientConnection::new(Arc::new(config), ServerName::from(self.address.ip()))?;
+        Ok(StreamOwned::new(tls, connect(self.address)?))
+    }
+
+    /// What every call takes longer from now on.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        self.shared.latency_us.store(latency.as_micros().try_into().unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The calls since this was last asked.
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shared {
+    fn pass_on(&self, request: &Message, client: &mut impl Write, stack: &mut BufReader<TcpStream>) -> io::Result<()> {
+        let started = Instant::now();
+        delay(started, Duration::from_micros(self.latency_us.load(Relaxed)));
+        let added = started.elapsed();
+        let answer = exchange(stack, request)?;
+        let target = request.header("x-amz-target").unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        // Before the answer leaves, so that the call which waits for it is seen to begin later.
+        let call = Call { operation, started, ended: Instant::now(), added };
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        answer.write(client)
+    }
+}
+
+fn delay(since: Instant, latency: Duration) {
+    thread::sleep(latency.saturating_sub(SLACK));
+    while since.elapsed() < latency {
+        hint::spin_loop();
+    }
+}
+
+/// How many rounds the calls took one after the other, and how long these were together: a call belongs to a later
+/// round than the calls that had ended when it began.
+pub(crate) fn rounds(calls: &mut [Call]) -> (u64, Duration) {
+    calls.sort_by_key(|call| call.started);
+    let (mut rounds, mut duration) = (0, Duration::ZERO);
+    // The first and the last end of the round's calls.
+    let mut ends: Option<(Instant, Instant)> = None;
+    for Call { started, ended, .. } in calls {
+        let same_round = ends.filter(|(first, _)| *started <= *first);
+        rounds += u64::from(same_round.is_none());
+        let counted = same_round.map_or(*started, |(_, last)| last);
+        duration += ended.saturating_duration_since(counted);
+        ends = Some(same_round.map_or((*ended, *ended), |(first, last)| (first.min(*ended), last.max(*ended))));
+    }
+    (rounds, duration)
+}
+
+/// How many milliseconds calls to the stack take, directly and through the endpoint with no latency added.
+pub(crate) fn overhead(stack: &Stack, endpoint: &Endpoint, request: &Message) -> Result<[Vec<f64>; 2]> {
+    endpoint.set_latency(Duration::ZERO);
+    let mut direct = BufReader::new(connect(stack.address)?);
+    let mut through = BufReader::new(endpoint.connect()?);
+    let (mut direct_times, mut through_times) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        direct_times.push(timed(&mut direct, request)?);
+        through_times.push(timed(&mut through, request)?);
+    }
+    endpoint.take_calls();
+    Ok([direct_times, through_times])
+}
+
+fn timed(connection: &mut BufReader<impl Read + Write>, request: &Message) -> Result<f64> {
+    let start = Instant::now();
+    let answer = exchange(connection, request)?;
+    let time = milliseconds(start.elapsed());
+    if answer.start().contains(" 200 ") { Ok(time) } else { Err(answer.start().into()) }
+}

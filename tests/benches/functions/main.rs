@@ -1,0 +1,226 @@
+//! `cargo bench`: what the functions cost. The release binaries run as on Lambda, each in a process of its own
+//! between a Runtime API and the local stack, with a latency added to every AWS call. Targets are judged, and a
+//! missed one makes nothing fail: this is a measurement, not a test.
+//!
+//! Not in it: what a network and Lambda add of their own, name resolution among it, and a Lambda's small share of a
+//! CPU.
+#![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
+
+mod aws;
+mod http;
+mod lambda;
+mod report;
+mod variants;
+
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa::{KeyPair, KeySize},
+    signature::RSA_PKCS1_SHA256,
+};
+use clap::Parser;
+use serde_json::Value;
+
+use self::{
+    aws::{Endpoint, Stack, overhead, rounds},
+    http::Message,
+    lambda::{Function, RuntimeApi},
+    report::{Cell, Report, Sample, float},
+    variants::{HELLO, VARIANTS, Variant, sample},
+};
+
+type Error = Box<dyn std::error::Error>;
+type Result<T> = std::result::Result<T, Error>;
+
+/// What the functions cost: cold start, time, CPU and memory
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The milliseconds that are added to every AWS call
+    #[arg(long, value_delimiter = ',', default_value = "0,2,5,10")]
+    latency: Vec<u64>,
+    /// Only the rows with this in their name; may be repeated
+    #[arg(long)]
+    only: Vec<String>,
+    /// How many processes, and so cold starts, each row gets at each latency
+    #[arg(long, default_value_t = 10)]
+    processes: usize,
+    /// How many warm calls each process gets without latency, and a fifth of them with
+    #[arg(long, default_value_t = 50)]
+    calls: usize,
+    /// Three processes, latencies of 0 and 5 ms: for a first look
+    #[arg(long)]
+    quick: bool,
+    /// A file for the same in JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Cargo says so
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    if !cfg!(target_os = "linux") {
+        println!("nothing measured: CPU and memory of the processes are read as Linux tells them");
+        return ExitCode::SUCCESS;
+    }
+    let mut arguments = Arguments::parse();
+    if arguments.quick {
+        (arguments.processes, arguments.latency) = (3, vec![0, 5]);
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let binaries = build()?;
+    let parameters = sample("env")?["Parameters"].clone();
+    let stack = Stack::start(Command::new(binaries.join("local")), parameters["ISSUER"].as_str().unwrap_or_default())?;
+    let bench =
+        Bench { endpoint: Endpoint::start(stack.address)?, api: RuntimeApi::start()?, stack, binaries, parameters };
+
+    let headers = ["host: localhost", "x-amz-target: TrentService.GetPublicKey"];
+    let key = serde_json::json!({"KeyId": bench.parameters["SIGNING_KEY_ID"]}).to_string();
+    let request = Message::new("POST / HTTP/1.1", &headers, key.as_bytes());
+    let [direct, through] = overhead(&bench.stack, &bench.endpoint, &request)?;
+
+    let wanted = |variant: &&Variant| {
+        arguments.only.is_empty()
+            || variant.function == HELLO
+            || arguments.only.iter().any(|part| variant.name.contains(part.as_str()))
+    };
+    let mut cells = Vec::new();
+    for variant in VARIANTS.iter().filter(wanted) {
+        let size = bench.binary(variant).metadata()?.len();
+        // It makes no calls that could take longer.
+        let latencies = if variant.function == HELLO { &[0] } else { arguments.latency.as_slice() };
+        cells.extend(latencies.iter().map(|&latency| Cell::new(variant, latency, size)));
+    }
+    // Round by round through all of them, so that what else the machine does meets all alike.
+    for round in 1..=arguments.processes {
+        eprint!("\rround {round} of {}", arguments.processes);
+        for cell in &mut cells {
+            let warm = if cell.latency == 0 { arguments.calls } else { arguments.calls.div_ceil(5) };
+            let sample = bench.process(cell.variant, cell.latency, warm);
+            cell.samples.push(sample.map_err(|error| format!("{}: {error}", cell.variant.name))?);
+        }
+    }
+    eprintln!();
+    let report = Report::new(&cells, [signatures()?, direct, through]);
+    println!("{report}");
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, format!("{:#}\n", report.to_json()))?;
+    }
+    Ok(())
+}
+
+/// Builds the functions, the local stack and the function that does nothing, and returns where they are. The whole
+/// workspace at once, so that the features of the dependencies are those of this program's build and nothing is
+/// compiled twice.
+fn build() -> Result<PathBuf> {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--release", "--workspace", "--bins", "--example", HELLO]);
+    if !build.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success() {
+        return Err("the binaries do not build".into());
+    }
+    Ok(env::current_exe()?.ancestors().nth(2).ok_or("this program is not in a target directory")?.to_owned())
+}
+
+/// Everything around the function that is measured.
+struct Bench {
+    binaries: PathBuf,
+    /// The variables of the functions, as the sample events have them.
+    parameters: Value,
+    stack: Stack,
+    endpoint: Endpoint,
+    api: RuntimeApi,
+}
+
+impl Bench {
+    fn binary(&self, variant: &Variant) -> PathBuf {
+        let examples = if variant.function == HELLO { "examples" } else { "" };
+        self.binaries.join(examples).join(variant.function)
+    }
+
+    /// A command that runs a function in the environment that Lambda would give it.
+    fn command(&self, variant: &Variant) -> Command {
+        let mut command = Command::new(self.binary(variant));
+        let parameters = self.parameters.as_object().into_iter().flatten();
+        command
+            .env_clear()
+            .envs(parameters.filter_map(|(name, value)| Some((name, value.as_str()?))))
+            .env("AWS_ACCESS_KEY_ID", "local")
+            .env("AWS_SECRET_ACCESS_KEY", "local")
+            .env("AWS_SESSION_TOKEN", "local")
+            .env("AWS_REGION", "local")
+            .env("AWS_ENDPOINT_URL_DYNAMODB", self.endpoint.url())
+            .env("AWS_ENDPOINT_URL_KMS", self.endpoint.url())
+            .env("SSL_CERT_FILE", self.endpoint.roots())
+            .env("AWS_LAMBDA_FUNCTION_NAME", variant.function)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+            .envs(variant.environment.iter().copied());
+        command
+    }
+
+    /// One process from its start through its first invocation and so many warm ones.
+    fn process(&self, variant: &Variant, latency: u64, calls: usize) -> Result<Sample> {
+        let mut events = (variant.prepare)(&self.stack, calls + 1)?;
+        self.endpoint.set_latency(Duration::from_millis(latency));
+        let mut function = Function::start(&self.api, &mut self.command(variant))?;
+        let init_cpu = function.cpu()?;
+        self.endpoint.take_calls();
+
+        let (first, mut answer) = function.invoke(&events(&Value::Null)?)?;
+        let first_cpu = function.cpu()?;
+        let mut sample = Sample {
+            start: milliseconds(function.started_in),
+            init_cpu,
+            first: milliseconds(first),
+            first_cpu: first_cpu - init_cpu,
+            ..Sample::default()
+        };
+        self.endpoint.take_calls();
+        for _ in 0..calls {
+            let time;
+            (time, answer) = function.invoke(&events(&answer)?)?;
+            sample.warm.push(milliseconds(time));
+            let mut calls = self.endpoint.take_calls();
+            let (rounds, aws) = rounds(&mut calls);
+            sample.calls.push(calls.iter().map(|call| call.operation.clone()).collect());
+            sample.rounds.push(float(rounds));
+            sample.aws.push(milliseconds(aws));
+            sample.added.extend(calls.iter().map(|call| milliseconds(call.added)));
+        }
+        sample.warm_cpu = (function.cpu()? - first_cpu) / f64::from(u32::try_from(calls)?);
+        sample.peak_memory = function.peak_memory()?;
+        Ok(sample)
+    }
+}
+
+/// The time of an RSA-2048 signature: what there is to compare the speeds of machines, and of one under load, with.
+fn signatures() -> Result<Vec<f64>> {
+    let key = KeyPair::generate(KeySize::Rsa2048)?;
+    let (random, mut signature) = (SystemRandom::new(), vec![0; key.public_modulus_len()]);
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        let start = Instant::now();
+        key.sign(&RSA_PKCS1_SHA256, &random, b"tokenmint", &mut signature)?;
+        times.push(milliseconds(start.elapsed()));
+    }
+    Ok(times)
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,130 @@
+//! What is measured: functions with the requests that they get, each of which succeeds.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::{Result, aws::Stack};
+
+/// How many tokens a registration gets, as many as that of the sample event may have: writing an item with hundreds
+/// of them is another thing.
+const TOKENS_PER_REGISTRATION: usize = 5;
+
+/// A row of the tables.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    pub(crate) name: &'static str,
+    pub(crate) function: &'static str,
+    /// What its environment has beyond that of all.
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    /// Makes what the events of one process, this many, need.
+    pub(crate) prepare: fn(&Stack, usize) -> Result<Events>,
+}
+
+/// The next event, given the last answer.
+pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
+
+/// The function that does nothing, with which the others are compared.
+pub(crate) const HELLO: &str = "hello";
+
+pub(crate) const VARIANTS: [Variant; 12] = [
+    variant("hello world", HELLO, |_, _| always("publish-keys.success")),
+    variant("create-token", "create-token", create_tokens),
+    variant("create-token, OAuth bearer", "create-token", |stack, count| {
+        let mut event = sample("create-token.success")?;
+        event["body"] = json!({"registrationId": registration(stack)?}).to_string().into();
+        let answer = body(&stack.invoke("create-token", &event)?)?;
+        let bearer = format!("Bearer {}", text(&answer["token"]["accessToken"])?);
+        let mut create = create_tokens(stack, count)?;
+        Ok(Box::new(move |last| {
+            let mut event = create(last)?;
+            event["headers"]["authorization"] = bearer.as_str().into();
+            Ok(event)
+        }))
+    }),
+    variant("create-token, repeated", "create-token", |stack, _| repeated(stack, "create-token")),
+    variant("create-app-token", "create-app-token", |_, _| always("create-app-token.success")),
+    variant("create-app-token, repeated", "create-app-token", |stack, _| repeated(stack, "create-app-token")),
+    variant("exchange-token, code", "exchange-token", |stack, count| {
+        let codes = (0..count).map(|_| code(stack)).collect::<Result<Vec<_>>>()?;
+        let event = sample("exchange-token.success-code")?;
+        let mut codes = codes.into_iter();
+        Ok(Box::new(move |_| with_field(&event, "code", &codes.next().ok_or("no code is left")?)))
+    }),
+    variant("exchange-token, refresh", "exchange-token", |stack, _| {
+        let mut last = stack
+            .invoke("exchange-token", &with_field(&sample("exchange-token.success-code")?, "code", &code(stack)?)?)?;
+        let event = sample("exchange-token.success-refresh")?;
+        Ok(Box::new(move |answer| {
+            if !answer.is_null() {
+                last = answer.clone();
+            }
+            with_field(&event, "refresh_token", &text(&body(&last)?["items"][0]["refreshToken"])?)
+        }))
+    }),
+    variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
+    variant("publish-keys, app keys", "publish-keys", |_, _| always("publish-keys.success-app-keys")),
+    variant("issue-code", "issue-code", |_, _| always("issue-code.success")),
+    variant("provision", "provision", |_, _| always("provision.success")),
+];
+
+const fn variant(name: &'static str, function: &'static str, prepare: fn(&Stack, usize) -> Result<Events>) -> Variant {
+    Variant { name, function, environment: &[], prepare }
+}
+
+/// A file of `events/`.
+pub(crate) fn sample(name: &str) -> Result<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../events/{name}.json"));
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+fn always(name: &str) -> Result<Events> {
+    let event = sample(name)?;
+    Ok(Box::new(move |_| Ok(event.clone())))
+}
+
+fn create_tokens(stack: &Stack, count: usize) -> Result<Events> {
+    let registrations = (0..count.div_ceil(TOKENS_PER_REGISTRATION)).map(|_| registration(stack));
+    let registrations = registrations.collect::<Result<Vec<_>>>()?;
+    // Each in turn, so that the items grow together.
+    let mut next = (0..TOKENS_PER_REGISTRATION).flat_map(move |_| registrations.clone());
+    let event = sample("create-token.success")?;
+    Ok(Box::new(move |_| with_field(&event, "registrationId", &next.next().ok_or("every registration is full")?)))
+}
+
+/// The same request again and again, under an idempotency key of an earlier one.
+fn repeated(stack: &Stack, function: &str) -> Result<Events> {
+    let name = format!("{function}.success-idempotent");
+    stack.invoke(function, &sample(&name)?)?;
+    always(&name)
+}
+
+fn registration(stack: &Stack) -> Result<String> {
+    text(&stack.invoke("provision", &sample("provision.success")?)?["registrationId"])
+}
+
+fn code(stack: &Stack) -> Result<String> {
+    let mut event = sample("issue-code.success")?;
+    if let Some(event) = event.as_object_mut() {
+        // A browser's challenge is for the sample event without one.
+        event.remove("codeChallenge");
+    }
+    text(&stack.invoke("issue-code", &event)?["code"])
+}
+
+/// The event with a field of its body changed.
+fn with_field(event: &Value, field: &str, value: &str) -> Result<Value> {
+    let (mut event, mut body) = (event.clone(), body(event)?);
+    body[field] = value.into();
+    event["body"] = body.to_string().into();
+    Ok(event)
+}
+
+/// The body of an event or of an answer.
+fn body(message: &Value) -> Result<Value> {
+    Ok(serde_json::from_str(message["body"].as_str().ok_or("an event or answer has no body")?)?)
+}
+
+fn text(value: &Value) -> Result<String> {
+    value.as_str().map(str::to_owned).ok_or_else(|| "an answer lacks a field".into())
+}
