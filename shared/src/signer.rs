@@ -56,13 +56,16 @@ impl Signer {
 
     /// Opens the connection that the first signature would otherwise wait for, or decrypts the key. Failing is harmless.
     pub async fn warm(&self) {
-        match &self.envelope {
-            None => {
-                let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
-            }
-            Some(envelope) => {
-                let _ = envelope.key().await;
-            }
+        if self.envelope.is_none() {
+            let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
+        }
+        self.warm_key().await;
+    }
+
+    /// As [`Self::warm`], where something else opens the connection to KMS.
+    pub async fn warm_key(&self) {
+        if let Some(envelope) = &self.envelope {
+            let _ = envelope.key().await;
         }
     }
 

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::{
     exchange_token::{self, CLIENT, code_body, refresh_body},
-    harness::{ApiRequest, Node, Outcome, Secrets, World},
+    harness::{ApiRequest, Node, Outcome, Secrets, World, scale},
 };
 
 const MAX_SKEW_MILLISECONDS: i64 = 5000;
 const NODES: usize = 3;
+const CASES: u32 = 16;
 /// Events lie whole steps apart. No deadline is nearer to a step than two clocks can be to each other.
 const STEP_SECONDS: i64 = 50;
 const TOKEN_TTL_SECONDS: i64 = 1025;
@@ -120,8 +121,12 @@ fn wrong_clocks_decide_as_right_ones_do() {
     ];
     let skews = vec(-MAX_SKEW_MILLISECONDS..=MAX_SKEW_MILLISECONDS, NODES);
     let runs = (skews, vec((event, 0..NODES), 10..40));
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() });
+    let scale = u32::try_from(scale()).unwrap();
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: CASES * scale,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let result = runner.run(&runs, |(skews, events)| {
         runtime.block_on(async {
             let (mut skewed, mut right) = (Side::start(&skews).await, Side::start(&[0]).await);

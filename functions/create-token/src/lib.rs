@@ -49,7 +49,7 @@ impl Endpoint for CreateToken {
     }
 
     async fn warm(&self) {
-        tokio::join!(self.authenticator.warm(), self.store.warm());
+        tokio::join!(self.authenticator.warm(), self.signer.warm_key(), self.store.warm());
     }
 
     async fn respond(&self, request: Request) -> Response {

@@ -43,11 +43,11 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts it with the issuer that the functions have.
+    /// Starts it with the issuer that the functions have, and with the keys of both ways to sign.
     pub(crate) fn start(mut binary: Command, issuer: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let ready = directory.path().join("url");
-        binary.args(["--port", "0", "--issuer", issuer, "--ready-file"]).arg(&ready);
+        binary.args(["--port", "0", "--signing-mode", "transition", "--issuer", issuer, "--ready-file"]).arg(&ready);
         let mut process = Running::start(binary.stdout(Stdio::null()).stderr(Stdio::null()))?;
         let url = loop {
             match fs::read_to_string(&ready) {

@@ -124,14 +124,17 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the functions, the local stack and the function that does nothing, and returns where they are. The whole
-/// workspace at once, so that the features of the dependencies are those of this program's build and nothing is
-/// compiled twice.
+/// Builds the functions as they are deployed, by themselves, and then the local stack and the function that does
+/// nothing; returns where they are.
 fn build() -> Result<PathBuf> {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--release", "--workspace", "--bins", "--example", HELLO]);
-    if !build.current_dir(env!("CARGO_MANIFEST_DIR")).status()?.success() {
-        return Err("the binaries do not build".into());
+    let rest = ["--workspace", "--bin", "local", "--example", HELLO];
+    for what in [&[][..], &rest] {
+        let mut build = Command::new(env!("CARGO"));
+        // The root of the workspace, for its default members.
+        build.args(["build", "--release"]).args(what).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        if !build.status()?.success() {
+            return Err("the binaries do not build".into());
+        }
     }
     Ok(env::current_exe()?.ancestors().nth(2).ok_or("this program is not in a target directory")?.to_owned())
 }

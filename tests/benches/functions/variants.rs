@@ -27,7 +27,7 @@ pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
 /// The function that does nothing, with which the others are compared.
 pub(crate) const HELLO: &str = "hello";
 
-pub(crate) const VARIANTS: [Variant; 12] = [
+pub(crate) const VARIANTS: [Variant; 15] = [
     variant("hello world", HELLO, |_, _| always("publish-keys.success")),
     variant("create-token", "create-token", create_tokens),
     variant("create-token, OAuth bearer", "create-token", |stack, count| {
@@ -45,23 +45,11 @@ pub(crate) const VARIANTS: [Variant; 12] = [
     variant("create-token, repeated", "create-token", |stack, _| repeated(stack, "create-token")),
     variant("create-app-token", "create-app-token", |_, _| always("create-app-token.success")),
     variant("create-app-token, repeated", "create-app-token", |stack, _| repeated(stack, "create-app-token")),
-    variant("exchange-token, code", "exchange-token", |stack, count| {
-        let codes = (0..count).map(|_| code(stack)).collect::<Result<Vec<_>>>()?;
-        let event = sample("exchange-token.success-code")?;
-        let mut codes = codes.into_iter();
-        Ok(Box::new(move |_| with_field(&event, "code", &codes.next().ok_or("no code is left")?)))
-    }),
-    variant("exchange-token, refresh", "exchange-token", |stack, _| {
-        let mut last = stack
-            .invoke("exchange-token", &with_field(&sample("exchange-token.success-code")?, "code", &code(stack)?)?)?;
-        let event = sample("exchange-token.success-refresh")?;
-        Ok(Box::new(move |answer| {
-            if !answer.is_null() {
-                last = answer.clone();
-            }
-            with_field(&event, "refresh_token", &text(&body(&last)?["items"][0]["refreshToken"])?)
-        }))
-    }),
+    variant("exchange-token, code", "exchange-token", exchange_codes),
+    variant("exchange-token, refresh", "exchange-token", refresh),
+    variant("create-token, envelope", "create-token", create_tokens).with_envelope_signing(),
+    variant("exchange-token, code, envelope", "exchange-token", exchange_codes).with_envelope_signing(),
+    variant("exchange-token, refresh, envelope", "exchange-token", refresh).with_envelope_signing(),
     variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
     variant("publish-keys, app keys", "publish-keys", |_, _| always("publish-keys.success-app-keys")),
     variant("issue-code", "issue-code", |_, _| always("issue-code.success")),
@@ -70,6 +58,13 @@ pub(crate) const VARIANTS: [Variant; 12] = [
 
 const fn variant(name: &'static str, function: &'static str, prepare: fn(&Stack, usize) -> Result<Events>) -> Variant {
     Variant { name, function, environment: &[], prepare }
+}
+
+impl Variant {
+    const fn with_envelope_signing(mut self) -> Self {
+        self.environment = &[("SIGNING_MODE", "envelope")];
+        self
+    }
 }
 
 /// A file of `events/`.
@@ -90,6 +85,25 @@ fn create_tokens(stack: &Stack, count: usize) -> Result<Events> {
     let mut next = (0..TOKENS_PER_REGISTRATION).flat_map(move |_| registrations.clone());
     let event = sample("create-token.success")?;
     Ok(Box::new(move |_| with_field(&event, "registrationId", &next.next().ok_or("every registration is full")?)))
+}
+
+fn exchange_codes(stack: &Stack, count: usize) -> Result<Events> {
+    let codes = (0..count).map(|_| code(stack)).collect::<Result<Vec<_>>>()?;
+    let event = sample("exchange-token.success-code")?;
+    let mut codes = codes.into_iter();
+    Ok(Box::new(move |_| with_field(&event, "code", &codes.next().ok_or("no code is left")?)))
+}
+
+fn refresh(stack: &Stack, _: usize) -> Result<Events> {
+    let exchange = with_field(&sample("exchange-token.success-code")?, "code", &code(stack)?)?;
+    let mut last = stack.invoke("exchange-token", &exchange)?;
+    let event = sample("exchange-token.success-refresh")?;
+    Ok(Box::new(move |answer| {
+        if !answer.is_null() {
+            last = answer.clone();
+        }
+        with_field(&event, "refresh_token", &text(&body(&last)?["items"][0]["refreshToken"])?)
+    }))
 }
 
 /// The same request again and again, under an idempotency key of an earlier one.
