@@ -100,14 +100,14 @@ struct Shared {
 }
 
 impl Endpoint {
-    pub(crate) fn start(stack: SocketAddr) -> Result<Self> {
+    pub(crate) fn start(stack: SocketAddr, one_root: bool) -> Result<Self> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.self_signed(&key)?;
         let config = ServerConfig::builder().with_no_client_auth();
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         let config = Arc::new(config.with_single_cert(vec![certificate.der().clone()], key)?);
         let mut roots = NamedTempFile::new()?;
-        let machines = ROOTS.iter().find_map(|roots| fs::read(roots).ok()).unwrap_or_default();
+        let machines = ROOTS.iter().filter(|_| !one_root).find_map(|roots| fs::read(roots).ok()).unwrap_or_default();
         roots.write_all(&[&machines, certificate.pem().as_bytes()].concat())?;
 
         let shared = Arc::new(Shared { stack, latency_us: AtomicU64::new(0), calls: Mutex::default() });

@@ -56,6 +56,9 @@ struct Arguments {
     /// Three processes, latencies of 0 and 5 ms: for a first look
     #[arg(long)]
     quick: bool,
+    /// Trust the endpoint's own root alone: without the machine's, which are read at each start
+    #[arg(long)]
+    one_root: bool,
     /// A file for the same in JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -86,8 +89,13 @@ fn run(arguments: &Arguments) -> Result<()> {
     let binaries = build()?;
     let parameters = sample("env")?["Parameters"].clone();
     let stack = Stack::start(Command::new(binaries.join("local")), parameters["ISSUER"].as_str().unwrap_or_default())?;
-    let bench =
-        Bench { endpoint: Endpoint::start(stack.address)?, api: RuntimeApi::start()?, stack, binaries, parameters };
+    let bench = Bench {
+        endpoint: Endpoint::start(stack.address, arguments.one_root)?,
+        api: RuntimeApi::start()?,
+        stack,
+        binaries,
+        parameters,
+    };
 
     let headers = ["host: localhost", "x-amz-target: TrentService.GetPublicKey"];
     let key = serde_json::json!({"KeyId": bench.parameters["SIGNING_KEY_ID"]}).to_string();
