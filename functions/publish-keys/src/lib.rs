@@ -33,7 +33,7 @@ impl Endpoint for PublishKeys {
     }
 
     async fn warm(&self) {
-        // Most callers want the set of keys, which needs no table.
+        // Most callers want the set of keys, which needs no client.
         let _ = self.keys.all().await;
     }
 
