@@ -65,7 +65,7 @@ impl WrappingKey {
     ///
     /// # Errors
     /// When KMS does not decrypt it, which it only does for the table and the id that it was made for.
-    pub(crate) async fn unwrap(&self, pair: &DataKeyPair) -> Result<PrivateKey, Fault> {
+    pub(crate) async fn decrypt(&self, pair: &DataKeyPair) -> Result<PrivateKey, Fault> {
         const DOING: &str = "decrypt the signing key";
         let wrapped = STANDARD.decode(&pair.wrapped_private_key).map_err(|error| Fault::new(DOING, error))?;
         let call = self

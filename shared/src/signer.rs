@@ -115,7 +115,7 @@ impl Envelope {
         const NONE: &str = "there is none yet: invoke provision with the action rotateSigningKey";
         let key = self.key.get_or_try_init(async || {
             let ring = self.store.key_ring().await?.ok_or_else(|| Fault::new("load the signing key", NONE))?;
-            self.wrapping_key.unwrap(&ring.current).await
+            self.wrapping_key.decrypt(&ring.current).await
         });
         key.await
     }
