@@ -1,7 +1,7 @@
 //! Hostile input: forged bearers, and requests and events that are broken in every way a generator finds. Nothing of
 //! it may panic, be a failure of ours, give an answer that is not documented, or come back in the answer.
 //!
-//! `PROPTEST_CASES=100000 cargo test --workspace hostile` is the long version.
+//! `PROPTEST_CASES=4000 cargo test --workspace hostile::no_` is the long version.
 
 use std::{
     cell::{Cell, RefCell},
