@@ -149,9 +149,9 @@ impl Stack {
         let Environment { random, clock, .. } = &self.environment;
         let store = Store::from_environment(&self.environment).map_err(|error| failed(&error))?;
         demo::provision(&store, random.as_ref(), clock.now()).await.map_err(|fault| failed(&fault.chain()))?;
-        let ring = store.key_ring().await.map_err(|fault| failed(&fault.chain()))?;
         let mode = SigningMode::from_environment(&self.environment).map_err(|error| failed(&error))?;
-        if ring.is_none() && mode != SigningMode::Kms {
+        let keyless = async || store.key_ring().await.map(|ring| ring.is_none());
+        if mode != SigningMode::Kms && keyless().await.map_err(|fault| failed(&fault.chain()))? {
             let rotation = json!({"action": "rotateSigningKey"});
             self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;
         }

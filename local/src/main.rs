@@ -4,7 +4,7 @@ use std::{io::Write as _, net::IpAddr, path::PathBuf, process::ExitCode, sync::A
 
 use clap::Parser;
 use local::{Options, Stack};
-use shared::{clock::SystemClock, field::Rule, random::SystemRandom, settings::SigningMode};
+use shared::{clock::SystemClock, random::SystemRandom, settings::SigningMode};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The whole of tokenmint on one port, with embedded stand-ins for DynamoDB and KMS.
@@ -23,7 +23,7 @@ struct Arguments {
     #[arg(long, default_value = "*")]
     allow_origin: Vec<String>,
     /// Where tokens are signed: kms, envelope or transition
-    #[arg(long, default_value = "kms", value_parser = signing_mode)]
+    #[arg(long, default_value = "kms")]
     signing_mode: SigningMode,
     /// Where to keep the database and the signing key [default: in memory]
     #[arg(long)]
@@ -72,8 +72,4 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     stack.stop().await;
     Ok(())
-}
-
-fn signing_mode(text: &str) -> Result<SigningMode, Rule> {
-    text.parse()
 }

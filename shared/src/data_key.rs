@@ -27,17 +27,18 @@ impl WrappingKey {
     /// The variable.
     const VARIABLE: &'static str = "WRAPPING_KEY_ID";
 
-    /// The key that `WRAPPING_KEY_ID` names; without one there is no envelope signing.
+    /// The key that `WRAPPING_KEY_ID` names; there is none where only KMS signs.
     ///
     /// # Errors
-    /// When a variable is malformed, or missing although `mode` needs it.
-    pub fn from_environment(environment: &Environment, mode: SigningMode) -> Result<Option<Self>, SettingsError> {
-        let key = match mode {
-            SigningMode::Kms => environment.optional(Self::VARIABLE)?,
-            SigningMode::Transition | SigningMode::Envelope => Some(environment.required(Self::VARIABLE)?),
-        };
+    /// When a variable is malformed, or missing although `SIGNING_MODE` needs it.
+    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, SettingsError> {
+        let key = environment.optional(Self::VARIABLE)?;
         let TableName(table) = environment.required(TableName::VARIABLE)?;
-        Ok(key.map(|key| Self { kms: aws::kms(environment), key, table }))
+        match (SigningMode::from_environment(environment)?, key) {
+            (SigningMode::Kms, _) => Ok(None),
+            (_, Some(key)) => Ok(Some(Self { kms: aws::kms(environment), key, table })),
+            (_, None) => Err(SettingsError::not_set(Self::VARIABLE)),
+        }
     }
 
     /// A new pair with this id. Its private key leaves KMS encrypted only.

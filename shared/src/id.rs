@@ -196,7 +196,7 @@ impl TokenId {
     /// # Errors
     /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, Fault> {
-        Ok(Self(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid()))
+        random.uuid().map(Self)
     }
 
     /// The id that belongs to a name, always the same (version 8): 122 bits of a SHA-256.
@@ -239,7 +239,7 @@ impl ClientId {
     /// # Errors
     /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, Fault> {
-        Ok(Self(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid()))
+        random.uuid().map(Self)
     }
 }
 

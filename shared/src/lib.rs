@@ -1,8 +1,8 @@
 //! What several of tokenmint's functions need, and no endpoint's own rules.
 //!
 //! The pure modules ([`id`], [`credential`], [`field`], [`jwt`], [`quota`]) decide; [`store`], [`signer`],
-//! [`public_keys`] and [`data_key`] are the only ones that call AWS, each call boxed: the SDK's futures are many KiB, and moving them costs more than an
-//! allocation. [`function`] is the seam between a function and whatever runs it: AWS Lambda or the `local` crate.
+//! [`public_keys`] and [`data_key`] are the only ones that call AWS, each call boxed: the SDK's futures are many KiB, and
+//! moving them costs more than an allocation. [`function`] is the seam between a function and whatever runs it: AWS Lambda or the `local` crate.
 
 pub mod auth;
 pub mod aws;

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use uuid::Uuid;
+
 use crate::fault::Fault;
 
 /// A source of random bytes, fit for secrets.
@@ -22,6 +24,14 @@ impl dyn Random + '_ {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// A random UUID (RFC 9562, 5.4).
+    ///
+    /// # Errors
+    /// When the source has none to give.
+    pub fn uuid(&self) -> Result<Uuid, Fault> {
+        Ok(uuid::Builder::from_random_bytes(self.bytes()?).into_uuid())
     }
 }
 

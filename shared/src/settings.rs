@@ -44,7 +44,7 @@ impl Environment {
     /// # Errors
     /// When the variable is not set, or `T` refuses it.
     pub fn required<T: FromStr<Err = Rule>>(&self, variable: &'static str) -> Result<T, SettingsError> {
-        self.optional(variable)?.ok_or(SettingsError { variable, rule: "is not set" })
+        self.optional(variable)?.ok_or(SettingsError::not_set(variable))
     }
 
     /// A setting that has a default; an empty variable counts as not set, as a template's empty parameter makes it.
@@ -72,6 +72,12 @@ impl fmt::Debug for Environment {
 pub struct SettingsError {
     variable: &'static str,
     rule: &'static str,
+}
+
+impl SettingsError {
+    pub(crate) const fn not_set(variable: &'static str) -> Self {
+        Self { variable, rule: "is not set" }
+    }
 }
 
 /// `TABLE_NAME`: the name of the DynamoDB table.
@@ -111,7 +117,7 @@ impl KeyId {
     /// # Errors
     /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, Fault> {
-        Ok(Self(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid().to_string()))
+        Ok(Self(random.uuid()?.to_string()))
     }
 
     /// The id as text.

@@ -44,7 +44,7 @@ impl Signer {
     /// When a variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let mode = SigningMode::from_environment(environment)?;
-        let wrapping_key = WrappingKey::from_environment(environment, mode)?.filter(|_| mode == SigningMode::Envelope);
+        let wrapping_key = WrappingKey::from_environment(environment)?.filter(|_| mode == SigningMode::Envelope);
         let envelope = match wrapping_key {
             None => None,
             Some(wrapping_key) => {
@@ -75,24 +75,20 @@ impl Signer {
     /// # Errors
     /// When KMS does not sign, or does not decrypt the key.
     pub async fn sign(&self, typ: Type, claims: &impl Serialize) -> Result<String, Fault> {
-        let prepared = |kid: &KeyId| {
-            let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| Fault::new(DOING, error))?;
-            let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
-            Ok::<_, Fault>((signing_input, digest))
+        let private_key = match &self.envelope {
+            None => None,
+            Some(envelope) => Some(envelope.key().await?),
         };
-        let (signing_input, signature) = match &self.envelope {
-            None => {
-                let (signing_input, digest) = prepared(&self.key)?;
-                (signing_input, step(Step::Sign, self.sign_with_kms(&digest)).await?)
+        let kid = private_key.map_or(&self.key, |key| &key.kid);
+        let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| Fault::new(DOING, error))?;
+        let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
+        let signature = step(Step::Sign, async {
+            match private_key {
+                None => self.sign_with_kms(&digest).await,
+                Some(key) => key.sign(&digest).map_err(|error| Fault::new(DOING, error)),
             }
-            Some(envelope) => {
-                let key = envelope.key().await?;
-                let (signing_input, digest) = prepared(&key.kid)?;
-                let signature = step(Step::Sign, async { key.sign(&digest) }).await;
-                (signing_input, signature.map_err(|error| Fault::new(DOING, error))?)
-            }
-        };
-        Ok(jwt::compact(signing_input, &signature))
+        });
+        Ok(jwt::compact(signing_input, &signature.await?))
     }
 
     async fn sign_with_kms(&self, digest: &Digest) -> Result<Vec<u8>, Fault> {

@@ -43,7 +43,9 @@ impl Action {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
                 name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
                 max_allowed: event.integer("maxAllowed", 1..=1000)?.unwrap_or(10),
-                token_ttl_seconds: event.integer("tokenTtlSeconds", 1..=315_360_000)?.unwrap_or(31_536_000),
+                token_ttl_seconds: event
+                    .integer("tokenTtlSeconds", 1..=Registration::MAX_TOKEN_TTL_SECONDS)?
+                    .unwrap_or(31_536_000),
                 scopes: texts(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)
                     .map_or_else(|| Ok(vec![Permission::OauthTokenCreate.as_str().to_owned()]), short_together)?,
                 tokens: BTreeMap::new(),

@@ -15,7 +15,7 @@ use shared::{
     function::{Function, Handled, Refusal},
     id::{ClientId, ObjectId},
     random::Random,
-    settings::{Environment, KeyId, SettingsError, SigningMode},
+    settings::{Environment, KeyId, SettingsError},
     store::{ApiKey, Application, Creation, KeyRing, MAX_KEYS, Organization, RingWrite, Store},
 };
 
@@ -41,10 +41,9 @@ impl Function for Provision {
     type Answer = Value;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
-        let mode = SigningMode::from_environment(environment)?;
         Ok(Self {
             store: Store::from_environment(environment)?,
-            wrapping_key: WrappingKey::from_environment(environment, mode)?.filter(|_| mode != SigningMode::Kms),
+            wrapping_key: WrappingKey::from_environment(environment)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
         })

@@ -10,12 +10,12 @@ use aws_sdk_dynamodb::{
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Item, Store, key::Key, read};
+use super::{Item, Registration, Store, key::Key, read};
 use crate::{fault::Fault, settings::KeyId};
 
-/// How long after its replacement a key is kept, in seconds: as long as a token can live, and a day more for processes
-/// that still sign with it.
-const KEPT_SECONDS: i64 = 315_360_000 + 86_400;
+/// How long a process may still sign with a key that was replaced, in seconds: a day, which is longer than Lambda lets
+/// one live.
+const OUTLIVED_SECONDS: i64 = 86_400;
 /// How many keys there are at most, with which the item has 50 KB. One more every five weeks never gets there.
 pub const MAX_KEYS: usize = 100;
 
@@ -69,7 +69,8 @@ impl KeyRing {
         let Some(standing) = standing.filter(|_| !withdraw) else { return Self { current, previous: Vec::new() } };
         let DataKeyPair { kid, public_key, .. } = standing.current;
         let replaced = PreviousKey { kid, public_key, replaced_at: now.timestamp() };
-        let needed = |key: &PreviousKey| now.timestamp() < key.replaced_at.saturating_add(KEPT_SECONDS);
+        let kept = OUTLIVED_SECONDS + i64::from(Registration::MAX_TOKEN_TTL_SECONDS);
+        let needed = |key: &PreviousKey| now.timestamp() < key.replaced_at.saturating_add(kept);
         let previous = [replaced].into_iter().chain(standing.previous.into_iter().filter(needed)).collect();
         Self { current, previous }
     }

@@ -100,7 +100,7 @@ impl Store {
         doing: &'static str,
     ) -> Result<Option<Item>, Fault> {
         let mut item: Item = serde_dynamo::to_item(item).map_err(|error| Fault::new(doing, error))?;
-        let creation = AttributeValue::S(uuid::Builder::from_random_bytes(random.bytes()?).into_uuid().to_string());
+        let creation = AttributeValue::S(random.uuid()?.to_string());
         item.insert(CREATION.to_owned(), creation.clone());
         item.extend(Item::from(key));
         let call = self

@@ -87,6 +87,9 @@ pub enum TokenWrite {
 }
 
 impl Registration {
+    /// How long a token may live at most, in seconds: ten years.
+    pub const MAX_TOKEN_TTL_SECONDS: u32 = 315_360_000;
+
     /// How many tokens are active.
     #[must_use]
     pub fn active_tokens(&self, now: DateTime<Utc>) -> usize {
