@@ -10,24 +10,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
 
-use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls, current_kid, verified};
+use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls, current_kid, verified, with};
 
 const PATH: &str = "/api/v1/tokens";
 pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 const REDIRECT_URI: &str = "https://app.example.com/callback";
 const DAY: i64 = 86400;
-
-/// `base` with the fields of `changes`; a `null` takes a field away.
-fn with(base: &Value, changes: &Value) -> Value {
-    let mut fields = base.as_object().unwrap().clone();
-    for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => fields.remove(name),
-            value => fields.insert(name.clone(), value.clone()),
-        };
-    }
-    fields.into()
-}
 
 pub(crate) async fn client(world: &World, changes: &Value) -> String {
     let action = json!({
@@ -44,13 +32,17 @@ async fn start() -> World {
     world
 }
 
-pub(crate) async fn issue(world: &World, changes: &Value) -> String {
-    let login = json!({
+/// What the login service says of a user.
+pub(crate) fn login() -> Value {
+    json!({
         "clientId": CLIENT, "service": "email", "redirectUri": REDIRECT_URI, "subject": "user-1",
         "scope": "openid profile email",
-    });
-    let code =
-        world.stack.invoke("issue-code", &with(&login, changes)).await.unwrap()["code"].as_str().unwrap().to_owned();
+    })
+}
+
+pub(crate) async fn issue(world: &World, changes: &Value) -> String {
+    let issued = world.stack.invoke("issue-code", &with(&login(), changes)).await.unwrap();
+    let code = issued["code"].as_str().unwrap().to_owned();
     Secrets::add_credential(&code);
     code
 }

@@ -13,7 +13,7 @@ use shared::{
 
 use crate::{
     exchange_token::{self, CLIENT, code_body, refresh_body},
-    harness::{ApiRequest, Fault, Node, Outcome, Secrets, World, scale},
+    harness::{ApiRequest, Fault, Node, Outcome, Secrets, World, scale, with},
 };
 
 /// What the SDK sends at most for one call.
@@ -175,10 +175,7 @@ impl Fixture {
                 Subject { request, held: Held::Live(grant_key(&code)) }
             }
             Case::IssueCode => {
-                let event = json!({
-                    "clientId": CLIENT, "service": "email", "redirectUri": "https://app.example.com/callback",
-                    "subject": unique, "scope": "openid",
-                });
+                let event = with(&exchange_token::login(), &json!({"subject": unique}));
                 Subject { request: ApiRequest { function: "issue-code", event }, held: Held::Items("subject", unique) }
             }
             Case::CreateRegistration => {

@@ -3,7 +3,7 @@
 
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     harness::{Lambda, World, command},
@@ -42,8 +42,7 @@ async fn every_binary_answers_its_events_as_the_local_stack_does() {
 async fn tokens_outlive_the_replacement_of_their_key() {
     let world = World::start().await;
     world.stack.provision_demo().await.unwrap();
-    let key = world.http.post(world.url("/")).header("x-amz-target", "TrentService.CreateKey");
-    let key = world.send(key.body(r#"{"KeySpec":"RSA_2048","KeyUsage":"SIGN_VERIFY"}"#)).await.json();
+    let key = world.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
     let new_key = key["KeyMetadata"]["Arn"].as_str().unwrap();
     let old_key = &world.stack.environment().variables["SIGNING_KEY_ID"];
     let with_new_key = async |function: &str| {

@@ -25,7 +25,7 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    harness::{Answer, ISSUER, START, World, api, calls, current_kid},
+    harness::{Answer, ISSUER, START, World, api, calls, current_kid, with},
     repository::events,
 };
 
@@ -62,11 +62,11 @@ impl Target {
     }
 
     fn header(&self, changes: &Value) -> Value {
-        with(json!({"alg": "RS256", "typ": "at+jwt", "kid": self.kid}), changes)
+        with(&json!({"alg": "RS256", "typ": "at+jwt", "kid": self.kid}), changes)
     }
 
     fn claims(&self, changes: &Value) -> Value {
-        with(serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&self.payload).unwrap()).unwrap(), changes)
+        with(&serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&self.payload).unwrap()).unwrap(), changes)
     }
 
     /// A bearer with any header and payload, and a good signature by this key of the deployment's KMS.
@@ -77,7 +77,7 @@ impl Target {
             "KeyId": key, "Message": STANDARD.encode(digest), "MessageType": "DIGEST",
             "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256",
         });
-        let made = self.kms("Sign", &request).await;
+        let made = self.world.kms("Sign", &request).await;
         let signature = STANDARD.decode(made["Signature"].as_str().unwrap()).unwrap();
         format!("oauth2_{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -85,12 +85,6 @@ impl Target {
     /// Signed by the key that signs the real ones: what is wrong with it is not the signature.
     async fn signed(&self, header: &Value, claims: &Value) -> String {
         self.signed_by(&self.kid, header.to_string().as_bytes(), claims.to_string().as_bytes()).await
-    }
-
-    async fn kms(&self, operation: &str, request: &Value) -> Value {
-        let target = format!("TrentService.{operation}");
-        let call = self.world.http.post(self.world.url("/")).header("x-amz-target", target);
-        self.world.send(call.body(request.to_string())).await.json()
     }
 
     /// The answers of the two endpoints that take bearers.
@@ -116,18 +110,6 @@ impl Target {
     }
 }
 
-/// `base` with the members of `changes`; a `null` takes a member away.
-fn with(mut base: Value, changes: &Value) -> Value {
-    let members = base.as_object_mut().unwrap();
-    for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => members.remove(name),
-            value => members.insert(name.clone(), value.clone()),
-        };
-    }
-    base
-}
-
 /// Without this the refusals below would prove nothing: the same forge makes a good token.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_forge_makes_good_tokens_of_good_claims() {
@@ -145,7 +127,7 @@ async fn the_forge_makes_good_tokens_of_good_claims() {
 async fn a_header_that_is_not_ours_is_refused_however_well_it_is_signed() {
     let target = Target::new().await;
     let jwk = target.world.get("/.well-known/jwks.json").await.json()["keys"][0].clone();
-    let another = target.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
+    let another = target.world.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
     let another = another["KeyMetadata"]["KeyId"].as_str().unwrap();
     let arn = format!("arn:aws:kms:local:000000000000:key/{}", target.kid);
     target.present(target.token.as_bytes()).await;

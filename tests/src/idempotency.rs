@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fault, Lambda, START, Secrets, World, calls};
+use crate::harness::{Answer, ApiRequest, Fault, Lambda, START, Secrets, World, calls};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 const MALFORMED: &str =
@@ -140,13 +140,8 @@ async fn processes_with_different_clocks_agree_on_one_token() {
     let [(path, body), _] = caller.requests();
     for round in 0..10 {
         let key = format!("round-{round}");
-        let bearer = format!("Bearer {}", caller.key);
-        let event = json!({
-            "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "isBase64Encoded": false,
-            "headers": {"content-type": "application/json", "authorization": bearer, "idempotency-key": key},
-            "requestContext": {"http": {"method": "POST", "path": path}}, "body": body.to_string(),
-        });
-        let processes = join(first.invoke(event.clone()), second.invoke(event));
+        let request = ApiRequest::new("create-token", &json!({}), &caller.key, &body).with_idempotency_key(&key);
+        let processes = join(first.invoke(request.event.clone()), second.invoke(request.event));
         let ((one, two), three) = join(processes, post(&world, path, &caller.key, &key, &body)).await;
         let token =
             |answer: &Value| serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap()["token"].clone();

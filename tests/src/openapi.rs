@@ -6,9 +6,11 @@ use local::Template;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fault, World, api};
+use crate::{
+    exchange_token::CLIENT,
+    harness::{Answer, Fault, World, api},
+};
 
-const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
 /// What an exchange is refused with whose form is right.
 const BAD_CREDENTIAL: &str = "code or refresh_token is not valid for this request";

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
 use crate::{
-    exchange_token::{self, CLIENT, code_body, refresh_body},
+    exchange_token::{self, code_body, refresh_body},
     harness::{ApiRequest, Node, Outcome, Secrets, World, scale},
 };
 
@@ -74,13 +74,7 @@ impl Side {
                 let path = json!({"organizationId": "acme", "applicationId": "my-app"});
                 ApiRequest::new("create-app-token", &path, latest(&self.access_tokens, back)?, &json!({}))
             }
-            Event::IssueCode => {
-                let event = json!({
-                    "clientId": CLIENT, "service": "email", "redirectUri": "https://app.example.com/callback",
-                    "subject": "user-1", "scope": "openid profile email",
-                });
-                ApiRequest { function: "issue-code", event }
-            }
+            Event::IssueCode => ApiRequest { function: "issue-code", event: exchange_token::login() },
             Event::Exchange(back) => {
                 ApiRequest::new("exchange-token", &json!({}), "", &code_body(latest(&self.codes, back)?))
             }

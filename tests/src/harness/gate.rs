@@ -83,13 +83,9 @@ async fn pass(State(passage): State<Arc<Passage>>, request: Request) -> Response
         *calls - 1
     };
     let fatal = *lock(&passage.fatal);
-    let kill = |moment| {
-        if let Some(process) = passage.process.get().filter(|_| fatal == Some((call, moment))) {
-            process.kill();
-        }
-        fatal == Some((call, moment))
-    };
-    if kill(Moment::Before) {
+    let kill = || passage.process.get().unwrap().kill();
+    if fatal == Some((call, Moment::Before)) {
+        kill();
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let (parts, body) = request.into_parts();
@@ -99,7 +95,9 @@ async fn pass(State(passage): State<Arc<Passage>>, request: Request) -> Response
     let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.unwrap();
-    kill(Moment::After);
+    if fatal == Some((call, Moment::After)) {
+        kill();
+    }
     (status, headers, body).into_response()
 }
 

@@ -214,6 +214,14 @@ impl World {
         answer.json()
     }
 
+    /// A request to the embedded KMS itself.
+    pub(crate) async fn kms(&self, operation: &str, request: &Value) -> Value {
+        let call = self.http.post(self.url("/")).header("x-amz-target", format!("TrentService.{operation}"));
+        let answer = self.send(call.body(request.to_string())).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
     /// The whole table, as text.
     pub(crate) async fn dump(&self) -> String {
         self.dynamodb("Scan", json!({})).await.to_string()
@@ -235,6 +243,18 @@ impl World {
 fn patient() -> TimeoutConfig {
     let minute = Duration::from_mins(1);
     TimeoutConfig::builder().operation_attempt_timeout(minute).operation_timeout(minute).build()
+}
+
+/// `base` with the fields of `changes`; a `null` takes a field away.
+pub(crate) fn with(base: &Value, changes: &Value) -> Value {
+    let mut fields = base.as_object().unwrap().clone();
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => fields.remove(name),
+            value => fields.insert(name.clone(), value.clone()),
+        };
+    }
+    fields.into()
 }
 
 /// What [`Calls::count`] is expected to say.
