@@ -1,18 +1,19 @@
 //! What the local stack begins with: one of everything, under names that are the same on every machine, so that the
 //! README's examples and the sample events work as they are.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::{
     auth::Permission,
     clock::expiry,
-    credential::{Credential, GrantCredential, Kind},
+    credential::{Credential, GrantCredential, GrantSalt, Kind},
     fault::Fault,
-    id::{ClientId, ObjectId, RegistrationId, Slug},
+    id::{ClientId, RegistrationId, Slug},
     random::Random,
-    store::{ApiKey, Application, Client, Grant, Organization, Progress, Registration, Store},
+    store::{ApiKey, Application, Client, Grant, GrantState, GrantVersion, Organization, Registration, Store},
+    tokens::grants::GRANT_LIFETIME_SECONDS,
 };
 
 /// Known to everyone who has read this, and good for nothing but the local stack.
@@ -37,10 +38,9 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let _ = store.create_organization(&slug, random).await?;
 
     let key = constant(Credential::parse(Kind::ApiKey, API_KEY))?;
-    let api_key_id = ObjectId::of_slug("demo API key", slug.as_str());
-    let api_key =
-        ApiKey { api_key_id, organization_id, permissions: all(), description: Some("The local demo".to_owned()) };
-    let _ = store.create_api_key(&key.hash(), &api_key, random).await?;
+    let description = Some("The local demo".to_owned());
+    let api_key = ApiKey { hash: key.hash(), organization_id, permissions: all(), description, revoked_at: None };
+    let _ = store.create_api_key(key.id(), &api_key, random).await?;
 
     let id: RegistrationId = constant(REGISTRATION.parse().ok())?;
     let registration = Registration {
@@ -49,7 +49,10 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         max_allowed: 10,
         token_ttl_seconds: 31_536_000,
         scopes: all(),
-        tokens: std::collections::BTreeMap::new(),
+        scopes_revision: 0,
+        earlier_scopes: Vec::new(),
+        tokens: BTreeMap::new(),
+        last_revocation: None,
     };
     let _ = store.create_registration(&id, &registration, random).await?;
 
@@ -69,20 +72,24 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
 
     let code = constant(GrantCredential::parse_code(CODE))?;
     let refresh_token = constant(GrantCredential::parse_refresh_token(REFRESH_TOKEN))?;
-    let exchanged = Progress {
-        live: BTreeSet::from([refresh_token.hash()]),
-        expires_at: Some(expiry(now, 30 * 86400).timestamp()),
-        ..Progress::default()
-    };
-    let _ = store.create_grant(code.grant(), &grant(&code, Progress::default(), now), random).await?;
-    let _ = store.create_grant(refresh_token.grant(), &grant(&refresh_token, exchanged, now), random).await?;
+    let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
+    let exchanged = GrantState::Active { current: refresh_token.hash(), rotation: None, expires_at };
+    for (credential, progress) in [(code, GrantState::Issued), (refresh_token, exchanged)] {
+        let grant = grant(&credential, progress, now, random)?;
+        let _ = store.create_grant(&credential.grant().session(), &grant, random).await?;
+    }
     Ok(())
 }
 
-fn grant(code: &GrantCredential, progress: Progress, now: DateTime<Utc>) -> Grant {
+fn grant(
+    code: &GrantCredential,
+    progress: GrantState,
+    now: DateTime<Utc>,
+    random: &dyn Random,
+) -> Result<Grant, Fault> {
     let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true});
-    Grant {
-        client_id: CLIENT.to_owned(),
+    Ok(Grant {
+        client_id: constant(CLIENT.parse().ok())?,
         service: "email".to_owned(),
         redirect_uri: REDIRECT_URI.to_owned(),
         subject: SUBJECT.to_owned(),
@@ -90,14 +97,15 @@ fn grant(code: &GrantCredential, progress: Progress, now: DateTime<Utc>) -> Gran
         state: None,
         nonce: None,
         code_challenge: None,
-        auth_time: now.timestamp(),
+        auth_time: now,
         language: None,
         claims: claims.as_object().cloned().unwrap_or_default(),
         code: code.hash(),
-        code_expires_at: expiry(now, 120).timestamp(),
-        ttl: expiry(now, 30 * 86400).timestamp(),
+        code_expires_at: expiry(now, 120),
+        salt: GrantSalt::random(random)?,
         progress,
-    }
+        version: GrantVersion::random(random)?,
+    })
 }
 
 /// What the login service would say of the demo's user.

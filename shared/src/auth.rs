@@ -1,11 +1,16 @@
 //! Bearer authentication (RFC 6750): who calls, for which organization, and what they may do.
 
-use chrono::{DateTime, Utc};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::http::{HeaderMap, header};
 
 use crate::{
-    credential::{Credential, CredentialHash, Kind},
-    fault::Fault,
+    credential::{Credential, Kind},
+    error::ApiError,
     id::{ObjectId, RegistrationId, TokenId},
     jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
     public_keys::PublicKeys,
@@ -18,21 +23,50 @@ use crate::{
 pub enum Permission {
     /// Create OAuth access tokens.
     OauthTokenCreate,
+    /// List the OAuth access tokens of a registration.
+    OauthTokenList,
+    /// Revoke OAuth access tokens.
+    OauthTokenRevoke,
+    /// Ask whether a credential is valid, and what it may do.
+    OauthTokenIntrospect,
     /// Create integration tokens of an app.
     MadApplicationTokenCreate,
+    /// List the integration tokens of an app.
+    MadApplicationTokenList,
+    /// Revoke integration tokens of an app.
+    MadApplicationTokenRemove,
 }
 
 impl Permission {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::OauthTokenCreate, Self::MadApplicationTokenCreate];
+    pub const ALL: [Self; 7] = [
+        Self::OauthTokenCreate,
+        Self::OauthTokenList,
+        Self::OauthTokenRevoke,
+        Self::OauthTokenIntrospect,
+        Self::MadApplicationTokenCreate,
+        Self::MadApplicationTokenList,
+        Self::MadApplicationTokenRemove,
+    ];
 
     /// Its name, in API keys and in the scope of access tokens.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OauthTokenCreate => "oauth.token.create",
+            Self::OauthTokenList => "oauth.token.list",
+            Self::OauthTokenRevoke => "oauth.token.revoke",
+            Self::OauthTokenIntrospect => "oauth.token.introspect",
             Self::MadApplicationTokenCreate => "mad.application.token.create",
+            Self::MadApplicationTokenList => "mad.application.token.list",
+            Self::MadApplicationTokenRemove => "mad.application.token.remove",
         }
+    }
+
+    /// The permission with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|permission| permission.as_str() == name)
     }
 }
 
@@ -47,10 +81,22 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Whether it may do this.
-    #[must_use]
-    pub fn may(&self, permission: Permission) -> bool {
-        self.permissions.iter().any(|held| held == permission.as_str())
+    /// Requires a permission.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`] if the caller does not hold it.
+    pub fn require(&self, permission: Permission) -> Result<(), ApiError> {
+        let held = self.permissions.iter().any(|held| held == permission.as_str());
+        if held { Ok(()) } else { Err(ApiError::Forbidden) }
+    }
+
+    /// Requires each of `scopes` that is a permission of this service: a caller cannot pass on what it does not hold. Other
+    /// scopes are free.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`] if the caller lacks one of them.
+    pub fn require_all_of(&self, scopes: &[String]) -> Result<(), ApiError> {
+        scopes.iter().filter_map(|scope| Permission::named(scope)).try_for_each(|permission| self.require(permission))
     }
 }
 
@@ -76,17 +122,6 @@ impl Unauthenticated {
     }
 }
 
-/// Why authentication gave no principal.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthError {
-    /// The caller's credential is not good.
-    #[error(transparent)]
-    Unauthenticated(#[from] Unauthenticated),
-    /// Whether it is could not be found out.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
 /// A bearer that is good as far as it can tell by itself: an API key of right form, or an access token of right
 /// signature, issuer, audience, type and time. What the table says of it is still to be read.
 #[derive(Debug)]
@@ -94,18 +129,19 @@ pub struct Bearer(Presented);
 
 #[derive(Debug)]
 enum Presented {
-    ApiKey(CredentialHash),
+    ApiKey(Credential),
     AccessToken { registration: RegistrationId, token: TokenId, scope: String },
 }
 
 /// Authenticates callers in two steps, so that a forged credential is refused before anything is read, and a handler
-/// can read what it needs while the credential is looked up.
+/// can read what it needs while the credential of a caller that is no stranger is looked up.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: PublicKeys,
     issuer: Issuer,
     audience: Audience,
     store: Store,
+    recent: RecentKeys,
 }
 
 impl Authenticator {
@@ -119,6 +155,7 @@ impl Authenticator {
             issuer: Issuer::from_environment(environment)?,
             audience: Audience::from_environment(environment)?,
             store: Store::from_environment(environment)?,
+            recent: RecentKeys::default(),
         })
     }
 
@@ -130,12 +167,12 @@ impl Authenticator {
     /// Takes the bearer from the `Authorization` header and checks what needs no database.
     ///
     /// # Errors
-    /// When there is none or it is not good; a fault only where a public key is not known yet and cannot be fetched.
-    pub async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, AuthError> {
+    /// When there is none or it is not good; a failure only if a public key is not known yet and cannot be fetched.
+    pub async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
         let header = headers.get(header::AUTHORIZATION).ok_or(Unauthenticated::Missing)?;
         let credential = header.to_str().ok().and_then(bearer_credential).ok_or(Unauthenticated::InvalidToken)?;
         if let Some(api_key) = Credential::parse(Kind::ApiKey, credential) {
-            return Ok(Bearer(Presented::ApiKey(api_key.hash())));
+            return Ok(Bearer(Presented::ApiKey(api_key)));
         }
         let jwt = credential.strip_prefix(ACCESS_TOKEN_PREFIX).ok_or(Unauthenticated::InvalidToken)?;
         let unverified = UnverifiedAccessToken::parse(jwt).ok_or(Unauthenticated::InvalidToken)?;
@@ -155,25 +192,78 @@ impl Authenticator {
     ///
     /// # Errors
     /// When the table does not know it, or does not answer.
-    pub async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, AuthError> {
+    pub async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
         match bearer.0 {
-            Presented::ApiKey(hash) => {
-                let key = self.store.api_key(&hash).await?.ok_or(Unauthenticated::InvalidToken)?;
-                let id = format!("API key {}", key.api_key_id);
+            Presented::ApiKey(secret) => {
+                let key = self.store.load_api_key(&secret).await?.ok_or(Unauthenticated::InvalidToken)?;
+                self.recent.add(secret.id(), now);
+                let id = format!("API key {}", secret.id());
                 Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
             }
             Presented::AccessToken { registration, token, scope } => {
                 let id = format!("registration {registration}");
                 let registration =
-                    self.store.registration(&registration).await?.ok_or(Unauthenticated::InvalidToken)?;
-                let held = registration.tokens.get(&token).is_some_and(|token| token.is_active(now));
-                if !held {
-                    return Err(Unauthenticated::InvalidToken.into());
-                }
+                    self.store.load_registration(&registration).await?.ok_or(Unauthenticated::InvalidToken)?;
+                // Not merely a token of that id: the one that is recorded.
+                registration.find_active(token, now).ok_or(Unauthenticated::InvalidToken)?;
                 let permissions = scope.split(' ').map(str::to_owned).collect();
                 Ok(Principal { organization: registration.organization_id, id, permissions })
             }
         }
+    }
+
+    /// Looks the bearer up, and does the handler's own reads: at the same time, if the caller is known to be somebody, and
+    /// else afterwards. So a made-up API key costs one small read, however large the items that the request names.
+    ///
+    /// # Errors
+    /// As for [`Self::authenticate`].
+    pub async fn authenticate_beside<T>(
+        &self,
+        bearer: Bearer,
+        now: DateTime<Utc>,
+        reads: impl Future<Output = T>,
+    ) -> Result<(Principal, T), ApiError> {
+        let known = match &bearer.0 {
+            Presented::ApiKey(secret) => self.recent.contains(secret.id(), now),
+            // Its signature is valid.
+            Presented::AccessToken { .. } => true,
+        };
+        let caller = self.authenticate(bearer, now);
+        if known {
+            let (caller, read) = tokio::join!(caller, reads);
+            Ok((caller?, read))
+        } else {
+            Ok((caller.await?, reads.await))
+        }
+    }
+}
+
+/// The API keys that this process has lately seen to be good. Knowing one saves a round and decides nothing: the key is
+/// looked up all the same.
+#[derive(Debug, Default)]
+struct RecentKeys(Mutex<HashMap<ObjectId, DateTime<Utc>>>);
+
+impl RecentKeys {
+    const SECONDS: i64 = 300;
+    const MAX: usize = 1000;
+
+    fn add(&self, id: ObjectId, now: DateTime<Utc>) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= Self::MAX {
+            seen.retain(|_, at| Self::is_recent(*at, now));
+        }
+        if seen.len() < Self::MAX {
+            seen.insert(id, now);
+        }
+    }
+
+    fn contains(&self, id: ObjectId, now: DateTime<Utc>) -> bool {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(&id).is_some_and(|at| Self::is_recent(*at, now))
+    }
+
+    fn is_recent(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        now.signed_duration_since(at) < TimeDelta::seconds(Self::SECONDS)
     }
 }
 

@@ -1,17 +1,17 @@
 //! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`. Those that belong to a grant
 //! have its id, 22 characters, before the 43.
 //!
-//! The prefix tells the kind, so that secret scanners and people can. The checksum is no security: it refuses a
-//! mistyped or made-up credential without a database read. At rest there is only the SHA-256, which is enough for 256
-//! random bits.
+//! The prefix says what a credential is for, to secret scanners and to people. The checksum is not a protection: it
+//! rejects a mistyped or made-up credential without a database read. The table holds only the SHA-256, which is enough
+//! for 256 random bits, and finds a credential by the first 96 bits of it.
 
 use std::fmt;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::{fault::Fault, random::Random};
+use crate::{fault::Fault, id::ObjectId, random::Random};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62^43 is just above 2^256.
@@ -20,6 +20,7 @@ const SECRET_CHARACTERS: usize = 43;
 const GRANT_ID_CHARACTERS: usize = 22;
 /// 62^6 is above 2^32.
 const CHECKSUM_CHARACTERS: usize = 6;
+const SESSION_ID_BYTES: usize = 16;
 
 /// What a credential is for. A kind's prefix is for ever: scanners and stored hashes depend on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -104,6 +105,13 @@ impl Credential {
     pub fn hash(&self) -> CredentialHash {
         CredentialHash(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.text.as_bytes())))
     }
+
+    /// The public id of an API key or app bearer, by which the table finds it: the first 96 bits of its SHA-256. They
+    /// say nothing that helps against 256 random bits.
+    #[must_use]
+    pub fn id(&self) -> ObjectId {
+        ObjectId::of_bytes(self.text.as_bytes())
+    }
 }
 
 impl fmt::Debug for Credential {
@@ -112,8 +120,8 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The id of a grant: 128 random bits in 22 base62 characters. A code or refresh token without its secret, so not for
-/// the log.
+/// The id of a grant: 128 random bits in 22 base62 characters. Its codes and refresh tokens start with it, so it is not
+/// for the log; what is shown of a grant is its [`SessionId`].
 #[derive(Clone, Eq, PartialEq)]
 pub struct GrantId(String);
 
@@ -126,10 +134,12 @@ impl GrantId {
         Ok(Self(base62::<GRANT_ID_CHARACTERS>(random.bytes::<16>()?)))
     }
 
-    /// The id as the table's key has it.
+    /// The session id (`sid`) of the grant.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn session(&self) -> SessionId {
+        let hash = digest::digest(&digest::SHA256, format!("session\0{}", self.0).as_bytes());
+        let bits = hash.as_ref().iter().take(SESSION_ID_BYTES);
+        SessionId(bits.map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
@@ -139,7 +149,42 @@ impl fmt::Debug for GrantId {
     }
 }
 
-/// An authorization code or a refresh token: a credential that tells the grant it belongs to.
+/// The public id of a grant, by which the table finds it: the `sid` claim (OpenID Connect Front-Channel Logout 1.0, 3).
+/// 128 bits of a one-way hash of the [`GrantId`], because a JWT must not give its readers what a refresh token starts
+/// with.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct SessionId(String);
+
+impl SessionId {
+    /// The id as text: 32 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the refresh tokens of one grant are derived under: 256 random bits, kept in the grant's item. Together with a
+/// refresh token it gives the token's successors, so it is not for the log.
+#[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
+pub struct GrantSalt(String);
+
+impl GrantSalt {
+    /// A new random salt.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+        Ok(Self(URL_SAFE_NO_PAD.encode(random.bytes::<32>()?)))
+    }
+}
+
+impl fmt::Debug for GrantSalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GrantSalt(…)")
+    }
+}
+
+/// An authorization code or a refresh token: a credential that names the grant it belongs to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GrantCredential {
     grant: GrantId,
@@ -152,7 +197,7 @@ impl GrantCredential {
     /// # Errors
     /// When the random source fails.
     pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
-        let credential = Credential::of_grant(Kind::AuthorizationCode, grant.as_str(), random.bytes()?);
+        let credential = Credential::of_grant(Kind::AuthorizationCode, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
@@ -161,8 +206,20 @@ impl GrantCredential {
     /// # Errors
     /// When the random source fails.
     pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
-        let credential = Credential::of_grant(Kind::RefreshToken, grant.as_str(), random.bytes()?);
+        let credential = Credential::of_grant(Kind::RefreshToken, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
+    }
+
+    /// The one refresh token that takes the place of this one: an HMAC of it under the salt of its grant. The same for
+    /// everybody who asks, and neither the table nor the token alone gives it.
+    #[must_use]
+    pub fn successor(&self, salt: &GrantSalt) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, salt.0.as_bytes());
+        let mut secret = [0; 32];
+        let mac = hmac::sign(&key, self.expose().as_bytes());
+        secret.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
+        let credential = Credential::of_grant(Kind::RefreshToken, &self.grant.0, secret);
+        Self { grant: self.grant.clone(), credential }
     }
 
     /// Reads a code; `None` as in [`Credential::parse`].
@@ -202,15 +259,21 @@ impl GrantCredential {
     }
 }
 
-/// The SHA-256 of a credential, base64url. Not usable as one, and still not for the log.
-#[derive(Clone, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+/// The SHA-256 of a credential, base64url. Not usable as one, and still not for the log. Compared in constant time.
+#[derive(Clone, Deserialize, Eq, Serialize)]
 pub struct CredentialHash(String);
 
 impl CredentialHash {
-    /// The hash as the table's key has it.
+    /// The hash as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl PartialEq for CredentialHash {
+    fn eq(&self, other: &Self) -> bool {
+        verify_slices_are_equal(self.0.as_bytes(), other.0.as_bytes()).is_ok()
     }
 }
 
@@ -277,6 +340,23 @@ mod tests {
         assert_ne!(key.hash(), api_key([8; 32]).hash());
     }
 
+    #[test]
+    fn an_id_is_the_start_of_the_stored_hash() {
+        let key = api_key([7; 32]);
+        let hash = URL_SAFE_NO_PAD.decode(key.hash().as_str()).unwrap();
+        let start = hash[..12].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(key.id().to_string(), start);
+    }
+
+    #[test]
+    fn a_session_id_does_not_show_the_grant_id() {
+        let grant = GrantId::random(&Fixed([7; 32])).unwrap();
+        let session = grant.session();
+        assert_eq!(session.as_str().len(), 32);
+        assert!(!session.as_str().contains(&grant.0));
+        assert_ne!(session, GrantId::random(&Fixed([8; 32])).unwrap().session());
+    }
+
     proptest! {
         #[test]
         fn every_generated_credential_parses(secret: [u8; 32]) {
@@ -294,6 +374,22 @@ mod tests {
             prop_assert_eq!(GrantCredential::parse_refresh_token(&code.expose().replacen("tmc", "tmr", 1)), None);
             prop_assert_eq!(Credential::parse(Kind::ApiKey, code.expose()), None);
             prop_assert_eq!(format!("{code:?}"), "GrantCredential { grant: GrantId(…), credential: tmc_… }");
+        }
+
+        #[test]
+        fn a_refresh_token_has_one_successor_per_salt(secret: [u8; 32], salts: ([u8; 32], [u8; 32])) {
+            prop_assume!(salts.0 != salts.1);
+            let grant = GrantId::random(&Fixed(secret)).unwrap();
+            let token = GrantCredential::generate_refresh_token(&grant, &Fixed(secret)).unwrap();
+            let (one, other) = (GrantSalt::random(&Fixed(salts.0)).unwrap(), GrantSalt::random(&Fixed(salts.1)).unwrap());
+            let successor = token.successor(&one);
+            prop_assert_eq!(GrantCredential::parse_refresh_token(successor.expose()), Some(successor.clone()));
+            prop_assert_eq!(&token.successor(&one), &successor);
+            prop_assert_eq!(successor.grant(), token.grant());
+            prop_assert_ne!(&token.successor(&other), &successor);
+            prop_assert_ne!(successor.successor(&one), successor.clone());
+            prop_assert_ne!(successor, token);
+            prop_assert_eq!(format!("{one:?}"), "GrantSalt(…)");
         }
 
         #[test]

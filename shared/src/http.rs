@@ -13,13 +13,15 @@ use lambda_http::{
     http::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
+    error::ApiError,
     field::{Fields, Invalid, Rule},
     function::{Function, Handled, Outcome},
     idempotency::IdempotencyKey,
     settings::{Environment, SettingsError},
+    telemetry,
 };
 
 /// The largest body that is read, in bytes after base64 decoding.
@@ -41,7 +43,10 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
     /// Answers a request.
-    fn respond(&self, request: Request) -> impl Future<Output = Response> + Send;
+    fn respond(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send;
+
+    /// The body of an error, in the dialect of the endpoint.
+    fn error_body(error: &ApiError) -> Value;
 }
 
 /// An [`Endpoint`] as a Lambda [`Function`].
@@ -66,7 +71,16 @@ impl<E: Endpoint> Function for Http<E> {
         let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
             return Err(Invalid::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
         };
-        let response = self.0.respond(event.into()).await;
+        let response = self.0.respond(event.into()).await.unwrap_or_else(|error| {
+            if let ApiError::Internal(fault) = &error {
+                telemetry::log_fault(fault);
+            }
+            let response = Response::new(error.status(), error.outcome(), &E::error_body(&error));
+            match error {
+                ApiError::Unauthenticated(reason) => response.with_header(header::WWW_AUTHENTICATE, reason.challenge()),
+                _ => response,
+            }
+        });
         Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
     }
 }

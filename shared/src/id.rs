@@ -26,7 +26,13 @@ impl ObjectId {
     /// without an index, and the uniqueness of the id *is* the uniqueness of the slug, in one conditional write.
     #[must_use]
     pub fn of_slug(scope: &str, slug: &str) -> Self {
-        let hash = digest::digest(&digest::SHA256, format!("{scope}\0{slug}").as_bytes());
+        Self::of_bytes(format!("{scope}\0{slug}").as_bytes())
+    }
+
+    /// The first 96 bits of the SHA-256 of `bytes`.
+    #[must_use]
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Self {
+        let hash = digest::digest(&digest::SHA256, bytes);
         let mut id = [0; 12];
         id.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
         Self(id)
@@ -184,9 +190,8 @@ impl fmt::Display for RegistrationId {
     }
 }
 
-/// A UUID (RFC 9562), random or derived from an idempotency key: the `jti` of a JWT (RFC 7519, 4.1.7) and the key of
-/// an OAuth access token in its registration.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+/// The `jti` of a JWT (RFC 7519, 4.1.7): a random UUID (RFC 9562, 5.4), made at issue and never again.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenId(Uuid);
 
@@ -198,14 +203,14 @@ impl TokenId {
     pub fn random(random: &dyn Random) -> Result<Self, Fault> {
         random.uuid().map(Self)
     }
+}
 
-    /// The id that belongs to a name, always the same (version 8): 122 bits of a SHA-256.
-    #[must_use]
-    pub fn derived(name: &[u8]) -> Self {
-        let hash = digest::digest(&digest::SHA256, name);
-        let mut bytes = [0; 16];
-        bytes.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
-        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+impl FromStr for TokenId {
+    type Err = Rule;
+
+    /// Either case is read; lower case is written.
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        hyphenated_uuid(text).map(Self).ok_or(Rule("must be a UUID"))
     }
 }
 
@@ -229,8 +234,60 @@ impl From<TokenId> for String {
     }
 }
 
+/// Where a registration keeps a token: under the token's own id, or under a UUID derived from an idempotency key (RFC
+/// 9562, 5.8), which names one token after another. A slot is therefore no identity; the `jti` is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenSlot(Uuid);
+
+impl TokenSlot {
+    /// The slot that belongs to a name, always the same: 122 bits of a SHA-256, in a UUID of version 8, which no random
+    /// [`TokenId`] has.
+    #[must_use]
+    pub fn derived(name: &[u8]) -> Self {
+        let hash = digest::digest(&digest::SHA256, name);
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
+impl From<TokenId> for TokenSlot {
+    fn from(TokenId(id): TokenId) -> Self {
+        Self(id)
+    }
+}
+
+impl From<TokenSlot> for TokenId {
+    /// The id of the token that is kept under its own id.
+    fn from(TokenSlot(slot): TokenSlot) -> Self {
+        Self(slot)
+    }
+}
+
+impl fmt::Display for TokenSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl TryFrom<String> for TokenSlot {
+    type Error = uuid::Error;
+
+    fn try_from(text: String) -> Result<Self, uuid::Error> {
+        Uuid::try_parse(&text).map(Self)
+    }
+}
+
+impl From<TokenSlot> for String {
+    fn from(slot: TokenSlot) -> Self {
+        slot.to_string()
+    }
+}
+
 /// The id of a client (RFC 6749, 2.2): a UUID in its hyphenated form.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ClientId(Uuid);
 
 impl ClientId {
@@ -248,10 +305,27 @@ impl FromStr for ClientId {
 
     /// Either case is read; lower case is written.
     fn from_str(text: &str) -> Result<Self, Rule> {
-        let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
-        let uuid = Uuid::try_parse(text).ok().filter(|_| hyphenated);
-        uuid.map(Self).ok_or(Rule("must be a UUID"))
+        hyphenated_uuid(text).map(Self).ok_or(Rule("must be a UUID"))
     }
+}
+
+impl TryFrom<String> for ClientId {
+    type Error = Rule;
+
+    fn try_from(text: String) -> Result<Self, Rule> {
+        text.parse()
+    }
+}
+
+impl From<ClientId> for String {
+    fn from(id: ClientId) -> Self {
+        id.to_string()
+    }
+}
+
+fn hyphenated_uuid(text: &str) -> Option<Uuid> {
+    let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
+    Uuid::try_parse(text).ok().filter(|_| hyphenated)
 }
 
 impl fmt::Display for ClientId {

@@ -43,6 +43,7 @@ fn error(code: u16, message: &str) -> Value {
 async fn ids_and_slugs_may_be_mixed_and_the_answer_has_ids() {
     let world = World::start().await;
     let caller = Caller::new(&world, "acme").await;
+    world.introduce(&path("acme", "my-app"), &caller.key).await;
     let mut bearers = BTreeSet::new();
     for organization in [caller.organization.clone(), caller.organization.to_uppercase(), "acme".to_owned()] {
         for application in [caller.application.clone(), caller.application.to_uppercase(), "my-app".to_owned()] {
@@ -242,6 +243,7 @@ async fn a_bad_request_names_field_and_rule() {
 async fn an_outage_is_500_and_a_lost_answer_is_none() {
     let world = World::start().await;
     let caller = Caller::new(&world, "acme").await;
+    world.introduce("/v1/organizations/acme/apps/my-app/tokens", &caller.key).await;
     for operation in ["GetItem", "PutItem"] {
         world.calls.fail(operation, &[Fault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
         caller.create(&world, &json!({})).await.assert(500, &error(1001, "Internal server error"));
@@ -252,6 +254,25 @@ async fn an_outage_is_500_and_a_lost_answer_is_none() {
     assert_eq!(caller.create(&world, &json!({})).await.status, 200);
     assert!(world.calls.all_failed());
     assert_eq!(world.dump().await.matches("APP_TOKEN#").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_passes_on_what_it_does_not_hold() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme").await;
+    let only = world.api_key_that_may(&caller.organization, &["mad.application.token.create"]).await;
+    let create =
+        async |key: &str, scopes: Value| world.post(&path("acme", "my-app"), key, &json!({"scopes": scopes})).await;
+    create(&only, json!(["sdk", "oauth.token.revoke"])).await.assert(403, &error(4003, "Permission denied"));
+    assert!(!world.dump().await.contains("APP_TOKEN#"));
+    for (key, scopes) in [
+        (&only, json!(["sdk", "mad.application.token.create", "oauth.token.other"])),
+        (&caller.key, json!(["oauth.token.create"])),
+    ] {
+        let answer = create(key, scopes).await;
+        assert_eq!(answer.status, 200);
+        Secrets::add_credential(answer.json()["data"]["bearer"].as_str().unwrap());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,6 +47,7 @@ fn quota_exceeded() -> Value {
 async fn a_token_is_made_recorded_and_verifiable() {
     let world = World::start().await;
     let caller = Caller::new(&world, "acme", json!({"scopes": ["oauth.token.create", "read:things"]})).await;
+    world.introduce(PATH, &caller.key).await;
     world.calls.reset();
     let body = json!({"registrationId": caller.registration, "email": "user@example.com", "unknown": {"x": [1]}});
     let answer = world.post(PATH, &caller.key, &body).await;
@@ -134,11 +135,7 @@ async fn a_token_that_its_registration_no_longer_holds_is_no_bearer() {
     let token = caller.create(&world).await.json()["token"].clone();
     let bearer = token["accessToken"].as_str().unwrap();
     assert_eq!(caller.create_as(&world, bearer).await.status, 201);
-    let key = json!({"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}});
-    let revoke = json!({
-        "Key": key, "UpdateExpression": "REMOVE tokens.#id", "ExpressionAttributeNames": {"#id": token["id"]},
-    });
-    world.dynamodb("UpdateItem", revoke).await;
+    assert!(world.revoke_token(&caller.registration, token["id"].as_str().unwrap()).await);
     refused(&caller.create_as(&world, bearer).await, INVALID_TOKEN);
 }
 
@@ -213,7 +210,55 @@ async fn an_unknown_key_is_401_and_costs_no_signature() {
     refused(&caller.create_as(&world, &key).await, INVALID_TOKEN);
     // Not even what is wrong with the body is told.
     refused(&world.post(PATH, &key, &json!({"registrationId": ""})).await, INVALID_TOKEN);
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 3)]));
+    // One small read each: a stranger does not make us read the registration.
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_use_of_a_key_in_a_process_takes_one_round_more() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, "acme", json!({})).await;
+    for rounds in [4, 3, 3] {
+        world.calls.reset();
+        assert_eq!(caller.create(&world).await.status, 201);
+        assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+        assert_eq!(world.calls.rounds(), rounds);
+    }
+    // What was seen is forgotten again.
+    world.clock.advance(300);
+    world.calls.reset();
+    assert_eq!(caller.create(&world).await.status, 201);
+    assert_eq!(world.calls.rounds(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_passes_on_what_it_does_not_hold() {
+    let world = World::start().await;
+    let organization = world.organization("acme").await;
+    let both = json!({"scopes": ["oauth.token.create", "mad.application.token.create", "read:things"]});
+    let registration = world.registration(&organization, &both).await;
+    let body = json!({"registrationId": registration});
+    let less = world.api_key_that_may(&organization, &["oauth.token.create"]).await;
+    let more = world.api_key_that_may(&organization, &["oauth.token.create", "mad.application.token.create"]).await;
+    world.calls.reset();
+    world.post(PATH, &less, &body).await.assert(403, &message("Forbidden"));
+    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
+    let answer = world.post(PATH, &more, &body).await;
+    assert_eq!(answer.status, 201);
+
+    // A token that is repeated counts as well: both bearers are the same principal to an idempotency key.
+    let bearer = answer.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    let fewer =
+        json!({"action": "updateRegistration", "registrationId": registration, "scopes": ["oauth.token.create"]});
+    let repeat = async |bearer: &str| {
+        let request = world.http.post(world.url(PATH)).bearer_auth(bearer).header("idempotency-key", "one");
+        world.send(request.header("content-type", "application/json").body(body.to_string())).await
+    };
+    assert_eq!(repeat(&bearer).await.status, 201);
+    world.provision(&fewer).await;
+    let narrower = world.post(PATH, &more, &body).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    repeat(&narrower).await.assert(403, &message("Forbidden"));
+    assert_eq!(repeat(&bearer).await.header("idempotency-replayed"), Some("true"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -470,6 +515,7 @@ async fn a_commit_whose_answer_was_lost_recognises_itself() {
 async fn a_failure_before_the_commit_leaves_nothing_behind() {
     let world = World::start().await;
     let caller = Caller::new(&world, "acme", json!({"maxAllowed": 1})).await;
+    world.introduce(PATH, &caller.key).await;
     for operation in ["GetItem", "Sign", "UpdateItem"] {
         // Three attempts of one call; the two reads are two calls.
         world.calls.fail(operation, &[Fault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);

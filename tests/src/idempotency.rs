@@ -107,6 +107,8 @@ async fn the_first_costs_no_more_than_without_a_key_but_for_the_mac() {
     let world = World::start().await;
     let caller = Caller::new(&world, &json!({})).await;
     let [(create_token, token_body), (create_app_token, app_body)] = caller.requests();
+    world.introduce(create_token, &caller.key).await;
+    world.introduce(create_app_token, &caller.key).await;
     world.calls.reset();
     post(&world, create_token, &caller.key, KEY, &token_body).await;
     assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
@@ -175,6 +177,41 @@ async fn a_restart_forgets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
+    let world = World::start().await;
+    let caller = Caller::new(&world, &json!({"scopes": ["read:things"], "maxAllowed": 50})).await;
+    let [(path, body), _] = caller.requests();
+    let update = |scopes: &[&str]| json!({"action": "updateRegistration", "registrationId": caller.registration, "scopes": scopes});
+    let mut issued = Vec::new();
+    let keys = (0..11).map(|n| format!("key-{n}")).collect::<Vec<_>>();
+    for (n, key) in keys.iter().enumerate() {
+        issued.push(post(&world, path, &caller.key, key, &body).await.text);
+        if n < 10 {
+            world.provision(&update(&["read:things", key])).await;
+        }
+        for (key, text) in keys.iter().zip(&issued) {
+            let again = post(&world, path, &caller.key, key, &body).await;
+            assert_eq!((&again.json()["token"], is_replayed(&again)), (&token(text), true));
+        }
+    }
+    // An item has its limits.
+    let refused = world.stack.invoke("provision", &update(&["other"])).await.unwrap_err();
+    assert_eq!(refused["errorType"], "InvalidRequest");
+    assert!(refused["errorMessage"].as_str().unwrap().starts_with("scopes cannot be changed now: "), "{refused}");
+    let same = world.stack.invoke("provision", &update(&["read:things", "key-9"])).await;
+    assert_eq!(same.unwrap(), json!({"registrationId": caller.registration}));
+    assert!(world.revoke_token(&caller.registration, token(&issued[0])["id"].as_str().unwrap()).await);
+    world.provision(&update(&["other"])).await;
+    for (key, text) in keys.iter().zip(&issued).skip(1) {
+        assert_eq!(post(&world, path, &caller.key, key, &body).await.json()["token"], token(text));
+    }
+}
+
+fn token(text: &str) -> Value {
+    serde_json::from_str::<Value>(text).unwrap()["token"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_request_with_the_same_key_is_422() {
     let world = World::start().await;
     let caller = Caller::new(&world, &json!({})).await;
@@ -203,13 +240,20 @@ async fn the_largest_registration_fits_its_item() {
     assert_eq!(email.len(), 254);
     let largest = json!({"M": {
         "exp": {"N": (START + 1000).to_string()}, "email": {"S": email},
-        "repeat": {"M": {"iat": {"N": START.to_string()}, "writer": {"N": u64::MAX.to_string()}}},
+        "idempotency": {"M": {
+            "iat": {"N": START.to_string()}, "jti": {"S": "00000000-0000-4000-8000-000000000000"}, "scopes": {"N": "4294967295"},
+        }},
     }});
     let tokens: serde_json::Map<_, _> =
         (0..999).map(|n| (format!("00000000-0000-8000-8000-{n:012}"), largest.clone())).collect();
+    // Ten earlier lists of fifty scopes, each list of 1000 characters.
+    let scopes: Vec<_> = (0..50).map(|n| json!({"S": format!("{n:020}")})).collect();
+    let earlier: Vec<_> =
+        (0..10).map(|n| json!({"M": {"revision": {"N": n.to_string()}, "scopes": {"L": scopes}}})).collect();
     let update = json!({
         "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
-        "UpdateExpression": "SET tokens = :tokens", "ExpressionAttributeValues": {":tokens": {"M": tokens}},
+        "UpdateExpression": "SET tokens = :tokens, earlierScopes = :earlier",
+        "ExpressionAttributeValues": {":tokens": {"M": tokens}, ":earlier": {"L": earlier}},
     });
     world.dynamodb("UpdateItem", update).await;
     let body = json!({"registrationId": caller.registration, "email": email});
@@ -264,23 +308,22 @@ async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
     assert_eq!((texts.len(), texts.contains(first.text.as_str())), (1, false));
     assert_eq!(answers.iter().filter(|answer| !is_replayed(answer)).count(), 1);
 
-    let id = answers[0].json()["token"]["id"].clone();
-    let key = json!({"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}});
-    let names = json!({"#id": id});
-    world
-        .dynamodb(
-            "UpdateItem",
-            json!({"Key": key, "UpdateExpression": "REMOVE tokens.#id", "ExpressionAttributeNames": names}),
-        )
-        .await;
-    assert!(!is_replayed(&post(&world, path, &caller.key, KEY, &body).await));
+    let second = answers[0].json()["token"]["id"].as_str().unwrap().to_owned();
+    assert!(world.revoke_token(&caller.registration, &second).await);
+    let third = post(&world, path, &caller.key, KEY, &body).await;
+    assert!(!is_replayed(&third));
+    assert_ne!(third.json()["token"]["id"], second, "an id that was revoked never comes back");
 
-    let first = post(&world, app_path, &caller.key, KEY, &app_body).await;
-    let hash =
-        shared::credential::Credential::parse(shared::credential::Kind::AppBearer, &secret(&first)).unwrap().hash();
-    let key = json!({"pk": {"S": format!("APP_TOKEN#{}", hash.as_str())}, "sk": {"S": "ITEM"}});
-    world.dynamodb("DeleteItem", json!({"Key": key})).await;
-    assert!(!is_replayed(&post(&world, app_path, &caller.key, KEY, &app_body).await));
+    let mut seen = BTreeSet::new();
+    for _ in 0..5 {
+        let created = post(&world, app_path, &caller.key, KEY, &app_body).await;
+        assert!(!is_replayed(&created));
+        let repeated = post(&world, app_path, &caller.key, KEY, &app_body).await;
+        assert_eq!((&repeated.text, is_replayed(&repeated)), (&created.text, true));
+        let id = created.json()["data"]["id"].as_str().unwrap().to_owned();
+        assert!(seen.insert(secret(&created)) && seen.insert(id.clone()), "nor does a secret");
+        assert!(world.revoke_app_token(&id).await && !world.revoke_app_token(&id).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

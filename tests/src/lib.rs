@@ -3,6 +3,7 @@
 
 mod create_app_token;
 mod create_token;
+mod dead;
 mod envelope;
 mod exchange_token;
 mod faults;

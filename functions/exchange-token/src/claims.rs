@@ -4,11 +4,22 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use shared::{fault::Fault, id::TokenId, oidc::claims_of_scopes, random::Random, settings::Issuer, store::Grant};
+use shared::{
+    fault::Fault, id::TokenId, oidc::claims_of_scopes, random::Random, settings::Issuer, tokens::grants::Redemption,
+};
 
-use crate::dialect::TokenRequest;
+use crate::wire::TokenRequest;
 
 const DEFAULT_LANGUAGE: &str = "en";
+
+/// What a token is good for, so that an ID token is never taken for an access token. The claim is that of AWS's own user
+/// pools.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum TokenUse {
+    Access,
+    Id,
+}
 
 /// The claims of the access token, and those that the ID token shares with it.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +33,9 @@ pub(crate) struct AccessClaims {
     auth_time: i64,
     lng: String,
     scope: Vec<String>,
+    /// OpenID Connect Front-Channel Logout 1.0, 3.
+    sid: String,
+    token_use: TokenUse,
 }
 
 /// The claims of the ID token.
@@ -38,22 +52,25 @@ pub(crate) struct IdClaims {
 impl AccessClaims {
     pub(crate) fn new(
         request: &TokenRequest,
-        grant: &Grant,
+        redemption: &Redemption,
         issuer: &Issuer,
         (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
         random: &dyn Random,
     ) -> Result<Self, Fault> {
+        let grant = &redemption.grant;
         let language = request.language.as_ref().or(grant.language.as_ref());
         Ok(Self {
             iss: issuer.as_str().to_owned(),
             sub: grant.subject.clone(),
-            aud: grant.client_id.clone(),
+            aud: grant.client_id.to_string(),
             jti: TokenId::random(random)?,
             iat: now.timestamp(),
             exp: expires_at.timestamp(),
-            auth_time: grant.auth_time,
+            auth_time: grant.auth_time.timestamp(),
             lng: language.map_or_else(|| DEFAULT_LANGUAGE.to_owned(), Clone::clone),
-            scope: request.scopes.as_ref().unwrap_or(&grant.scopes).clone(),
+            scope: request.grant.scopes.as_ref().unwrap_or(&grant.scopes).clone(),
+            sid: redemption.session.as_str().to_owned(),
+            token_use: TokenUse::Access,
         })
     }
 }
@@ -61,14 +78,15 @@ impl AccessClaims {
 impl IdClaims {
     pub(crate) fn new(
         request: &TokenRequest,
-        grant: &Grant,
+        redemption: &Redemption,
         access: &AccessClaims,
         random: &dyn Random,
     ) -> Result<Self, Fault> {
+        let grant = &redemption.grant;
         Ok(Self {
-            common: AccessClaims { jti: TokenId::random(random)?, ..access.clone() },
-            // On a refresh too it is the authorization request's, where that had one (OpenID Connect Core 1.0, 12.2).
-            nonce: grant.nonce.as_ref().or(request.nonce.as_ref()).cloned(),
+            common: AccessClaims { jti: TokenId::random(random)?, token_use: TokenUse::Id, ..access.clone() },
+            // On a refresh too it is the authorization request's, if that had one (OpenID Connect Core 1.0, 12.2).
+            nonce: grant.nonce.as_ref().or(request.grant.nonce.as_ref()).cloned(),
             subject: claims_of_scopes(&grant.claims, &access.scope),
         })
     }

@@ -1,42 +1,37 @@
 //! `POST /api/v1/tokens`: an authorization code or a refresh token for an access, an ID and a refresh token.
 
 mod claims;
-mod dialect;
-mod judge;
+mod wire;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use serde_json::Value;
 use shared::{
     clock::{Clock, expiry},
-    credential::{CredentialHash, GrantCredential, GrantId},
-    fault::Fault,
+    error::ApiError,
     http::{Endpoint, Request, Response},
     jwt::Type,
     random::Random,
     settings::{Environment, Issuer, SettingsError},
     signer::Signer,
-    store::{Client, Grant, GrantWrite, Store, Written},
-    telemetry::{Step, step},
+    store::Store,
+    tokens::grants::Grants,
 };
 
 use self::{
     claims::{AccessClaims, IdClaims},
-    dialect::{Refusal, TokenRequest, Tokens},
-    judge::{Verdict, judge},
+    wire::{TokenRequest, Tokens},
 };
 
 /// How long the access token and the ID token live.
 const TOKEN_LIFETIME_SECONDS: u32 = 3600;
-/// How often a write that lost a race is decided again. Every loss moves the grant on: a code is used, a token
-/// rotated, the grant revoked; after that only siblings are added, which disturb each other no more.
-const MAX_ROUNDS: usize = 10;
 
 /// The function.
 #[derive(Debug)]
 pub struct ExchangeToken {
     issuer: Issuer,
     signer: Signer,
+    grants: Grants,
     store: Store,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -49,6 +44,7 @@ impl Endpoint for ExchangeToken {
         Ok(Self {
             issuer: Issuer::from_environment(environment)?,
             signer: Signer::from_environment(environment)?,
+            grants: Grants::from_environment(environment)?,
             store: Store::from_environment(environment)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
@@ -59,74 +55,26 @@ impl Endpoint for ExchangeToken {
         tokio::join!(self.signer.warm(), self.store.warm());
     }
 
-    async fn respond(&self, request: Request) -> Response {
-        self.exchange(&request).await.map_or_else(Response::from, Response::from)
-    }
-}
+    async fn respond(&self, request: Request) -> Result<Response, ApiError> {
+        let now = self.clock.now();
+        let request = TokenRequest::parse(&request)?;
+        let redemption = self.grants.redeem(&request.grant, now).await?;
 
-impl ExchangeToken {
-    async fn exchange(&self, request: &Request) -> Result<Tokens, Refusal> {
-        let (now, random) = (self.clock.now(), self.random.as_ref());
-
-        // Load: the grant that the code or refresh token tells, and the client.
-        let request = TokenRequest::read(request)?;
-        let id = request.credential.grant();
-        let (grant, client) =
-            step(Step::Load, async { tokio::join!(self.store.grant(id), self.store.client(request.client_id)) }).await;
-
-        // Decide.
-        let (grant, client) = (grant?.ok_or(Refusal::BadCredential)?, client?);
-        let successor = GrantCredential::generate_refresh_token(id, random)?;
-        let write = match judge(&request, &grant, client.as_ref(), &successor.hash(), now) {
-            Verdict::Grant(write) => write,
-            Verdict::Refuse => return Err(Refusal::BadCredential),
-            Verdict::Replay => return Err(self.revoke(id).await),
-        };
         let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
-        let access_claims = AccessClaims::new(&request, &grant, &self.issuer, (now, expires_at), random)?;
-        let id_claims = IdClaims::new(&request, &grant, &access_claims, random)?;
-
-        // Sign.
+        let random = self.random.as_ref();
+        let access_claims = AccessClaims::new(&request, &redemption, &self.issuer, (now, expires_at), random)?;
+        let id_claims = IdClaims::new(&request, &redemption, &access_claims, random)?;
         let access_token = self.signer.sign(Type::Jwt, &access_claims);
         let (access_token, id_token) = tokio::join!(access_token, self.signer.sign(Type::Jwt, &id_claims));
         let (access_token, id_token) = (access_token?, id_token?);
 
-        // Commit: until here a failure leaves the code or refresh token as it was.
-        self.commit(&request, client.as_ref(), (write, grant.progress.fence), &successor, now).await?;
-        Ok(Tokens { access_token, id_token, expires_at, redirect_uri: request.redirect_uri, refresh_token: successor })
+        // Until here a failure leaves the code or refresh token as it was.
+        let refresh_token = self.grants.commit(&request.grant, redemption, now).await?;
+        let redirect_uri = request.grant.redirect_uri;
+        Ok(Tokens { access_token, id_token, expires_at, redirect_uri, refresh_token }.into())
     }
 
-    /// Writes, and where others were faster decides again on what they left.
-    async fn commit(
-        &self,
-        request: &TokenRequest,
-        client: Option<&Client>,
-        (mut write, mut fence): (GrantWrite, Option<CredentialHash>),
-        successor: &GrantCredential,
-        now: DateTime<Utc>,
-    ) -> Result<(), Refusal> {
-        let id = request.credential.grant();
-        for _ in 0..MAX_ROUNDS {
-            let grant: Box<Grant> = match self.store.write_grant(id, &write, fence.as_ref()).await? {
-                Written::Done => return Ok(()),
-                Written::Moved(grant) => grant,
-                Written::Gone => return Err(Refusal::BadCredential),
-            };
-            write = match judge(request, &grant, client, &successor.hash(), now) {
-                Verdict::Grant(write) => write,
-                Verdict::Refuse => return Err(Refusal::BadCredential),
-                Verdict::Replay => return Err(self.revoke(id).await),
-            };
-            fence = grant.progress.fence;
-        }
-        Err(Fault::new("change the grant", "too many requests changed it at the same time").into())
-    }
-
-    /// Ends the grant of a code or refresh token that was used again (RFC 9700, 2.1.1 and 4.14.2).
-    async fn revoke(&self, id: &GrantId) -> Refusal {
-        match self.store.write_grant(id, &GrantWrite::Revoke, None).await {
-            Ok(_) => Refusal::Replay,
-            Err(fault) => fault.into(),
-        }
+    fn error_body(error: &ApiError) -> Value {
+        wire::error_body(error)
     }
 }

@@ -10,13 +10,13 @@ use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
     clock::{Clock, expiry},
-    credential::{GrantCredential, GrantId},
+    credential::{GrantCredential, GrantId, GrantSalt},
     fault::Fault,
     field::Invalid,
     function::{Function, Handled, Refusal},
     random::Random,
     settings::{Environment, SettingsError},
-    store::{Client, Creation, Grant, Progress, Store},
+    store::{Client, Creation, Grant, GrantState, GrantVersion, Store},
     telemetry::{Step, step},
 };
 
@@ -61,16 +61,17 @@ impl IssueCode {
 
         // Load.
         let request = IssueCodeRequest::read(event, now)?;
-        let client = step(Step::Load, self.store.client(request.client_id)).await?;
+        let client = step(Step::Load, self.store.load_client(request.client_id)).await?;
 
         // Decide.
         let id = GrantId::random(random)?;
         let code = GrantCredential::generate_code(&id, random)?;
         let expires_at = expiry(now, CODE_LIFETIME_SECONDS);
-        let grant = decide(request, client, &code, expires_at)?;
+        let (salt, version) = (GrantSalt::random(random)?, GrantVersion::random(random)?);
+        let grant = decide(request, client, &code, expires_at, (salt, version))?;
 
         // Commit.
-        match self.store.create_grant(&id, &grant, random).await? {
+        match self.store.create_grant(&id.session(), &grant, random).await? {
             Creation::Done => {
                 let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Millis, true);
                 Ok(json!({"code": code.expose(), "expiresAt": expires_at}))
@@ -86,6 +87,7 @@ fn decide(
     client: Option<Client>,
     code: &GrantCredential,
     code_expires_at: DateTime<Utc>,
+    (salt, version): (GrantSalt, GrantVersion),
 ) -> Result<Grant, Invalid> {
     let client = client.ok_or_else(|| Invalid::new("clientId", "must be the id of a client"))?;
     let registered = |registered: bool, field| {
@@ -95,7 +97,7 @@ fn decide(
     registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;
     registered(request.scopes.iter().all(|scope| client.scopes.contains(scope)), "scope")?;
     Ok(Grant {
-        client_id: request.client_id.to_string(),
+        client_id: request.client_id,
         service: request.service,
         redirect_uri: request.redirect_uri,
         subject: request.subject,
@@ -107,8 +109,9 @@ fn decide(
         language: request.language,
         claims: request.claims,
         code: code.hash(),
-        code_expires_at: code_expires_at.timestamp(),
-        ttl: code_expires_at.timestamp(),
-        progress: Progress::default(),
+        code_expires_at,
+        salt,
+        progress: GrantState::Issued,
+        version,
     })
 }

@@ -23,7 +23,7 @@ pub(crate) struct IssueCodeRequest {
     pub(crate) state: Option<String>,
     pub(crate) nonce: Option<String>,
     pub(crate) code_challenge: Option<String>,
-    pub(crate) auth_time: i64,
+    pub(crate) auth_time: DateTime<Utc>,
     pub(crate) language: Option<String>,
     pub(crate) claims: Map<String, Value>,
 }
@@ -42,7 +42,7 @@ impl IssueCodeRequest {
             state: event.parsed("state")?.map(|Opaque(state)| state),
             nonce: event.parsed("nonce")?.map(|Opaque(nonce)| nonce),
             code_challenge: event.parsed("codeChallenge")?.map(|CodeChallenge(challenge)| challenge),
-            auth_time: auth_time.and_then(|time| time.try_into().ok()).unwrap_or(now.timestamp()),
+            auth_time: auth_time.and_then(instant).unwrap_or(now),
             language: event.parsed("language")?.map(Language::into_inner),
             claims: event.object("claims")?.unwrap_or_default(),
         };
@@ -50,6 +50,10 @@ impl IssueCodeRequest {
         event.refuse_others()?;
         Ok(request)
     }
+}
+
+fn instant(seconds: u64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds.try_into().ok()?, 0)
 }
 
 /// A user (OpenID Connect Core 1.0, 2: at most 255 ASCII characters).

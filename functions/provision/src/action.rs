@@ -1,18 +1,22 @@
 //! What an operator can ask for, and how it is written.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
 use shared::{
     auth::Permission,
     field::{Fields, Invalid, Rule, Scope, required},
-    id::{ClientId, ObjectId, Slug},
+    id::{ClientId, ObjectId, RegistrationId, Slug},
     store::{Client, Registration},
 };
+
+use crate::registration::RegistrationUpdate;
 
 /// How many entries a list may have.
 const MAX_ENTRIES: usize = 50;
 /// How many characters the scopes of a registration may have together.
 const MAX_SCOPE_CHARACTERS: usize = 1000;
+const MAX_ALLOWED: RangeInclusive<u32> = 1..=1000;
+const TOKEN_TTL_SECONDS: RangeInclusive<u32> = 1..=Registration::MAX_TOKEN_TTL_SECONDS;
 
 /// A valid request.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(crate) enum Action {
     CreateRegistration(Registration),
     CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
     CreateClient { client_id: Option<ClientId>, client: Client },
+    UpdateRegistration { registration_id: RegistrationId, update: RegistrationUpdate },
+    RevokeApiKey { api_key_id: ObjectId },
     RotateSigningKey { withdraw_previous: bool },
 }
 
@@ -42,13 +48,14 @@ impl Action {
             "createRegistration" => Self::CreateRegistration(Registration {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
                 name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
-                max_allowed: event.integer("maxAllowed", 1..=1000)?.unwrap_or(10),
-                token_ttl_seconds: event
-                    .integer("tokenTtlSeconds", 1..=Registration::MAX_TOKEN_TTL_SECONDS)?
-                    .unwrap_or(31_536_000),
-                scopes: texts(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)
-                    .map_or_else(|| Ok(vec![Permission::OauthTokenCreate.as_str().to_owned()]), short_together)?,
+                max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
+                token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?.unwrap_or(31_536_000),
+                scopes: registration_scopes(&mut event)?
+                    .unwrap_or_else(|| vec![Permission::OauthTokenCreate.as_str().to_owned()]),
+                scopes_revision: 0,
+                earlier_scopes: Vec::new(),
                 tokens: BTreeMap::new(),
+                last_revocation: None,
             }),
             "createApplication" => Self::CreateApplication {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
@@ -68,6 +75,16 @@ impl Action {
                     refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
                 },
             },
+            "updateRegistration" => Self::UpdateRegistration {
+                registration_id: required("registrationId", event.parsed("registrationId")?)?,
+                update: RegistrationUpdate {
+                    name: event.parsed("name")?.map(|Text(text)| text),
+                    max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?,
+                    token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?,
+                    scopes: registration_scopes(&mut event)?,
+                },
+            },
+            "revokeApiKey" => Self::RevokeApiKey { api_key_id: required("apiKeyId", event.parsed("apiKeyId")?)? },
             "rotateSigningKey" => {
                 Self::RotateSigningKey { withdraw_previous: event.boolean("withdrawPrevious")?.unwrap_or(false) }
             }
@@ -78,17 +95,18 @@ impl Action {
     }
 }
 
-/// A token carries its registration's scopes, and a header that holds the token has its limits.
-fn short_together(scopes: Vec<String>) -> Result<Vec<String>, Invalid> {
-    if scopes.iter().map(String::len).sum::<usize>() <= MAX_SCOPE_CHARACTERS {
+/// The scopes of a registration. A token carries them, and a header that holds the token has its limits.
+fn registration_scopes(event: &mut Fields) -> Result<Option<Vec<String>>, Invalid> {
+    let scopes = texts(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner);
+    if scopes.iter().flatten().map(String::len).sum::<usize>() <= MAX_SCOPE_CHARACTERS {
         Ok(scopes)
     } else {
         Err(Invalid::new("scopes", format!("must have at most {MAX_SCOPE_CHARACTERS} characters together")))
     }
 }
 
-const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication, createClient or \
-                       rotateSigningKey";
+const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication, createClient, \
+                       updateRegistration, revokeApiKey or rotateSigningKey";
 
 fn texts<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
     entries.map(|entries| entries.into_iter().map(text).collect())
@@ -107,8 +125,7 @@ impl FromStr for PermissionName {
     type Err = Rule;
 
     fn from_str(text: &str) -> Result<Self, Rule> {
-        let known = Permission::ALL.into_iter().find(|permission| permission.as_str() == text);
-        known.map(Self).ok_or(Rule("must be oauth.token.create or mad.application.token.create"))
+        Permission::named(text).map(Self).ok_or(Rule("must be permissions of this service, such as oauth.token.create"))
     }
 }
 
@@ -189,7 +206,7 @@ mod tests {
         else {
             panic!("another action")
         };
-        assert_eq!(permissions, ["oauth.token.create", "mad.application.token.create"]);
+        assert_eq!(permissions, Permission::ALL.map(Permission::as_str));
         assert_eq!(description, None);
     }
 
@@ -205,7 +222,7 @@ mod tests {
             (r#"{"action":"createApiKey","organizationId":"abc"}"#, "organizationId must be 24 hexadecimal digits"),
             (
                 r#"{"action":"createApiKey","organizationId":"000000000000000000000000","permissions":["all"]}"#,
-                "permissions entries must be oauth.token.create or mad.application.token.create",
+                "permissions entries must be permissions of this service, such as oauth.token.create",
             ),
             (
                 r#"{"action":"createRegistration","organizationId":"000000000000000000000000","name":"n","maxAllowed":1001}"#,

@@ -1,6 +1,7 @@
 //! `provision`: how operators make what the endpoints work with. No route reaches it; IAM says who may invoke it.
 
 mod action;
+mod registration;
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ use shared::{
     fault::Fault,
     field::Invalid,
     function::{Function, Handled, Refusal},
-    id::{ClientId, ObjectId},
+    id::{ClientId, ObjectId, RegistrationId},
     random::Random,
     settings::{Environment, KeyId, SettingsError},
-    store::{ApiKey, Application, Creation, KeyRing, MAX_KEYS, Organization, RingWrite, Store},
+    store::{ApiKey, Application, Creation, KeyRing, MAX_KEYS, Organization, Retry, RingWrite, Store, Update},
 };
 
-use self::action::Action;
+use self::{action::Action, registration::RegistrationUpdate};
 
 /// How often a rotation is written again that lost a race to another.
 const MAX_ROUNDS: usize = 10;
@@ -72,10 +73,10 @@ impl Provision {
             Action::CreateApiKey { organization_id, permissions, description } => {
                 self.require_organization(organization_id).await?;
                 let secret = Credential::generate(Kind::ApiKey, random)?;
-                let api_key_id = ObjectId::random(random)?;
-                let api_key = ApiKey { api_key_id, organization_id, permissions, description };
-                created("apiKey", self.store.create_api_key(&secret.hash(), &api_key, random).await?)?;
-                Ok(json!({"apiKeyId": api_key_id, "apiKey": secret.expose()}))
+                let hash = secret.hash();
+                let api_key = ApiKey { hash, organization_id, permissions, description, revoked_at: None };
+                created("apiKey", self.store.create_api_key(secret.id(), &api_key, random).await?)?;
+                Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
             }
             Action::CreateRegistration(registration) => {
                 self.require_organization(registration.organization_id).await?;
@@ -95,7 +96,35 @@ impl Provision {
                 created("clientId", self.store.create_client(id, &client, random).await?)?;
                 Ok(json!({"clientId": id.to_string()}))
             }
+            Action::UpdateRegistration { registration_id, update } => {
+                self.update_registration(&registration_id, update).await?;
+                Ok(json!({"registrationId": registration_id.as_str()}))
+            }
+            Action::RevokeApiKey { api_key_id } => {
+                match self.store.revoke_api_key(api_key_id, self.clock.now(), random).await? {
+                    Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
+                    Update::Conflict(()) | Update::Missing => Err(Refusal::NotFound("apiKeyId")),
+                }
+            }
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
+        }
+    }
+
+    /// Changes a registration. Its tokens keep what they were issued with, so earlier scopes are kept for as long as a token
+    /// which can be repeated has them.
+    async fn update_registration(&self, id: &RegistrationId, update: RegistrationUpdate) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        let missing = Refusal::NotFound("registrationId");
+        let Some(mut registration) = self.store.load_registration(id).await? else { return Err(missing) };
+        let mut retry = Retry::new("update the registration", self.random.as_ref());
+        loop {
+            let change = update.decide(&registration, now)?;
+            match self.store.update_registration(id, &change).await? {
+                Update::Applied(_) => return Ok(()),
+                Update::Conflict(current) => registration = current,
+                Update::Missing => return Err(missing),
+            }
+            retry.pause().await?;
         }
     }
 
@@ -125,7 +154,7 @@ impl Provision {
 
     /// Organizations are never deleted, so what is true now stays true for the write that follows.
     async fn require_organization(&self, id: ObjectId) -> Result<(), Refusal> {
-        self.store.organization(id).await?.map(|_| ()).ok_or(Refusal::NotFound("organizationId"))
+        self.store.load_organization(id).await?.map(|_| ()).ok_or(Refusal::NotFound("organizationId"))
     }
 }
 

@@ -4,6 +4,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use shared::{
+    error::ApiError,
     fault::Fault,
     function::Outcome,
     http::{Endpoint, Request, Response, StatusCode, header},
@@ -11,7 +12,7 @@ use shared::{
     public_keys::PublicKeys,
     settings::{Environment, SettingsError},
     store::Store,
-    telemetry::{Step, log_fault, step},
+    telemetry::{Step, step},
 };
 
 /// Anyone may keep an answer for five minutes: keys change rarely, and one that a verifier does not know yet makes it ask
@@ -37,27 +38,26 @@ impl Endpoint for PublishKeys {
         let _ = self.keys.all().await;
     }
 
-    async fn respond(&self, request: Request) -> Response {
-        let answer = match request.path_parameters.get("clientId") {
-            None => self.key_set().await.map(Some),
-            Some(client) => self.app_keys(client).await,
+    async fn respond(&self, request: Request) -> Result<Response, ApiError> {
+        let body = match request.path_parameters.get("clientId") {
+            None => Some(self.key_set().await?),
+            Some(client) => self.app_keys(client).await?,
         };
-        match answer {
-            Ok(Some(body)) => {
-                Response::new(StatusCode::OK, Outcome::Done, &body).with_header(header::CACHE_CONTROL, CACHE_CONTROL)
-            }
-            Ok(None) => {
-                let body = json!({"message": "Client not found"});
-                Response::new(StatusCode::NOT_FOUND, Outcome::Refused("not found"), &body)
-                    .with_header(header::CACHE_CONTROL, CACHE_CONTROL)
-            }
-            // An outage is not for caches to keep.
-            Err(fault) => {
-                log_fault(&fault);
-                let body = json!({"message": "Internal server error"});
-                Response::new(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, &body)
-            }
-        }
+        let response = match body {
+            Some(body) => Response::new(StatusCode::OK, Outcome::Done, &body),
+            // Not an error: it may be cached as the keys are.
+            None => Response::new(
+                StatusCode::NOT_FOUND,
+                Outcome::Refused("not found"),
+                &Self::error_body(&ApiError::NotFound),
+            ),
+        };
+        Ok(response.with_header(header::CACHE_CONTROL, CACHE_CONTROL))
+    }
+
+    fn error_body(error: &ApiError) -> Value {
+        let message = if matches!(error, ApiError::NotFound) { "Client not found" } else { "Internal server error" };
+        json!({"message": message})
     }
 }
 
@@ -81,7 +81,8 @@ impl PublishKeys {
     /// The same keys in the form that clients of the token endpoint read. `None` where there is no such client.
     async fn app_keys(&self, client: &str) -> Result<Option<Value>, Fault> {
         let Ok(client) = client.parse::<ClientId>() else { return Ok(None) };
-        let (client, keys) = step(Step::Load, async { tokio::join!(self.store.client(client), self.keys.all()) }).await;
+        let (client, keys) =
+            step(Step::Load, async { tokio::join!(self.store.load_client(client), self.keys.all()) }).await;
         if client?.is_none() {
             return Ok(None);
         }

@@ -1,15 +1,12 @@
-//! Applications of an organization, and their integration tokens.
+//! Applications of an organization.
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Creation, Store, key::Key, read};
+use super::{Creation, Store, key::Key};
 use crate::{
-    credential::CredentialHash,
     fault::Fault,
     id::{ObjectId, Slug},
     random::Random,
-    telemetry::{Step, step},
 };
 
 /// An application, at `APPLICATION#<id>`.
@@ -39,34 +36,6 @@ impl Application {
     }
 }
 
-/// An integration token, at `APP_TOKEN#<hash of its bearer>`. The index `appTokensByApplication` lists them by
-/// application in the order of their creation.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AppToken {
-    /// Its public id.
-    pub app_token_id: ObjectId,
-    /// The organization that it belongs to.
-    pub organization_id: ObjectId,
-    /// The application that it is for.
-    pub application_id: ObjectId,
-    /// What its creator said of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// What it may do.
-    pub scopes: Vec<String>,
-}
-
-/// An app token as it is stored.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AppTokenItem<'a> {
-    #[serde(flatten)]
-    token: &'a AppToken,
-    /// RFC 3339 with milliseconds, which sorts by time.
-    created_at: String,
-}
-
 impl Store {
     /// Creates the application with this slug.
     ///
@@ -85,24 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn application(&self, id: ObjectId) -> Result<Option<Application>, Fault> {
+    pub async fn load_application(&self, id: ObjectId) -> Result<Option<Application>, Fault> {
         self.get(Key::application(id), "load the application").await
-    }
-
-    /// Records an app token by the hash of its bearer; where one stands already, it is returned and left alone.
-    ///
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn create_app_token(
-        &self,
-        hash: &CredentialHash,
-        token: &AppToken,
-        now: DateTime<Utc>,
-        random: &dyn Random,
-    ) -> Result<Option<AppToken>, Fault> {
-        const DOING: &str = "record the app token";
-        let item = AppTokenItem { token, created_at: now.to_rfc3339_opts(SecondsFormat::Millis, true) };
-        let standing = step(Step::Commit, self.create_or_get(Key::app_token(hash), &item, random, DOING)).await?;
-        standing.map(|item| read(item, DOING)).transpose()
     }
 }

@@ -15,7 +15,7 @@ pub struct Client {
     pub services: Vec<String>,
     /// What its tokens may do.
     pub scopes: Vec<String>,
-    /// For how long a refresh token that was rotated away may still be used, as long as its successors were not: 0 to
+    /// For how many seconds after its rotation a refresh token may be used again, as long as its successor was not: 0 to
     /// 300.
     pub refresh_reuse_seconds: u32,
 }
@@ -33,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn client(&self, id: ClientId) -> Result<Option<Client>, Fault> {
+    pub async fn load_client(&self, id: ClientId) -> Result<Option<Client>, Fault> {
         self.get(Key::client(id), "load the client").await
     }
 }

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Item;
 use crate::{
-    credential::{CredentialHash, GrantId},
+    credential::SessionId,
     id::{ClientId, ObjectId, RegistrationId},
 };
 
@@ -19,8 +19,8 @@ impl Key {
         Self(format!("ORGANIZATION#{id}"))
     }
 
-    pub(super) fn api_key(hash: &CredentialHash) -> Self {
-        Self(format!("API_KEY#{}", hash.as_str()))
+    pub(super) fn api_key(id: ObjectId) -> Self {
+        Self(format!("API_KEY#{id}"))
     }
 
     pub(super) fn registration(id: &RegistrationId) -> Self {
@@ -31,16 +31,16 @@ impl Key {
         Self(format!("APPLICATION#{id}"))
     }
 
-    pub(super) fn app_token(hash: &CredentialHash) -> Self {
-        Self(format!("APP_TOKEN#{}", hash.as_str()))
+    pub(super) fn app_token(id: ObjectId) -> Self {
+        Self(format!("APP_TOKEN#{id}"))
     }
 
     pub(super) fn client(id: ClientId) -> Self {
         Self(format!("CLIENT#{id}"))
     }
 
-    pub(super) fn grant(id: &GrantId) -> Self {
-        Self(format!("GRANT#{}", id.as_str()))
+    pub(super) fn grant(session: &SessionId) -> Self {
+        Self(format!("GRANT#{}", session.as_str()))
     }
 
     pub(super) fn signing_keys() -> Self {

@@ -3,6 +3,7 @@
 //! lost.
 
 mod api_key;
+mod app_token;
 mod application;
 mod client;
 mod grant;
@@ -11,29 +12,41 @@ mod key_ring;
 mod organization;
 mod registration;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_dynamodb::{
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+    operation::{
+        put_item::PutItemError,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure, error::ConditionalCheckFailedException},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use self::key::Key;
 pub use self::{
     api_key::ApiKey,
-    application::{AppToken, Application},
+    app_token::AppToken,
+    application::Application,
     client::Client,
-    grant::{Grant, GrantWrite, MAX_SIBLINGS, Progress, Written},
+    grant::{Grant, GrantChange, GrantState, GrantVersion, Rotation},
     key_ring::{DataKeyPair, KeyRing, MAX_KEYS, PreviousKey, RingWrite},
     organization::Organization,
-    registration::{ActiveToken, Registration, Repeat, TokenWrite},
+    registration::{
+        EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
+        Reservation, RevocationMark, ScopesChange,
+    },
 };
 use crate::{
     aws,
     fault::Fault,
     random::Random,
     settings::{Environment, SettingsError, TableName},
+    telemetry::{Step, step},
 };
 
 type Item = HashMap<String, AttributeValue>;
@@ -46,6 +59,50 @@ const CREATION: &str = "creation";
 pub struct Store {
     client: aws_sdk_dynamodb::Client,
     table: String,
+}
+
+/// The outcome of a conditional write.
+#[derive(Debug)]
+#[must_use]
+pub enum Update<A, C = A> {
+    /// It has happened: now, or in an earlier attempt of this very write whose answer was lost.
+    Applied(A),
+    /// Its condition does not hold. The item as it is now.
+    Conflict(C),
+    /// There is no such item.
+    Missing,
+}
+
+/// Lets a write that lost a race be decided again on what it lost to, a bounded number of times.
+#[derive(Debug)]
+pub struct Retry<'a> {
+    context: &'static str,
+    random: &'a dyn Random,
+    round: u32,
+}
+
+impl<'a> Retry<'a> {
+    const MAX_ROUNDS: u32 = 10;
+
+    /// `context` completes the sentence "could not …".
+    #[must_use]
+    pub fn new(context: &'static str, random: &'a dyn Random) -> Self {
+        Self { context, random, round: 0 }
+    }
+
+    /// Waits for a random time of a few milliseconds, so that those who lost the same race do not meet again.
+    ///
+    /// # Errors
+    /// When this was the last round.
+    pub async fn pause(&mut self) -> Result<(), Fault> {
+        self.round += 1;
+        if self.round == Self::MAX_ROUNDS {
+            return Err(Fault::new(self.context, "it lost too many races in a row"));
+        }
+        let [jitter] = self.random.bytes()?;
+        tokio::time::sleep(Duration::from_micros(u64::from(jitter) * 10 * u64::from(self.round))).await;
+        Ok(())
+    }
 }
 
 /// What came of creating an item.
@@ -87,18 +144,20 @@ impl Store {
         random: &dyn Random,
         doing: &'static str,
     ) -> Result<Creation, Fault> {
-        let standing = self.create_or_get(key, item, random, doing).await?;
-        Ok(if standing.is_none() { Creation::Done } else { Creation::Taken })
+        match self.create_or_get::<IgnoredAny>(key, item, random, doing).await? {
+            Update::Applied(()) => Ok(Creation::Done),
+            Update::Conflict(_) | Update::Missing => Ok(Creation::Taken),
+        }
     }
 
-    /// Creates an item, or returns the other one that stands in its place.
-    async fn create_or_get(
+    /// Creates an item, or returns the other one that exists.
+    async fn create_or_get<T: DeserializeOwned>(
         &self,
         key: Key,
         item: &impl Serialize,
         random: &dyn Random,
         doing: &'static str,
-    ) -> Result<Option<Item>, Fault> {
+    ) -> Result<Update<(), T>, Fault> {
         let mut item: Item = serde_dynamo::to_item(item).map_err(|error| Fault::new(doing, error))?;
         let creation = AttributeValue::S(random.uuid()?.to_string());
         item.insert(CREATION.to_owned(), creation.clone());
@@ -111,16 +170,79 @@ impl Store {
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match Box::pin(call.send()).await {
-            Ok(_) => Ok(None),
+            Ok(_) => Ok(Update::Applied(())),
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                    let standing = failed.item().cloned().unwrap_or_default();
-                    Ok((standing.get(CREATION) != Some(&creation)).then_some(standing))
+                    conflict(failed, doing, |item, _: &T| (item.get(CREATION) == Some(&creation)).then_some(()))
                 }
                 _ => Err(Fault::new(doing, error)),
             },
         }
     }
+
+    /// Marks a credential as revoked, once and for good.
+    async fn revoke(
+        &self,
+        key: Key,
+        now: DateTime<Utc>,
+        random: &dyn Random,
+        doing: &'static str,
+    ) -> Result<Update<()>, Fault> {
+        let revoked_by = random.uuid()?.to_string();
+        let revoked_at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let call = self.client.update_item().table_name(&self.table).set_key(Some(key.into()));
+        let call = call
+            .update_expression("SET #revokedAt = :revokedAt, #revokedBy = :revokedBy")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(#revokedAt)")
+            .expression_attribute_names("#revokedAt", "revokedAt")
+            .expression_attribute_names("#revokedBy", "revokedBy")
+            .expression_attribute_values(":revokedAt", AttributeValue::S(revoked_at))
+            .expression_attribute_values(":revokedBy", AttributeValue::S(revoked_by.clone()));
+        let own = |found: &Revocable| (found.revoked_by.as_ref() == Some(&revoked_by)).then_some(());
+        Ok(match send(call, doing, |_| Ok(()), own).await? {
+            Update::Applied(()) => Update::Applied(()),
+            Update::Conflict(_) => Update::Conflict(()),
+            Update::Missing => Update::Missing,
+        })
+    }
+}
+
+/// What a revocation reads of the item that it meets.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Revocable {
+    revoked_by: Option<String>,
+}
+
+/// Sends a conditional update. `applied` reads the attributes that it returns; `own` recognises, in the item that the
+/// condition failed on, an earlier attempt of this very write.
+async fn send<A, C: DeserializeOwned>(
+    call: UpdateItemFluentBuilder,
+    doing: &'static str,
+    applied: impl FnOnce(Item) -> Result<A, Fault>,
+    own: impl FnOnce(&C) -> Option<A>,
+) -> Result<Update<A, C>, Fault> {
+    let call = call.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    match step(Step::Commit, Box::pin(call.send())).await {
+        Ok(output) => applied(output.attributes.unwrap_or_default()).map(Update::Applied),
+        Err(error) => match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                conflict(failed, doing, |_, existing| own(existing))
+            }
+            _ => Err(Fault::new(doing, error)),
+        },
+    }
+}
+
+/// Reads the item that a condition failed on: the work of this very write, or of another.
+fn conflict<A, C: DeserializeOwned>(
+    failed: &ConditionalCheckFailedException,
+    doing: &'static str,
+    own: impl FnOnce(&Item, &C) -> Option<A>,
+) -> Result<Update<A, C>, Fault> {
+    let Some(item) = failed.item() else { return Ok(Update::Missing) };
+    let existing: C = read(item.clone(), doing)?;
+    Ok(own(item, &existing).map_or(Update::Conflict(existing), Update::Applied))
 }
 
 fn read<T: DeserializeOwned>(item: Item, doing: &'static str) -> Result<T, Fault> {

@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn organization(&self, id: ObjectId) -> Result<Option<Organization>, Fault> {
+    pub async fn load_organization(&self, id: ObjectId) -> Result<Option<Organization>, Fault> {
         self.get(Key::organization(id), "load the organization").await
     }
 }

@@ -27,6 +27,7 @@ use shared::{
     clock::{Clock, SystemClock},
     random::SystemRandom,
     settings::SigningMode,
+    store::{Store, Update},
 };
 
 pub(crate) use self::calls::{Calls, Fault};
@@ -163,6 +164,12 @@ impl World {
         self.send(if bearer.is_empty() { request } else { request.bearer_auth(bearer) }).await
     }
 
+    /// Lets the process that answers this path see a bearer be good: from then on it reads beside the bearer.
+    pub(crate) async fn introduce(&self, path: &str, bearer: &str) {
+        let without_body = self.http.post(self.url(path)).bearer_auth(bearer);
+        assert_eq!(self.send(without_body).await.status, 400);
+    }
+
     pub(crate) async fn provision(&self, action: &Value) -> Value {
         self.stack.invoke("provision", action).await.unwrap()
     }
@@ -225,6 +232,32 @@ impl World {
     /// The whole table, as text.
     pub(crate) async fn dump(&self) -> String {
         self.dynamodb("Scan", json!({})).await.to_string()
+    }
+
+    /// The table, for what no endpoint does.
+    pub(crate) fn store(&self) -> Store {
+        Store::from_environment(self.stack.environment()).unwrap()
+    }
+
+    /// Whether a registration holds the token with this id.
+    pub(crate) async fn holds(&self, registration: &str, token: &str) -> bool {
+        let registration = self.store().load_registration(&registration.parse().unwrap()).await.unwrap().unwrap();
+        registration.tokens.iter().any(|(slot, held)| held.id(*slot).to_string() == token)
+    }
+
+    /// Revokes an OAuth access token; whether it was active.
+    pub(crate) async fn revoke_token(&self, registration: &str, token: &str) -> bool {
+        let (store, id) = (self.store(), registration.parse().unwrap());
+        let token = token.parse().unwrap();
+        let registration = store.load_registration(&id).await.unwrap().unwrap();
+        let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
+        matches!(store.revoke_token(&id, slot, token, &SystemRandom).await.unwrap(), Update::Applied(_))
+    }
+
+    /// Revokes an app token; whether it was not yet revoked.
+    pub(crate) async fn revoke_app_token(&self, id: &str) -> bool {
+        let (id, now) = (id.parse().unwrap(), self.clock.now());
+        matches!(self.store().revoke_app_token(id, now, &SystemRandom).await.unwrap(), Update::Applied(()))
     }
 
     /// The item of a registration.

@@ -3,50 +3,25 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::{
-    credential::{GrantCredential, GrantId},
-    fault::Fault,
+    credential::GrantCredential,
+    error::ApiError,
     field::{Fields, Invalid, Rule, ScopeList, required},
     function::Outcome,
     http::{Request, Response, StatusCode},
-    id::ClientId,
     oidc::Language,
-    telemetry::log_fault,
+    tokens::grants::{GrantRequest, PresentedGrant},
 };
 
 /// A valid request.
-#[derive(Debug)]
 pub(crate) struct TokenRequest {
-    pub(crate) client_id: ClientId,
-    pub(crate) service: String,
-    pub(crate) redirect_uri: String,
-    pub(crate) nonce: Option<String>,
-    /// What is asked for, at most what was granted. `None` asks for that.
-    pub(crate) scopes: Option<Vec<String>>,
+    pub(crate) grant: GrantRequest,
     pub(crate) language: Option<String>,
-    pub(crate) credential: Presented,
-}
-
-/// What is exchanged.
-#[derive(Debug)]
-pub(crate) enum Presented {
-    /// An authorization code (RFC 6749, 4.1.3), and what proves that the bearer asked for it.
-    Code { code: GrantCredential, state: Option<String>, code_verifier: Option<String> },
-    /// A refresh token (RFC 6749, 6).
-    RefreshToken(GrantCredential),
-}
-
-impl Presented {
-    pub(crate) fn grant(&self) -> &GrantId {
-        match self {
-            Self::Code { code: credential, .. } | Self::RefreshToken(credential) => credential.grant(),
-        }
-    }
 }
 
 impl TokenRequest {
-    pub(crate) fn read(request: &Request) -> Result<Self, Refusal> {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ApiError> {
         let mut body = NonEmpty(request.fields()?);
         let grant_type = required("grant_type", body.parsed::<GrantType>("grant_type")?)?;
         let (code, refresh_token) = (body.text("code")?, body.text("refresh_token")?);
@@ -64,12 +39,12 @@ impl TokenRequest {
         // A malformed credential is answered as an unknown one.
         let credential = if grant_type == GrantType::RefreshToken || silent {
             let token = GrantCredential::parse_refresh_token(&required("refresh_token", refresh_token)?);
-            Presented::RefreshToken(token.ok_or(Refusal::BadCredential)?)
+            PresentedGrant::RefreshToken(token.ok_or(ApiError::BadCredential)?)
         } else {
-            let code = GrantCredential::parse_code(&required("code", code)?).ok_or(Refusal::BadCredential)?;
-            Presented::Code { code, state, code_verifier: code_verifier.map(|CodeVerifier(verifier)| verifier) }
+            let code = GrantCredential::parse_code(&required("code", code)?).ok_or(ApiError::BadCredential)?;
+            PresentedGrant::Code { code, state, code_verifier: code_verifier.map(|CodeVerifier(verifier)| verifier) }
         };
-        Ok(Self { client_id, service, redirect_uri, nonce, scopes, language, credential })
+        Ok(Self { grant: GrantRequest { client_id, service, redirect_uri, nonce, scopes, credential }, language })
     }
 }
 
@@ -132,7 +107,7 @@ impl FromStr for CodeVerifier {
     }
 }
 
-/// The tokens, made and recorded.
+/// The tokens, signed and recorded.
 pub(crate) struct Tokens {
     pub(crate) access_token: String,
     pub(crate) id_token: String,
@@ -156,39 +131,22 @@ impl From<Tokens> for Response {
     }
 }
 
-/// Why there are no tokens.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    #[error("bad code or refresh token")]
-    BadCredential,
-    #[error("code or refresh token used again")]
-    Replay,
-    #[error(transparent)]
-    Fault(#[from] Fault),
-}
-
 /// One text for all the ways in which a code or refresh token can be bad, so that the answer is no oracle.
 const BAD_CREDENTIAL: &str = "code or refresh_token is not valid for this request";
 
-impl From<Refusal> for Response {
-    fn from(refusal: Refusal) -> Self {
-        let answer = |status, outcome, code: &str, message: &str| {
-            let error = json!({"validation": "error", "code": code, "message": message});
-            Self::new(status, outcome, &json!({"errors": [error]}))
-        };
-        let bad_request = |outcome, what: &str| {
-            answer(StatusCode::BAD_REQUEST, outcome, "[E4000]", &format!("Bad Request / validation error: {what}"))
-        };
-        match refusal {
-            Refusal::Invalid(invalid) => bad_request(Outcome::Refused("invalid request"), &invalid.to_string()),
-            Refusal::BadCredential => bad_request(Outcome::Refused("bad credential"), BAD_CREDENTIAL),
-            Refusal::Replay => bad_request(Outcome::ReplayDetected, BAD_CREDENTIAL),
-            Refusal::Fault(fault) => {
-                log_fault(&fault);
-                answer(StatusCode::INTERNAL_SERVER_ERROR, Outcome::Failed, "[E0000]", "Internal Server Error")
-            }
-        }
+pub(crate) fn error_body(error: &ApiError) -> Value {
+    let body =
+        |code: &str, message: &str| json!({"errors": [{"validation": "error", "code": code, "message": message}]});
+    let bad_request = |what: &str| body("[E4000]", &format!("Bad Request / validation error: {what}"));
+    match error {
+        ApiError::Invalid(invalid) => bad_request(&invalid.to_string()),
+        ApiError::BadCredential | ApiError::Replay => bad_request(BAD_CREDENTIAL),
+        // The others have no place here: the endpoint has no authentication, no quota and no idempotency keys.
+        ApiError::Internal(_)
+        | ApiError::Unauthenticated(_)
+        | ApiError::Forbidden
+        | ApiError::NotFound
+        | ApiError::IdempotencyKeyReused
+        | ApiError::QuotaExceeded => body("[E0000]", "Internal Server Error"),
     }
 }

@@ -1,0 +1,62 @@
+//! What the endpoint reads and writes: `{"message": …}`.
+
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+use shared::{
+    error::ApiError,
+    field::{Email, Invalid, required},
+    function::Outcome,
+    http::{Request, Response, StatusCode},
+    id::RegistrationId,
+    idempotency::IdempotencyKey,
+    jwt::ACCESS_TOKEN_PREFIX,
+    tokens::registration_tokens::IssuedToken,
+};
+
+/// A valid request.
+pub(crate) struct CreateTokenRequest {
+    pub(crate) registration_id: RegistrationId,
+    pub(crate) email: Option<String>,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
+}
+
+impl CreateTokenRequest {
+    pub(crate) fn parse(request: &Request) -> Result<Self, Invalid> {
+        let mut body = request.fields()?;
+        Ok(Self {
+            registration_id: required("registrationId", body.parsed("registrationId")?)?,
+            email: body.parsed("email")?.map(Email::into_inner),
+            idempotency_key: request.idempotency_key()?,
+        })
+    }
+}
+
+pub(crate) fn created(issued: &IssuedToken) -> Response {
+    let expires_at = DateTime::from_timestamp(issued.claims.exp, 0).unwrap_or_default();
+    let body = json!({
+        "message": "Token created successfully",
+        "token": {
+            "id": issued.claims.jti,
+            "accessToken": format!("{ACCESS_TOKEN_PREFIX}{}", issued.jwt),
+            "expiresAt": expires_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        },
+        "activeTokens": issued.active_tokens,
+        "maxAllowed": issued.max_allowed,
+    });
+    let response = Response::new(StatusCode::CREATED, Outcome::Issued, &body);
+    if issued.replayed { response.replayed() } else { response }
+}
+
+pub(crate) fn error_body(error: &ApiError) -> Value {
+    let message = match error {
+        ApiError::Unauthenticated(_) => "Unauthorized",
+        ApiError::Invalid(invalid) => return json!({"message": invalid.to_string()}),
+        ApiError::Forbidden => "Forbidden",
+        ApiError::NotFound => "OAuth registration not found",
+        ApiError::IdempotencyKeyReused => IdempotencyKey::REUSED,
+        ApiError::QuotaExceeded => "Active token quota exceeded or registration not found",
+        // The last two have no place here: no code or refresh token is read.
+        ApiError::Internal(_) | ApiError::BadCredential | ApiError::Replay => "Internal server error",
+    };
+    json!({"message": message})
+}

@@ -1,0 +1,56 @@
+//! What changes when a registration is updated.
+
+use chrono::{DateTime, Utc};
+use shared::{
+    field::Invalid,
+    store::{EarlierScopes, MAX_EARLIER_SCOPES, Registration, RegistrationChange, ScopesChange},
+};
+
+/// The settings to change.
+#[derive(Debug, Default)]
+pub(crate) struct RegistrationUpdate {
+    pub(crate) name: Option<String>,
+    pub(crate) max_allowed: Option<u32>,
+    pub(crate) token_ttl_seconds: Option<u32>,
+    pub(crate) scopes: Option<Vec<String>>,
+}
+
+impl RegistrationUpdate {
+    /// What to write. The current scopes are always kept, because a token may be issued with them until this is written;
+    /// of those before them only the ones that an active token refers to.
+    pub(crate) fn decide(
+        &self,
+        registration: &Registration,
+        now: DateTime<Utc>,
+    ) -> Result<RegistrationChange, Invalid> {
+        let scopes = match &self.scopes {
+            Some(scopes) if *scopes != registration.scopes => {
+                let referred_to = |revision| {
+                    let mut active = registration.tokens.values().filter(|token| token.is_active(now));
+                    active.any(|token| {
+                        token.idempotency.as_ref().is_some_and(|record| record.scopes_revision == revision)
+                    })
+                };
+                let kept = registration.earlier_scopes.iter().filter(|earlier| referred_to(earlier.revision));
+                let replaced =
+                    EarlierScopes { revision: registration.scopes_revision, scopes: registration.scopes.clone() };
+                let earlier: Vec<_> = kept.cloned().chain([replaced]).collect();
+                if earlier.len() > MAX_EARLIER_SCOPES {
+                    let rule = format!(
+                        "cannot be changed now: active tokens were issued with {MAX_EARLIER_SCOPES} earlier lists of scopes; \
+                         revoke them or wait until they expire"
+                    );
+                    return Err(Invalid::new("scopes", rule));
+                }
+                Some(ScopesChange { replaces: registration.scopes_revision, scopes: scopes.clone(), earlier })
+            }
+            _ => None,
+        };
+        Ok(RegistrationChange {
+            name: self.name.clone(),
+            max_allowed: self.max_allowed,
+            token_ttl_seconds: self.token_ttl_seconds,
+            scopes,
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! Integration tokens of an application.
+//!
+//! With an idempotency key the secret is derived: KMS makes a MAC over what identifies the request, and from that come
+//! the secrets of one *generation* after another. A revoked token keeps its item, so its secret is never made again: the key
+//! goes on with the next generation.
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use chrono::{DateTime, Utc};
+
+use crate::{
+    auth::Principal,
+    credential::{Credential, Kind},
+    error::ApiError,
+    fault::Fault,
+    id::ObjectId,
+    idempotency::IdempotencyKey,
+    random::Random,
+    settings::{Environment, SettingsError},
+    signer::MacKey,
+    store::{AppToken, Application, Store, Update},
+};
+
+/// A request for an app token.
+#[derive(Debug)]
+pub struct CreateRequest<'a> {
+    /// The endpoint that it was made at, which is part of what an idempotency key means.
+    pub endpoint: &'static str,
+    /// The organization of the application.
+    pub organization_id: ObjectId,
+    /// The application that the token is for.
+    pub application_id: ObjectId,
+    /// What the caller says of it.
+    pub description: Option<String>,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// What the caller names the request by.
+    pub idempotency_key: Option<&'a IdempotencyKey>,
+}
+
+/// An app token, recorded, and its secret.
+#[derive(Debug)]
+pub struct CreatedAppToken {
+    /// The token.
+    pub token: AppToken,
+    /// Its bearer.
+    pub secret: Credential,
+    /// Whether it had been created before, by a request with the same idempotency key.
+    pub replayed: bool,
+}
+
+/// Creates the tokens of applications.
+#[derive(Debug)]
+pub struct AppTokens {
+    store: Store,
+    mac_key: MacKey,
+    random: Arc<dyn Random>,
+}
+
+impl AppTokens {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self {
+            store: Store::from_environment(environment)?,
+            mac_key: MacKey::from_environment(environment)?,
+            random: Arc::clone(&environment.random),
+        })
+    }
+
+    /// Creates a token for an application, or repeats the one that the request's idempotency key names.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
+    /// [`ApiError::IdempotencyKeyReused`], or a failure.
+    pub async fn create(
+        &self,
+        caller: &Principal,
+        application: Option<Application>,
+        request: CreateRequest<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<CreatedAppToken, ApiError> {
+        // The organization exists if it is the caller's; every other must look like none.
+        let belongs = application.is_some_and(|application| application.organization_id == request.organization_id);
+        if request.organization_id != caller.organization || !belongs {
+            return Err(ApiError::NotFound);
+        }
+        caller.require_all_of(&request.scopes)?;
+        let Some(key) = request.idempotency_key else {
+            let secret = Credential::generate(Kind::AppBearer, self.random.as_ref())?;
+            return self.create_once(&request, secret, now).await;
+        };
+        let message = key.scoped(request.endpoint, caller, &request.application_id.to_string());
+        let generations = Generations(hmac::Key::new(hmac::HMAC_SHA256, &self.mac_key.mac(message).await?));
+        self.create_or_repeat(&request, &generations, now).await
+    }
+
+    async fn create_once(
+        &self,
+        request: &CreateRequest<'_>,
+        secret: Credential,
+        now: DateTime<Utc>,
+    ) -> Result<CreatedAppToken, ApiError> {
+        let token = app_token(request, &secret);
+        match self.store.create_app_token(&token, now, self.random.as_ref()).await? {
+            Update::Applied(()) => Ok(CreatedAppToken { token, secret, replayed: false }),
+            // Next to impossible with 256 random bits, so the random source is broken.
+            Update::Conflict(_) | Update::Missing => Err(Fault::new("record the app token", "its id is taken").into()),
+        }
+    }
+
+    async fn create_or_repeat(
+        &self,
+        request: &CreateRequest<'_>,
+        generations: &Generations,
+        now: DateTime<Utc>,
+    ) -> Result<CreatedAppToken, ApiError> {
+        let mut generation = 0;
+        loop {
+            let secret = generations.secret(generation);
+            let token = app_token(request, &secret);
+            match self.store.create_app_token(&token, now, self.random.as_ref()).await? {
+                Update::Applied(()) => return Ok(CreatedAppToken { token, secret, replayed: false }),
+                Update::Conflict(existing) if existing.revoked_at.is_some() => {
+                    generation = self.next_generation(generations, generation).await?;
+                }
+                Update::Conflict(existing)
+                    if existing.description == token.description && existing.scopes == token.scopes =>
+                {
+                    return Ok(CreatedAppToken { token: existing, secret, replayed: true });
+                }
+                Update::Conflict(_) | Update::Missing => return Err(ApiError::IdempotencyKeyReused),
+            }
+        }
+    }
+
+    /// The first generation after `revoked`, which is revoked, that is not. There is no generation without the one before
+    /// it being revoked, so it is found in steps that double until one goes too far, and then begin again.
+    async fn next_generation(&self, generations: &Generations, mut revoked: u32) -> Result<u32, Fault> {
+        let mut step = 1;
+        loop {
+            let probed = revoked.saturating_add(step);
+            let found = self.store.load_app_token(generations.secret(probed).id()).await?;
+            if found.is_some_and(|token| token.revoked_at.is_some()) {
+                (revoked, step) = (probed, step.saturating_mul(2));
+            } else if step == 1 {
+                return Ok(probed);
+            } else {
+                step = 1;
+            }
+        }
+    }
+}
+
+/// The secrets of one idempotency key, one after another.
+struct Generations(hmac::Key);
+
+impl Generations {
+    fn secret(&self, generation: u32) -> Credential {
+        let mut secret = [0; 32];
+        let mac = hmac::sign(&self.0, &generation.to_be_bytes());
+        secret.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
+        Credential::of_secret(Kind::AppBearer, secret)
+    }
+}
+
+fn app_token(request: &CreateRequest<'_>, secret: &Credential) -> AppToken {
+    AppToken {
+        app_token_id: secret.id(),
+        hash: secret.hash(),
+        organization_id: request.organization_id,
+        application_id: request.application_id,
+        description: request.description.clone(),
+        scopes: request.scopes.clone(),
+        revoked_at: None,
+    }
+}

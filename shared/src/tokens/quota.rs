@@ -1,0 +1,131 @@
+//! The active-token quota of a registration: never more than `maxAllowed` at once, under any concurrency, nothing
+//! swept.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    fault::Fault,
+    id::TokenSlot,
+    random::Random,
+    store::{Registration, Reservation},
+};
+
+/// How many expired tokens one write removes. Each takes 60 bytes of the 4 KB that DynamoDB allows an expression.
+const MAX_REMOVED: usize = 50;
+
+/// As many tokens as are allowed are active.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct QuotaExceeded;
+
+/// Finds room for a token in this slot. If more tokens have expired than one write removes, writers at the same time begin
+/// at different ones, by `start`, so that they do not conflict.
+pub(super) fn reserve(
+    registration: &Registration,
+    slot: TokenSlot,
+    now: DateTime<Utc>,
+    start: usize,
+) -> Result<Reservation, QuotaExceeded> {
+    let expired = registration.tokens.iter().filter(|(other, token)| **other != slot && !token.is_active(now));
+    let expired: Vec<TokenSlot> = expired.map(|(slot, _)| *slot).collect();
+    let start = start.checked_rem(expired.len()).unwrap_or(0);
+    let reservation = Reservation {
+        slot,
+        replaces: registration.tokens.contains_key(&slot),
+        expired: expired.iter().cycle().skip(start).take(expired.len().min(MAX_REMOVED)).copied().collect(),
+        max_allowed: registration.max_allowed,
+        scopes_revision: registration.scopes_revision,
+        last_revocation: registration.last_revocation.clone(),
+        now,
+    };
+    if registration.tokens.len() < reservation.limit() { Ok(reservation) } else { Err(QuotaExceeded) }
+}
+
+/// A random `start` for [`reserve`].
+pub(super) fn random_start(random: &dyn Random) -> Result<usize, Fault> {
+    random.bytes().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::{id::TokenId, random::SystemRandom, store::RegistrationToken};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn registration(max_allowed: u32, expiries: &[i64]) -> Registration {
+        let tokens = expiries
+            .iter()
+            .map(|exp| DateTime::from_timestamp(*exp, 0).unwrap())
+            .map(|expires_at| RegistrationToken { expires_at, email: None, idempotency: None })
+            .map(|token| (TokenId::random(&SystemRandom).unwrap().into(), token));
+        Registration {
+            organization_id: "0".repeat(24).parse().unwrap(),
+            name: String::new(),
+            max_allowed,
+            token_ttl_seconds: 1,
+            scopes: vec![],
+            scopes_revision: 0,
+            earlier_scopes: vec![],
+            tokens: tokens.collect::<BTreeMap<_, _>>(),
+            last_revocation: None,
+        }
+    }
+
+    fn slot() -> TokenSlot {
+        TokenSlot::derived(b"new")
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(NOW, 999_999_999).unwrap()
+    }
+
+    #[test]
+    fn a_token_frees_its_place_at_the_instant_it_expires() {
+        assert_eq!(reserve(&registration(1, &[NOW + 1]), slot(), now(), 0), Err(QuotaExceeded));
+        assert_eq!(reserve(&registration(1, &[NOW]), slot(), now(), 0).unwrap().expired.len(), 1);
+        assert!(reserve(&registration(1, &[]), slot(), now(), 0).unwrap().expired.is_empty());
+    }
+
+    #[test]
+    fn an_expired_token_in_the_same_slot_is_replaced() {
+        let mut full = registration(2, &[NOW, NOW + 1]);
+        let expired = *full.tokens.iter().find(|(_, token)| !token.is_active(now())).unwrap().0;
+        let reservation = reserve(&full, expired, now(), 0).unwrap();
+        assert!(reservation.replaces && reservation.expired.is_empty());
+        assert_eq!(reservation.limit(), 3);
+        full.max_allowed = 1;
+        assert_eq!(reserve(&full, expired, now(), 0), Err(QuotaExceeded), "the other one is active");
+    }
+
+    proptest! {
+        #[test]
+        fn after_the_write_no_more_are_active_than_allowed(expiries in vec(NOW - 100..NOW + 100, 0..200), start: usize) {
+            let registration = registration(200, &expiries);
+            let reservation = reserve(&registration, slot(), now(), start);
+            let active = registration.active_tokens(now());
+            match reservation {
+                Err(QuotaExceeded) => prop_assert_eq!(active, 200),
+                Ok(reservation) => {
+                    let removed: BTreeSet<_> = reservation.expired.iter().collect();
+                    prop_assert_eq!(removed.len(), reservation.expired.len());
+                    prop_assert!(removed.iter().all(|id| !registration.tokens[id].is_active(now())));
+                    prop_assert_eq!(removed.len(), (expiries.len() - active).min(MAX_REMOVED));
+                    prop_assert!(registration.tokens.len() - removed.len() < 200);
+                }
+            }
+        }
+
+        #[test]
+        fn full_means_that_many_active(max in 1..20_u32, expired in 0..20_usize, missing in 0..3_usize) {
+            let max_len = usize::try_from(max).unwrap();
+            let active = max_len.saturating_sub(missing);
+            let mut expiries = vec![NOW + 1; active];
+            expiries.resize(active + expired.min(max_len - active), NOW);
+            prop_assert_eq!(reserve(&registration(max, &expiries), slot(), now(), 0).is_err(), active == max_len);
+        }
+    }
+}

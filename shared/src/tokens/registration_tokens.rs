@@ -1,0 +1,192 @@
+//! OAuth access tokens of a registration, under its active-token quota.
+//!
+//! A token is recorded in a *slot* of its registration: its own id or, with an idempotency key, a name derived from the
+//! key. A slot holds one token after another; the token is the one whose random `jti` is recorded. So a repeat of the key
+//! finds what was issued, and a token that expired or was revoked is never valid again.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+
+use super::quota::{QuotaExceeded, random_start, reserve};
+use crate::{
+    auth::Principal,
+    clock::expiry,
+    error::ApiError,
+    fault::Fault,
+    id::{RegistrationId, TokenId, TokenSlot},
+    idempotency::IdempotencyKey,
+    jwt::{AccessTokenClaims, Type},
+    random::Random,
+    settings::{Audience, Environment, Issuer, SettingsError},
+    signer::Signer,
+    store::{IdempotencyRecord, Registration, RegistrationToken, Reservation, Retry, Store, Update},
+};
+
+/// A request for a token.
+#[derive(Debug)]
+pub struct IssueRequest<'a> {
+    /// The endpoint that it was made at, which is part of what an idempotency key means.
+    pub endpoint: &'static str,
+    /// The registration that the token is for.
+    pub registration_id: &'a RegistrationId,
+    /// An address to put into it.
+    pub email: Option<&'a str>,
+    /// What the caller names the request by.
+    pub idempotency_key: Option<&'a IdempotencyKey>,
+}
+
+/// A token, signed and recorded.
+#[derive(Debug)]
+pub struct IssuedToken {
+    /// Its claims.
+    pub claims: AccessTokenClaims,
+    /// The JWT, without a prefix.
+    pub jwt: String,
+    /// How many tokens of the registration are active, this one included.
+    pub active_tokens: usize,
+    /// How many may be.
+    pub max_allowed: u32,
+    /// Whether it had been issued before, to a request with the same idempotency key.
+    pub replayed: bool,
+}
+
+/// Issues the tokens of registrations.
+#[derive(Debug)]
+pub struct RegistrationTokens {
+    store: Store,
+    signer: Signer,
+    issuer: Issuer,
+    audience: Audience,
+    random: Arc<dyn Random>,
+}
+
+impl RegistrationTokens {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self {
+            store: Store::from_environment(environment)?,
+            signer: Signer::from_environment(environment)?,
+            issuer: Issuer::from_environment(environment)?,
+            audience: Audience::from_environment(environment)?,
+            random: Arc::clone(&environment.random),
+        })
+    }
+
+    /// The signer, to open its connections before the first request.
+    #[must_use]
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// Issues a token for a registration, or repeats the one that the request's idempotency key names. A write that loses a
+    /// race is decided again on the registration that it lost to, which costs no read.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
+    /// [`ApiError::QuotaExceeded`], [`ApiError::IdempotencyKeyReused`], or a failure.
+    pub async fn issue(
+        &self,
+        caller: &Principal,
+        registration: Option<Registration>,
+        request: &IssueRequest<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<IssuedToken, ApiError> {
+        let mut registration = registration.ok_or(ApiError::NotFound)?;
+        let jti = TokenId::random(self.random.as_ref())?;
+        let mut signed: Option<(AccessTokenClaims, String)> = None;
+        let mut retry = Retry::new("record the token", self.random.as_ref());
+        loop {
+            let decision = self.decide(caller, &registration, request, jti, now)?;
+            let (claims, jwt) = match signed.take().filter(|(claims, _)| *claims == decision.claims) {
+                Some(signed) => signed,
+                None => {
+                    let jwt = self.signer.sign(Type::AccessToken, &decision.claims).await?;
+                    (decision.claims, jwt)
+                }
+            };
+            let max_allowed = registration.max_allowed;
+            let issued = |claims, jwt, active_tokens, replayed| IssuedToken {
+                claims,
+                jwt,
+                active_tokens,
+                max_allowed,
+                replayed,
+            };
+            let Some((token, reservation)) = decision.to_record else {
+                return Ok(issued(claims, jwt, registration.active_tokens(now), true));
+            };
+            match self.store.record_token(request.registration_id, &token, &reservation).await? {
+                Update::Applied(recorded) => return Ok(issued(claims, jwt, recorded.active_tokens(now), false)),
+                Update::Conflict(current) => registration = current,
+                Update::Missing => return Err(ApiError::NotFound),
+            }
+            signed = Some((claims, jwt));
+            retry.pause().await?;
+        }
+    }
+
+    fn decide(
+        &self,
+        caller: &Principal,
+        registration: &Registration,
+        request: &IssueRequest<'_>,
+        jti: TokenId,
+        now: DateTime<Utc>,
+    ) -> Result<Decision, ApiError> {
+        // Another organization's registration must look like none.
+        if registration.organization_id != caller.organization {
+            return Err(ApiError::NotFound);
+        }
+        let claims = |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: &[String]| AccessTokenClaims {
+            iss: self.issuer.as_str().to_owned(),
+            sub: request.registration_id.to_string(),
+            aud: self.audience.as_str().to_owned(),
+            client_id: request.registration_id.to_string(),
+            jti,
+            iat: issued_at.timestamp(),
+            exp: expires_at.timestamp(),
+            scope: scopes.join(" "),
+            email: request.email.map(str::to_owned),
+        };
+        let slot = match request.idempotency_key {
+            None => jti.into(),
+            Some(key) => TokenSlot::derived(&key.scoped(request.endpoint, caller, request.registration_id.as_str())),
+        };
+        if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now)) {
+            let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
+            let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
+            caller.require_all_of(scopes)?;
+            if existing.email.as_deref() != request.email {
+                return Err(ApiError::IdempotencyKeyReused);
+            }
+            let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
+            return Ok(Decision { claims, to_record: None });
+        }
+        caller.require_all_of(&registration.scopes)?;
+        let reservation = reserve(registration, slot, now, random_start(self.random.as_ref())?)
+            .map_err(|QuotaExceeded| ApiError::QuotaExceeded)?;
+        let expires_at = expiry(now, registration.token_ttl_seconds);
+        let claims = claims(jti, now, expires_at, &registration.scopes);
+        let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
+            jti,
+            issued_at: now.trunc_subsecs(0),
+            scopes_revision: registration.scopes_revision,
+        });
+        let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
+        Ok(Decision { claims, to_record: Some((token, reservation)) })
+    }
+}
+
+/// What to sign, and what to record if it is new.
+struct Decision {
+    claims: AccessTokenClaims,
+    to_record: Option<(RegistrationToken, Reservation)>,
+}
+
+fn damaged() -> Fault {
+    Fault::new("repeat the token", "the registration has lost the scopes that it was issued with")
+}

@@ -1,0 +1,365 @@
+//! What is dead stays dead: no id, `jti` or secret that expired or was revoked is ever valid again, whatever is created,
+//! repeated, revoked and delivered late around it; and no token that lives is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use serde_json::{Value, json};
+use shared::credential::{Credential, Kind};
+
+use crate::{
+    exchange_token::{self, code_body, refresh_body},
+    harness::{ApiRequest, Fault, Node, Outcome, Secrets, World, scale},
+};
+
+const MAX_ALLOWED: usize = 3;
+const TTL_SECONDS: i64 = 100;
+const NODES: usize = 3;
+
+/// A stack, several processes of each function, and a registration and an application to create tokens for.
+struct Scene {
+    world: World,
+    nodes: Vec<Node>,
+    key: String,
+    registration: String,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let world = World::start().await;
+        let organization = world.organization("acme").await;
+        world.application(&organization, "my-app").await;
+        let key = world.api_key(&organization).await;
+        let settings = json!({"maxAllowed": MAX_ALLOWED, "tokenTtlSeconds": TTL_SECONDS});
+        let registration = world.registration(&organization, &settings).await;
+        let nodes = (0..NODES).map(|_| Node::start(&world, TimeDelta::zero())).collect();
+        Self { world, nodes, key, registration }
+    }
+
+    fn create_token(&self, key: Option<usize>) -> ApiRequest {
+        let body = json!({"registrationId": self.registration});
+        let request = ApiRequest::new("create-token", &json!({}), &self.key, &body);
+        key.map_or(request.clone(), |key| request.with_idempotency_key(&format!("key-{key}")))
+    }
+
+    fn create_app_token(&self, key: usize) -> ApiRequest {
+        let path = json!({"organizationId": "acme", "applicationId": "my-app"});
+        let request = ApiRequest::new("create-app-token", &path, &self.key, &json!({}));
+        request.with_idempotency_key(&format!("key-{key}"))
+    }
+
+    /// Whether a process takes an OAuth access token as a bearer: a request without a body is refused only after that.
+    async fn accepts(&self, node: usize, token: &str) -> bool {
+        let mut request = ApiRequest::new("create-token", &json!({}), token, &json!({}));
+        request.event["body"] = "".into();
+        match self.nodes[node].send(&request).await.status {
+            400 => true,
+            401 => false,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ OAuth access tokens
+
+/// What the processes do at the same time, in the property test.
+#[derive(Clone, Debug)]
+enum Act {
+    Create,
+    /// With one of a few idempotency keys.
+    CreateOnce(usize),
+    /// Of a token that was issued before, counted from the latest.
+    Revoke(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Token {
+    id: String,
+    access_token: String,
+    expires_at: i64,
+    revoked: bool,
+}
+
+#[test]
+fn no_token_comes_back_and_none_is_lost() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let act = prop_oneof![
+        3 => Just(Act::Create),
+        5 => (0..3_usize).prop_map(Act::CreateOnce),
+        3 => (0..4_usize).prop_map(Act::Revoke),
+    ];
+    // Half a life passes between two rounds, so that tokens expire at the instant of a round.
+    let rounds = vec((0..3_i64, vec((act, 0..NODES), 1..10)), 3..10);
+    let cases = 24 * u32::try_from(scale()).unwrap();
+    let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
+    let result = runner.run(&rounds, |rounds| runtime.block_on(tokens_over_time(rounds)));
+    result.unwrap();
+}
+
+async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), TestCaseError> {
+    let scene = Scene::new().await;
+    let mut tokens: BTreeMap<String, Token> = BTreeMap::new();
+    let mut issued: Vec<String> = Vec::new();
+    for (halves, acts) in rounds {
+        scene.world.clock.advance(halves * TTL_SECONDS / 2);
+        let now = scene.world.clock.seconds();
+        let latest = |back: usize| issued.len().checked_sub(1 + back).map(|at| issued[at].clone());
+        let done = join_all(acts.iter().map(async |(act, node)| match act {
+            Act::Create => (None, Some(scene.nodes[*node].send(&scene.create_token(None)).await)),
+            Act::CreateOnce(key) => (None, Some(scene.nodes[*node].send(&scene.create_token(Some(*key))).await)),
+            Act::Revoke(back) => match latest(*back) {
+                Some(id) => (scene.world.revoke_token(&scene.registration, &id).await.then_some(id), None),
+                None => (None, None),
+            },
+        }));
+        let done = done.await;
+        let mut replayed = Vec::new();
+        for (_, outcome) in &done {
+            let Some(outcome) = outcome else { continue };
+            prop_assert!([201, 400].contains(&outcome.status), "{:?}", outcome);
+            if outcome.status == 201 {
+                let token = token(outcome);
+                if outcome.replayed {
+                    replayed.push(token);
+                } else {
+                    prop_assert!(tokens.insert(token.id.clone(), token.clone()).is_none(), "an id came twice");
+                    issued.push(token.id);
+                }
+            }
+        }
+        for token in replayed {
+            let first = tokens.get(&token.id);
+            prop_assert!(first.is_some_and(|first| first.access_token == token.access_token), "{:?}", token);
+            prop_assert!(!tokens[&token.id].revoked && token.expires_at > now, "a dead token was repeated");
+        }
+        for id in done.into_iter().filter_map(|(revoked, _)| revoked) {
+            let token = tokens.get_mut(&id).unwrap();
+            prop_assert!(!token.revoked && token.expires_at > now, "a token was revoked twice");
+            token.revoked = true;
+        }
+        let mut live = 0;
+        for (n, token) in tokens.values().enumerate() {
+            let lives = !token.revoked && token.expires_at > now;
+            prop_assert_eq!(scene.accepts(n % NODES, &token.access_token).await, lives, "{:?} at {}", token, now);
+            live += usize::from(lives);
+        }
+        prop_assert!(live <= MAX_ALLOWED, "{live} of {MAX_ALLOWED} are live");
+    }
+    Ok(())
+}
+
+fn token(outcome: &Outcome) -> Token {
+    let token = &outcome.body["token"];
+    let access_token = token["accessToken"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&access_token);
+    let expires_at = chrono::DateTime::parse_from_rfc3339(token["expiresAt"].as_str().unwrap()).unwrap().timestamp();
+    Token { id: token["id"].as_str().unwrap().to_owned(), access_token, expires_at, revoked: false }
+}
+
+/// Two creates find the same expired token: one takes its slot, and the other must not remove what is there by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_racing_create_does_not_remove_a_live_token() {
+    let scene = Scene::new().await;
+    for round in 0..16 {
+        let first = token(&scene.nodes[0].send(&scene.create_token(Some(round))).await);
+        scene.world.clock.advance(TTL_SECONDS);
+        let requests = [scene.create_token(Some(round)), scene.create_token(None), scene.create_token(None)];
+        let made = join_all(requests.iter().zip(&scene.nodes).map(async |(request, node)| node.send(request).await));
+        for outcome in made.await {
+            assert_eq!(outcome.status, 201);
+            assert!(scene.accepts(0, &token(&outcome).access_token).await, "round {round}");
+        }
+        assert_eq!(scene.nodes[0].send(&scene.create_token(None)).await.status, 400, "three of three are live");
+        assert!(!scene.accepts(0, &first.access_token).await);
+        scene.world.clock.advance(TTL_SECONDS);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_token_was_revoked_makes_another_one() {
+    let scene = Scene::new().await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..4 {
+        let made = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
+        assert!(seen.insert(made.access_token.clone()));
+        assert!(scene.accepts(1, &made.access_token).await);
+        assert!(scene.world.revoke_token(&scene.registration, &made.id).await);
+        scene.nodes[2].send(&scene.create_token(Some(0))).await;
+        assert!(!scene.accepts(1, &made.access_token).await, "its slot has another token");
+        let next = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
+        assert!(scene.world.revoke_token(&scene.registration, &next.id).await);
+        assert!(seen.insert(next.access_token));
+    }
+}
+
+/// The first attempt of a create arrives after the second was answered and its token revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_arrives_late_brings_nothing_back() {
+    let scene = Scene::new().await;
+    for key in [None, Some(0)] {
+        let node = Node::start(&scene.world, TimeDelta::zero());
+        node.calls.fail("UpdateItem", &[Fault::Overtaken]);
+        let made = token(&node.send(&scene.create_token(key)).await);
+        assert!(node.calls.all_failed() && scene.accepts(0, &made.access_token).await);
+        assert!(scene.world.revoke_token(&scene.registration, &made.id).await);
+        node.calls.deliver().await;
+        assert!(!scene.accepts(0, &made.access_token).await, "with key {key:?}");
+        assert!(!scene.world.holds(&scene.registration, &made.id).await);
+    }
+    let node = Node::start(&scene.world, TimeDelta::zero());
+    node.calls.fail("PutItem", &[Fault::Overtaken]);
+    let secret = app_secret(&node.send(&scene.create_app_token(0)).await);
+    assert!(scene.world.revoke_app_token(&secret.id().to_string()).await);
+    node.calls.deliver().await;
+    assert!(!is_live(&scene.world, &secret).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fifty_revocations_one_succeeds_and_one_place_is_free() {
+    let scene = Scene::new().await;
+    let mut made = Vec::new();
+    for key in [None, Some(0), None] {
+        made.push(token(&scene.nodes[0].send(&scene.create_token(key)).await));
+    }
+    for victim in &made[..2] {
+        let revoked = join_all((0..50).map(|_| scene.world.revoke_token(&scene.registration, &victim.id))).await;
+        assert_eq!(revoked.into_iter().filter(|revoked| *revoked).count(), 1);
+        let creates = join_all((0..6).map(async |n| {
+            let request = scene.create_token(None);
+            scene.nodes[n % NODES].send(&request).await
+        }))
+        .await;
+        assert_eq!(creates.iter().filter(|outcome| outcome.status == 201).count(), 1);
+    }
+    assert!(scene.accepts(0, &made[2].access_token).await);
+}
+
+// ------------------------------------------------------------------------------------------------ app tokens, API keys
+
+fn app_secret(outcome: &Outcome) -> Credential {
+    let bearer = outcome.body["data"]["bearer"].as_str().unwrap_or_else(|| panic!("{outcome:?}"));
+    Secrets::add_credential(bearer);
+    Credential::parse(Kind::AppBearer, bearer).unwrap()
+}
+
+async fn is_live(world: &World, secret: &Credential) -> bool {
+    let found = world.store().load_app_token(secret.id()).await.unwrap();
+    found.is_some_and(|token| token.hash == secret.hash() && token.revoked_at.is_none())
+}
+
+#[test]
+fn no_app_token_comes_back_and_none_is_lost() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let act = prop_oneof![
+        3 => (0..2_usize).prop_map(Act::CreateOnce),
+        2 => (0..2_usize).prop_map(Act::Revoke),
+    ];
+    let rounds = vec(vec((act, 0..NODES), 1..8), 3..12);
+    let cases = 16 * u32::try_from(scale()).unwrap();
+    let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
+    let result = runner.run(&rounds, |rounds| {
+        runtime.block_on(async {
+            let scene = Scene::new().await;
+            let mut made: Vec<Credential> = Vec::new();
+            let mut revoked = BTreeSet::new();
+            for acts in rounds {
+                let done = join_all(acts.iter().map(async |(act, node)| match act {
+                    Act::Revoke(back) => {
+                        let Some(at) = made.len().checked_sub(1 + back) else { return (None, None) };
+                        (scene.world.revoke_app_token(&made[at].id().to_string()).await.then_some(at), None)
+                    }
+                    Act::Create => (None, None),
+                    Act::CreateOnce(key) => (None, Some(scene.nodes[*node].send(&scene.create_app_token(*key)).await)),
+                }));
+                let done = done.await;
+                let dead = revoked.clone();
+                for at in done.iter().filter_map(|(at, _)| *at) {
+                    prop_assert!(revoked.insert(at), "revoked twice");
+                }
+                for outcome in done.into_iter().filter_map(|(_, outcome)| outcome) {
+                    prop_assert_eq!(outcome.status, 200);
+                    let secret = app_secret(&outcome);
+                    match made.iter().position(|other| *other == secret) {
+                        Some(at) => prop_assert!(!dead.contains(&at), "a dead secret was given out again"),
+                        None => made.push(secret),
+                    }
+                }
+                for (at, secret) in made.iter().enumerate() {
+                    prop_assert_eq!(is_live(&scene.world, secret).await, !revoked.contains(&at));
+                }
+                // One live token per key at most.
+                prop_assert!(made.len() - revoked.len() <= 2);
+            }
+            Ok(())
+        })
+    });
+    result.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_api_key_is_refused_at_once_and_for_good() {
+    let scene = Scene::new().await;
+    let world = &scene.world;
+    let organization = world.organization("other").await;
+    let action = json!({"action": "createApiKey", "organizationId": organization});
+    let made = world.provision(&action).await;
+    let key = made["apiKey"].as_str().unwrap();
+    Secrets::add_credential(key);
+    assert!(scene.accepts(0, key).await);
+    let revoke = json!({"action": "revokeApiKey", "apiKeyId": made["apiKeyId"]});
+    let revocations = join_all((0..20).map(|_| world.stack.invoke("provision", &revoke))).await;
+    let (done, refused): (Vec<_>, Vec<_>) = revocations.into_iter().partition(Result::is_ok);
+    assert_eq!((done.len(), &done[0]), (1, &Ok(json!({"apiKeyId": made["apiKeyId"]}))));
+    assert!(refused.iter().all(|refusal| refusal.as_ref().unwrap_err()["errorType"] == "NotFound"));
+    for node in 0..NODES {
+        assert!(!scene.accepts(node, key).await);
+    }
+    let unknown = json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)});
+    assert_eq!(world.stack.invoke("provision", &unknown).await.unwrap_err()["errorType"], "NotFound");
+    // The answer is lost, not the work.
+    let other = world.provision(&action).await;
+    Secrets::add_credential(other["apiKey"].as_str().unwrap());
+    world.calls.fail("UpdateItem", &[Fault::AnswerLost; 2]);
+    let revoke = json!({"action": "revokeApiKey", "apiKeyId": other["apiKeyId"]});
+    assert_eq!(world.stack.invoke("provision", &revoke).await, Ok(json!({"apiKeyId": other["apiKeyId"]})));
+    assert!(world.calls.all_failed());
+}
+
+// ------------------------------------------------------------------------------------------------ grants
+
+/// A commit and the write that settles it are both on their way for longer than the SDK waits, and arrive, in either order,
+/// after the client has repeated its request. Neither may change anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_late_deliveries_do_not_undo_a_repeat() {
+    let world = World::start().await;
+    exchange_token::client(&world, &json!({"refreshReuseSeconds": 0})).await;
+    for refreshes in [false, true] {
+        let code = exchange_token::issue(&world, &json!({})).await;
+        let mut body = code_body(&code);
+        if refreshes {
+            body = refresh_body(&exchange_token::exchange(&world, &code).await.refresh_token());
+        }
+        let request = ApiRequest::new("exchange-token", &json!({}), "", &body);
+        let node = Node::start(&world, TimeDelta::zero());
+        // Three attempts of the commit, three of the write that settles it.
+        node.calls.fail("UpdateItem", &[Fault::Overtaken; 6]);
+        assert_eq!(node.send(&request).await.status, 500);
+        assert!(node.calls.all_failed());
+        let repeated = Node::start(&world, TimeDelta::zero()).send(&request).await;
+        assert_eq!(repeated.status, 201, "{repeated:?}");
+        let token = refresh_token(&repeated.body);
+        node.calls.deliver().await;
+        let next = ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(&token));
+        let next = Node::start(&world, TimeDelta::zero()).send(&next).await;
+        assert_eq!(next.status, 201, "refreshes: {refreshes}, {next:?}");
+        refresh_token(&next.body);
+    }
+}
+
+fn refresh_token(body: &Value) -> String {
+    let token = body["items"][0]["refreshToken"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&token);
+    token
+}
