@@ -129,7 +129,10 @@ async fn a_refusal_of_an_invoked_function_is_one_line() {
         ("issue-code", vec![json!({}), event("issue-code.refusal-not-registered")], ["invalid request"; 2]),
         (
             "provision",
-            vec![json!({"action": "x"}), json!({"action": "createApplication", "organizationId": "0".repeat(24), "slug": "app"})],
+            vec![
+                json!({"action": "x"}),
+                json!({"action": "createApplication", "organizationId": "0".repeat(24), "slug": "app"}),
+            ],
             ["invalid request", "not found"],
         ),
     ] {
