@@ -8,6 +8,7 @@ mod demo;
 mod gateway;
 mod kms;
 mod lambda;
+mod own;
 mod template;
 
 use std::{
@@ -31,7 +32,12 @@ use shared::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
-use self::{database::DynamoDb, gateway::Gateway, kms::Kms};
+use self::{
+    database::DynamoDb,
+    gateway::{Gateway, LocalAddress},
+    kms::Kms,
+    own::OwnHosts,
+};
 pub use self::{
     database::TABLE,
     lambda::Functions,
@@ -50,6 +56,8 @@ pub struct Options {
     pub port: u16,
     /// The issuer of the tokens; the stack's own URL unless set.
     pub issuer: Option<String>,
+    /// Further names by which containers or a proxy may reach more than the API's routes.
+    pub allow_hosts: Vec<String>,
     /// The origins that browsers may call from.
     pub allow_origins: Vec<String>,
     /// Where the database and the signing key are kept; in memory without.
@@ -96,7 +104,7 @@ impl Stack {
         let lock = options.data_dir.as_deref().map(lock).transpose()?;
         let template = Template::read().map_err(StartError)?;
         let file = options.data_dir.as_ref().map(|directory| directory.join("dynamodb.sqlite"));
-        let dynamodb = DynamoDb::start(file.as_deref(), &template.table).await?;
+        let dynamodb = DynamoDb::open(file.as_deref(), &template.table)?;
         let directory = options.data_dir.as_ref().map(|directory| directory.join("kms"));
         let unusable = |error: std::io::Error| StartError(format!("cannot use the KMS keys: {error}"));
         let kms = Kms::open(directory).map_err(unusable)?;
@@ -116,8 +124,11 @@ impl Stack {
         let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
 
         let allow_origins = options.allow_origins;
-        let gateway = Arc::new(Gateway { template, allow_origins, functions, dynamodb, kms, clock: options.clock });
+        let own_hosts = OwnHosts { address: options.host, names: options.allow_hosts };
+        let clock = options.clock;
+        let gateway = Arc::new(Gateway { template, own_hosts, allow_origins, functions, dynamodb, kms, clock });
         let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
+        let router = router.into_make_service_with_connect_info::<LocalAddress>();
         let (stop, stopped) = oneshot::channel();
         let server = axum::serve(listener, router).with_graceful_shutdown(async {
             // A dropped sender stops it as well.
