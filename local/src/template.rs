@@ -103,7 +103,7 @@ pub fn yaml(text: &str) -> Result<Value, String> {
 
 fn to_json(yaml: &Yaml<'_>) -> Value {
     match yaml {
-        Yaml::Tagged(tag, inner) => intrinsic_function(&tag.suffix, to_json(inner)),
+        Yaml::Tagged(tag, inner) => intrinsic_function(&tag.suffix, &to_json(inner)),
         Yaml::Sequence(entries) => entries.iter().map(to_json).collect(),
         Yaml::Mapping(entries) => {
             entries.iter().map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), to_json(value))).collect()
@@ -117,7 +117,7 @@ fn to_json(yaml: &Yaml<'_>) -> Value {
     }
 }
 
-fn intrinsic_function(name: &str, argument: Value) -> Value {
+fn intrinsic_function(name: &str, argument: &Value) -> Value {
     match (name, argument.as_str().and_then(|text| text.split_once('.'))) {
         ("Ref" | "Condition", _) => json!({name: argument}),
         ("GetAtt", Some((resource, attribute))) => json!({"Fn::GetAtt": [resource, attribute]}),
