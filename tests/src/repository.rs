@@ -187,6 +187,39 @@ fn every_combination_of_parameters_can_be_deployed() {
     }
 }
 
+/// A process that crashes or cannot start writes no line, so one alarm reads Lambda's own metrics.
+#[test]
+fn each_function_has_its_alarms() {
+    let resources = Deployment::new(&[]).resources();
+    let functions = resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::Serverless::Function");
+    for (function, _) in functions {
+        let alarm = |name: &str| &resources[&format!("{function}{name}Alarm")]["Properties"];
+        let watched =
+            |metric: &Value| json!([metric["Namespace"], metric["MetricName"], metric["Dimensions"][0]["Value"]]);
+        assert_eq!(watched(alarm("Failures")), json!(["tokenmint", "Failures", function]));
+        assert_eq!(watched(alarm("Throttles")), json!(["AWS/Lambda", "Throttles", function]));
+        let crashes = &alarm("Crashes")["Metrics"];
+        assert_eq!(crashes[0]["Expression"], "FILL(errors, 0) - FILL(reported, 0)");
+        for (index, id, expected) in [
+            (1, "errors", json!(["AWS/Lambda", "Errors", function])),
+            (2, "reported", json!(["tokenmint", "ReportedErrors", function])),
+        ] {
+            assert_eq!(crashes[index]["Id"], id);
+            assert_eq!(watched(&crashes[index]["MetricStat"]["Metric"]), expected);
+        }
+    }
+}
+
+/// New accounts have so little that Lambda refuses any reservation.
+#[test]
+fn concurrency_is_reserved_only_if_asked_for() {
+    for (parameter, expected) in [("0", Value::Null), ("100", "100".into())] {
+        for (function, properties) in Deployment::new(&[("ReservedConcurrency", parameter)]).functions() {
+            assert_eq!(properties["ReservedConcurrentExecutions"], expected, "{function}");
+        }
+    }
+}
+
 #[test]
 fn what_must_outlive_a_stack_does() {
     let resources = Deployment::new(&[("SigningKeys", "AB"), ("SigningMode", "envelope")]).resources();

@@ -78,7 +78,11 @@ impl Deployment {
             "Fn::And" => all.all(|condition| self.holds(condition)),
             "Fn::Or" => all.any(|condition| self.holds(condition)),
             "Fn::Not" => !self.holds(&argument[0]),
-            "Fn::Equals" => self.evaluated(&argument[0]) == self.evaluated(&argument[1]),
+            "Fn::Equals" => {
+                // Parameters are strings, and so is what they are compared with.
+                let text = |value: &Value| self.evaluated(value).map(|value| value.to_string().replace('"', ""));
+                text(&argument[0]) == text(&argument[1])
+            }
             other => panic!("no condition: {other}"),
         }
     }
