@@ -220,13 +220,34 @@ fn concurrency_is_reserved_only_if_asked_for() {
     }
 }
 
+/// The keys of a deployment that failed are worth nothing. The table of one is kept, since its protection would stop the
+/// rollback.
 #[test]
 fn what_must_outlive_a_stack_does() {
     let resources = Deployment::new(&[("SigningKeys", "AB"), ("SigningMode", "envelope")]).resources();
-    for name in ["Table", "SigningKeyA", "SigningKeyB", "MacKey", "WrappingKey"] {
-        for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
-            assert_eq!(resources[name][policy], "Retain", "{name}");
+    let kept = resources.iter().filter(|(_, resource)| resource["UpdateReplacePolicy"] == "Retain");
+    let kept: Vec<_> =
+        kept.map(|(name, resource)| (name.as_str(), resource["DeletionPolicy"].as_str().unwrap())).collect();
+    let keys = ["MacKey", "SigningKeyA", "SigningKeyB"].map(|key| (key, "RetainExceptOnCreate"));
+    assert_eq!(kept, [&keys[..], &[("Table", "Retain"), ("WrappingKey", "RetainExceptOnCreate")]].concat());
+    assert_eq!(resources["Table"]["Properties"]["DeletionProtectionEnabled"], true);
+}
+
+/// Without a version a policy is read by the rules of 2008, which know no policy variables.
+#[test]
+fn each_policy_is_of_the_current_version() {
+    let stack = Deployment::new(&[("SigningKeys", "AB"), ("SigningMode", "envelope")]);
+    for (function, properties) in stack.functions() {
+        for policy in properties["Policies"].as_array().unwrap() {
+            assert_eq!(policy["Version"], "2012-10-17", "{function}");
         }
+    }
+    for (name, resource) in stack.resources().iter().filter(|(_, resource)| resource["Type"] == "AWS::KMS::Key") {
+        let policy = &resource["Properties"]["KeyPolicy"];
+        assert_eq!(policy["Version"], "2012-10-17", "{name}");
+        // CloudFormation reads it of every key.
+        let administer = policy["Statement"][0]["Action"].as_array().unwrap();
+        assert!(administer.contains(&"kms:GetKeyRotationStatus".into()), "{name}");
     }
 }
 
