@@ -22,8 +22,8 @@ struct Arguments {
     /// A further name that containers or a proxy reach all of it by, such as host.docker.internal; may be repeated
     #[arg(long)]
     allow_host: Vec<String>,
-    /// An origin that browsers may call from; may be repeated
-    #[arg(long, default_value = "*")]
+    /// An origin that browsers may call from; several are separated by commas, as in the template, or repeated
+    #[arg(long, default_value = "*", value_delimiter = ',')]
     allow_origin: Vec<String>,
     /// Where tokens are signed: kms, envelope or transition
     #[arg(long, default_value = "kms")]

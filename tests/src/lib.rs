@@ -17,5 +17,6 @@ mod own;
 mod processes;
 mod publish_keys;
 mod repository;
+mod signing_keys;
 mod skew;
 mod storms;
