@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use shared::settings::SigningMode;
+use shared::{
+    clock::Clock as _,
+    settings::SigningMode,
+    store::{DataKeyPair, KeyRing, RingWrite, Store},
+};
 
 use crate::{
     exchange_token::CLIENT,
@@ -237,6 +241,28 @@ async fn a_rotation_that_is_sent_twice_is_one() {
         assert!(node.calls.all_failed());
         let after = published(&node).await;
         assert_eq!((after.len(), &after[0]), (before.len() + 1, &answer.body["kid"].as_str().unwrap().to_owned()));
+    }
+}
+
+/// The SDK repeats a write whose answer was lost. By then others may have rotated, and even withdrawn the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_repeat_of_a_rotation_recognises_itself() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let store = Store::from_environment(fixture.world.stack.environment()).unwrap();
+    let pair = |ring: &KeyRing, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..ring.current.clone() };
+    for withdraw in [false, true] {
+        let now = fixture.world.clock.now();
+        let before = store.key_ring().await.unwrap().unwrap();
+        let replaces = before.current.kid.clone();
+        let (ours, theirs) = (pair(&before, &format!("ours-{withdraw}")), pair(&before, &format!("theirs-{withdraw}")));
+        let written = KeyRing::rotated(Some(before), ours, now, false);
+        assert!(matches!(store.put_key_ring(&written, Some(&replaces)).await.unwrap(), RingWrite::Done));
+        let later = KeyRing::rotated(Some(written.clone()), theirs, now, withdraw);
+        assert!(matches!(store.put_key_ring(&later, Some(&written.current.kid)).await.unwrap(), RingWrite::Done));
+
+        let repeated = store.put_key_ring(&written, Some(&replaces)).await.unwrap();
+        assert!(matches!(repeated, RingWrite::Done), "{repeated:?}");
+        assert_eq!(store.key_ring().await.unwrap().unwrap().current.kid, later.current.kid);
     }
 }
 
