@@ -2,7 +2,7 @@
 
 mod action;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
@@ -18,11 +18,12 @@ use shared::{
     settings::{Environment, KeyId, SettingsError},
     store::{ApiKey, Application, Creation, KeyRing, MAX_KEYS, Organization, RingWrite, Store},
 };
+use tokio::time::sleep;
 
 use self::action::Action;
 
-/// How often a rotation is written again that lost a race to another.
-const MAX_ROUNDS: usize = 10;
+/// How often a rotation is written. Each loss is to another rotation's success, and after so many the key set is full.
+const MAX_ROUNDS: usize = MAX_KEYS;
 
 /// The function.
 #[derive(Debug)]
@@ -119,6 +120,9 @@ impl Provision {
                 RingWrite::Done => return Ok(json!({"kid": new.kid})),
                 RingWrite::Moved(faster) => standing = Some(faster),
             }
+            // Rotations that lost to the same one spread out, or all but one of them would lose again.
+            let [milliseconds] = self.random.as_ref().bytes()?;
+            sleep(Duration::from_millis(milliseconds.into())).await;
         }
         Err(Fault::new("record the signing key", "too many rotations at the same time").into())
     }
