@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     aws,
     fault::Fault,
-    settings::{Environment, KeyId, SettingsError, SigningMode, TableName},
+    settings::{Environment, KeyId, KmsKey, SettingsError, SigningMode, TableName},
     store::DataKeyPair,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct WrappingKey {
     kms: aws_sdk_kms::Client,
-    key: KeyId,
+    key: KmsKey,
     table: String,
 }
 
@@ -50,7 +50,7 @@ impl WrappingKey {
         let call = self
             .kms
             .generate_data_key_pair_without_plaintext()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .key_pair_spec(DataKeyPairSpec::Rsa2048)
             .set_encryption_context(Some(self.context(&kid)));
         let made = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
@@ -72,7 +72,7 @@ impl WrappingKey {
         let call = self
             .kms
             .decrypt()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .ciphertext_blob(Blob::new(wrapped))
             .set_encryption_context(Some(self.context(&pair.kid)));
         let decrypted = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;

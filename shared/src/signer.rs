@@ -13,7 +13,7 @@ use crate::{
     data_key::{PrivateKey, WrappingKey},
     fault::Fault,
     jwt::{self, Type},
-    settings::{Environment, KeyId, SettingsError, SigningMode},
+    settings::{Environment, KmsKey, SettingsError, SigningMode, signing_key},
     store::Store,
     telemetry::{Step, step},
 };
@@ -24,7 +24,7 @@ const DOING: &str = "sign the token";
 #[derive(Debug)]
 pub struct Signer {
     kms: aws_sdk_kms::Client,
-    key: KeyId,
+    key: KmsKey,
     envelope: Option<Envelope>,
 }
 
@@ -51,13 +51,13 @@ impl Signer {
                 Some(Envelope { wrapping_key, store: Store::from_environment(environment)?, key: OnceCell::new() })
             }
         };
-        Ok(Self { kms: aws::kms(environment), key: environment.required(KeyId::VARIABLE)?, envelope })
+        Ok(Self { kms: aws::kms(environment), key: signing_key(environment)?, envelope })
     }
 
     /// Opens the connection that the first signature would otherwise wait for, or decrypts the key. Failing is harmless.
     pub async fn warm(&self) {
         if self.envelope.is_none() {
-            let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
+            let _ = Box::pin(self.kms.get_public_key().key_id(self.key.reference()).send()).await;
         }
         self.warm_key().await;
     }
@@ -79,7 +79,7 @@ impl Signer {
             None => None,
             Some(envelope) => Some(envelope.key().await?),
         };
-        let kid = private_key.map_or(&self.key, |key| &key.kid);
+        let kid = private_key.map_or(self.key.id(), |key| &key.kid);
         let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| Fault::new(DOING, error))?;
         let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
         let signature = step(Step::Sign, async {
@@ -95,7 +95,7 @@ impl Signer {
         let call = self
             .kms
             .sign()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .message(Blob::new(digest.as_ref()))
             .message_type(MessageType::Digest)
             .signing_algorithm(SigningAlgorithmSpec::RsassaPkcs1V15Sha256);
@@ -121,7 +121,7 @@ impl Envelope {
 #[derive(Debug)]
 pub struct MacKey {
     kms: aws_sdk_kms::Client,
-    key: KeyId,
+    key: KmsKey,
 }
 
 impl MacKey {
@@ -142,7 +142,7 @@ impl MacKey {
         let call = self
             .kms
             .generate_mac()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .mac_algorithm(MacAlgorithmSpec::HmacSha256)
             .message(Blob::new(message));
         let made = step(Step::Sign, Box::pin(call.send())).await.map_err(|error| Fault::new(DOING, error))?;
