@@ -16,6 +16,7 @@ pub mod http;
 pub mod id;
 pub mod idempotency;
 pub mod jwt;
+mod key_set;
 pub mod oidc;
 pub mod public_keys;
 pub mod quota;

@@ -14,13 +14,10 @@ use crate::{
     aws,
     clock::Clock,
     fault::Fault,
+    key_set::KeySetCache,
     settings::{Environment, KeyId, KmsKey, SettingsError, SigningMode, previous_signing_keys, signing_key},
-    store::Store,
     telemetry::warn_and_count,
 };
-
-/// How long the table's keys are used without looking again: so long may one that was withdrawn be trusted.
-const RING_IS_FRESH_SECONDS: i64 = 60;
 
 /// KMS is asked for a key that it did not give at most this often.
 const RETRY_AFTER: TimeDelta = TimeDelta::seconds(60);
@@ -44,7 +41,7 @@ pub struct PublicKeys {
     clock: Arc<dyn Clock>,
     /// The key of `SIGNING_KEY_ID` first.
     keys: Vec<KmsPublicKey>,
-    ring: Ring,
+    ring: Arc<KeySetCache>,
 }
 
 /// The public key of a key in KMS.
@@ -93,11 +90,7 @@ impl PublicKeys {
             kms: aws::kms(environment),
             clock: Arc::clone(&environment.clock),
             keys: [current].into_iter().chain(previous).collect(),
-            ring: Ring {
-                store: Store::from_environment(environment)?,
-                clock: Arc::clone(&environment.clock),
-                last: Mutex::default(),
-            },
+            ring: Arc::new(KeySetCache::from_environment(environment)?),
         })
     }
 
@@ -111,11 +104,29 @@ impl PublicKeys {
             let keys = try_join_all(self.keys.iter().map(|key| self.fetched(key))).await?;
             Ok(keys.into_iter().flatten().collect::<Vec<_>>())
         };
+        // Read each time: a verifier asks because it met a new key, and keeps the answer for long.
+        let ring = async { self.ring.read().await?.public_keys().map(<[_]>::to_vec) };
         match self.mode {
             SigningMode::Kms => kms.await,
-            SigningMode::Transition => tokio::try_join!(kms, self.ring.read()).map(|(kms, ring)| [kms, ring].concat()),
-            SigningMode::Envelope => tokio::try_join!(self.ring.read(), kms).map(|(ring, kms)| [ring, kms].concat()),
+            SigningMode::Transition => tokio::try_join!(kms, ring).map(|(kms, ring)| [kms, ring].concat()),
+            SigningMode::Envelope => tokio::try_join!(ring, kms).map(|(ring, kms)| [ring, kms].concat()),
         }
+    }
+
+    /// Fetches the keys that the first bearer would otherwise wait for. Failing is harmless.
+    pub(crate) async fn warm(&self) {
+        let kms = try_join_all(self.keys.iter().map(|key| self.fetched(key)));
+        let ring = async {
+            if self.mode != SigningMode::Kms {
+                let _ = self.ring.refresh().await;
+            }
+        };
+        let _ = tokio::join!(kms, ring);
+    }
+
+    /// The table's keys, for a signer in the same function.
+    pub(crate) fn key_set(&self) -> Arc<KeySetCache> {
+        Arc::clone(&self.ring)
     }
 
     /// The key that a token says it was signed with, if it is one of ours.
@@ -173,51 +184,8 @@ enum FetchError {
     Failed(Fault),
 }
 
-/// The keys of envelope signing.
-#[derive(Debug)]
-struct Ring {
-    store: Store,
-    clock: Arc<dyn Clock>,
-    last: Mutex<Option<Read>>,
-}
-
-/// What was read, and when.
-#[derive(Debug)]
-struct Read {
-    at: DateTime<Utc>,
-    keys: Vec<Arc<VerificationKey>>,
-}
-
-impl Ring {
-    /// The keys as they are now.
-    async fn read(&self) -> Result<Vec<Arc<VerificationKey>>, Fault> {
-        const DOING: &str = "read a public key";
-        let at = self.clock.now();
-        let mut keys = Vec::new();
-        if let Some(ring) = self.store.key_ring().await? {
-            for (kid, public_key) in ring.public_keys() {
-                let spki = STANDARD.decode(public_key).map_err(|error| Fault::new(DOING, error))?;
-                keys.push(Arc::new(VerificationKey::new(kid.clone(), spki, DOING)?));
-            }
-        }
-        *self.last.lock().await = Some(Read { at, keys: keys.clone() });
-        Ok(keys)
-    }
-
-    /// The key with this id. The table is asked where the id is new: it may be that of a rotation a moment ago.
-    async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
-        let named = |keys: &[Arc<VerificationKey>]| keys.iter().find(|key| key.id.as_str() == kid).map(Arc::clone);
-        let since = self.clock.now() - TimeDelta::seconds(RING_IS_FRESH_SECONDS);
-        let fresh = self.last.lock().await.as_ref().filter(|read| read.at > since).and_then(|read| named(&read.keys));
-        match fresh {
-            Some(key) => Ok(Some(key)),
-            None => self.read().await.map(|keys| named(&keys)),
-        }
-    }
-}
-
 impl VerificationKey {
-    fn new(id: KeyId, spki: Vec<u8>, doing: &'static str) -> Result<Self, Fault> {
+    pub(crate) fn new(id: KeyId, spki: Vec<u8>, doing: &'static str) -> Result<Self, Fault> {
         let rsa = PublicKey::from_der(&spki).map_err(|error| Fault::new(doing, error))?;
         Ok(Self { id, spki, rsa })
     }

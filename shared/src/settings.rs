@@ -209,7 +209,7 @@ pub enum SigningMode {
     /// KMS signs each token, and the private key never leaves it.
     #[default]
     Kms,
-    /// The process signs, with a private key that KMS decrypted for it at its start.
+    /// The process signs, with a private key that KMS decrypted for it.
     Envelope,
     /// KMS signs, and the keys of envelope signing are trusted too: on the way from one to the other.
     Transition,

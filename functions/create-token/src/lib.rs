@@ -37,11 +37,12 @@ impl Endpoint for CreateToken {
     const NAME: &'static str = "create-token";
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let authenticator = Authenticator::from_environment(environment)?;
         Ok(Self {
-            authenticator: Authenticator::from_environment(environment)?,
+            signer: Signer::sharing(authenticator.public_keys(), environment)?,
+            authenticator,
             issuer: Issuer::from_environment(environment)?,
             audience: Audience::from_environment(environment)?,
-            signer: Signer::from_environment(environment)?,
             store: Store::from_environment(environment)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
@@ -71,7 +72,8 @@ impl CreateToken {
             }
         };
         let caller = self.authenticator.authenticate(bearer, now);
-        let (caller, registration) = step(Step::Load, async { tokio::join!(caller, registration) }).await;
+        let (caller, registration, prepared) =
+            step(Step::Load, async { tokio::join!(caller, registration, self.signer.prepare()) }).await;
 
         // Decide: nothing has cost or changed anything yet.
         let (caller, body) = (caller?, body?);
@@ -79,6 +81,7 @@ impl CreateToken {
         let grant = decide(&caller, &body, registration?, addressed, now, self.random.as_ref())?;
 
         // Sign.
+        prepared?;
         let jwt = self.signer.sign(Type::AccessToken, &grant.claims).await?;
         let created = |claims: AccessTokenClaims, jwt, active_tokens, replayed| Created {
             id: claims.jti,

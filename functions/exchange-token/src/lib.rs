@@ -71,8 +71,9 @@ impl ExchangeToken {
         // Load: the grant that the code or refresh token tells, and the client.
         let request = TokenRequest::read(request)?;
         let id = request.credential.grant();
-        let (grant, client) =
-            step(Step::Load, async { tokio::join!(self.store.grant(id), self.store.client(request.client_id)) }).await;
+        let reads =
+            async { tokio::join!(self.store.grant(id), self.store.client(request.client_id), self.signer.prepare()) };
+        let (grant, client, prepared) = step(Step::Load, reads).await;
 
         // Decide.
         let (grant, client) = (grant?.ok_or(Refusal::BadCredential)?, client?);
@@ -87,6 +88,7 @@ impl ExchangeToken {
         let id_claims = IdClaims::new(&request, &grant, &access_claims, random)?;
 
         // Sign.
+        prepared?;
         let access_token = self.signer.sign(Type::Jwt, &access_claims);
         let (access_token, id_token) = tokio::join!(access_token, self.signer.sign(Type::Jwt, &id_claims));
         let (access_token, id_token) = (access_token?, id_token?);

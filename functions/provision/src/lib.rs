@@ -100,8 +100,8 @@ impl Provision {
         }
     }
 
-    /// Puts a new key pair in the place of the one that signs. Functions that run keep signing with theirs, whose public
-    /// key stays published; those that start sign with the new one.
+    /// Puts a new key pair in the place of the one that signs. Within a minute every function signs with it; the public
+    /// key of the one before stays published unless it is withdrawn.
     async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, Refusal> {
         let Some(wrapping_key) = &self.wrapping_key else {
             let rule = "must not be rotateSigningKey where SIGNING_MODE is kms: KMS keys are replaced in the template";
