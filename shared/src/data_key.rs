@@ -58,16 +58,27 @@ impl WrappingKey {
             blob.map(|blob| STANDARD.encode(blob)).ok_or_else(|| Fault::new(DOING, "KMS answered without a key"))
         };
         let (public_key, wrapped_private_key) = (encoded(made.public_key)?, encoded(made.private_key_ciphertext_blob)?);
-        Ok(DataKeyPair { kid, public_key, wrapped_private_key })
+        let wrapping_key = made.key_id.and_then(|arn| arn.parse().ok());
+        Ok(DataKeyPair { kid, public_key, wrapped_private_key, wrapping_key })
     }
 
     /// The private key of a pair, in the clear. What is ours of its encoding is zeroised; so is the key, by aws-lc, when
     /// it is dropped.
     ///
     /// # Errors
-    /// When KMS does not decrypt it, which it only does for the table and the id that it was made for.
+    /// When KMS does not decrypt it, which it only does for the table and the id that it was made for, and when it is
+    /// encrypted under another KMS key than this. That one is not used instead: IAM allows the functions this one alone,
+    /// and whoever can write the table must not choose the key.
     pub(crate) async fn decrypt(&self, pair: &DataKeyPair) -> Result<PrivateKey, Fault> {
         const DOING: &str = "decrypt the signing key";
+        if let Some(other) = pair.wrapping_key.as_ref().filter(|other| other.id() != self.key.id()) {
+            let (other, own) = (other.reference(), self.key.reference());
+            let cause = format!(
+                "it is encrypted under the KMS key {other}, but WRAPPING_KEY_ID is {own}: make a new signing key by \
+                 invoking provision with the action rotateSigningKey"
+            );
+            return Err(Fault::new(DOING, cause));
+        }
         let wrapped = STANDARD.decode(&pair.wrapped_private_key).map_err(|error| Fault::new(DOING, error))?;
         let call = self
             .kms
@@ -107,5 +118,39 @@ impl PrivateKey {
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aws_config::{BehaviorVersion, SdkConfig};
+
+    use super::*;
+    use crate::{clock::SystemClock, random::SystemRandom};
+
+    #[tokio::test]
+    async fn a_key_under_another_wrapping_key_is_refused_with_what_to_do() {
+        let variables = [("SIGNING_MODE", "envelope"), ("TABLE_NAME", "table"), ("WRAPPING_KEY_ID", "key-2")];
+        let environment = Environment {
+            variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            aws: SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        };
+        let wrapping_key = WrappingKey::from_environment(&environment).unwrap().unwrap();
+        let pair = DataKeyPair {
+            kid: "kid".parse().unwrap(),
+            public_key: String::new(),
+            wrapped_private_key: String::new(),
+            wrapping_key: Some("arn:aws:kms:eu-west-1:111122223333:key/key-1".parse().unwrap()),
+        };
+        assert_eq!(
+            wrapping_key.decrypt(&pair).await.unwrap_err().chain(),
+            "could not decrypt the signing key: it is encrypted under the KMS key \
+             arn:aws:kms:eu-west-1:111122223333:key/key-1, but WRAPPING_KEY_ID is key-2: make a new signing key by \
+             invoking provision with the action rotateSigningKey"
+        );
     }
 }

@@ -161,7 +161,7 @@ pub struct KmsKey {
 }
 
 impl KmsKey {
-    /// What KMS is asked for.
+    /// The id or ARN as it was given, which is what KMS is asked for.
     pub(crate) fn reference(&self) -> &str {
         &self.reference
     }

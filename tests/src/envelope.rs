@@ -380,6 +380,41 @@ async fn a_rotation_that_is_sent_twice_is_one() {
     }
 }
 
+/// The template makes another wrapping key on the way back from `kms`. The functions may use that one alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_wrapping_key_needs_a_new_signing_key() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let world = &fixture.world;
+    let wrapping_key = ring(world).await["wrappingKey"]["S"].as_str().unwrap().to_owned();
+    assert!(wrapping_key.ends_with(&format!(":key/{}", world.stack.environment().variables["WRAPPING_KEY_ID"])));
+    let token = create(&fixture, &node(&fixture, "envelope")).await;
+
+    let other = json!({"KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT"});
+    let other = world.kms("CreateKey", &other).await["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let changes = [("SIGNING_MODE", "envelope"), ("WRAPPING_KEY_ID", other.as_str())];
+    let node = Node::start_with(world, TimeDelta::zero(), &changes);
+    for _ in 0..2 {
+        assert_eq!(node.send(&fixture.subject(Case::CreateToken).await.request).await.status, 500);
+    }
+    assert!(!node.calls.count().contains_key("Decrypt"));
+    let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+    let rotated = node.send(&rotation).await.body["kid"].as_str().unwrap().to_owned();
+    // At once: who could not decrypt a key looks for another with the next request.
+    assert_eq!(kid(&create(&fixture, &node).await), rotated);
+    assert!(is_trusted(&fixture, &node, &token).await);
+    assert_eq!(ring(world).await["wrappingKey"], json!({"S": other}));
+}
+
+/// As an older version wrote it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let mut item = ring(&fixture.world).await;
+    item.as_object_mut().unwrap().remove("wrappingKey").unwrap();
+    fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    assert_eq!(kid(&create(&fixture, &node(&fixture, "envelope")).await), item["kid"]["S"]);
+}
+
 /// The SDK repeats a write whose answer was lost. By then others may have rotated, and even withdrawn the key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_repeat_of_a_rotation_recognises_itself() {

@@ -11,7 +11,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Item, Registration, Store, key::Key, read};
-use crate::{fault::Fault, settings::KeyId};
+use crate::{
+    fault::Fault,
+    settings::{KeyId, KmsKey},
+};
 
 /// How long a process may still sign with a key that was replaced, in seconds. It is a minute by its own clock; a day
 /// allows for clocks that are wrong.
@@ -44,6 +47,9 @@ pub struct DataKeyPair {
     pub public_key: String,
     /// The private key as KMS encrypted it, base64.
     pub wrapped_private_key: String,
+    /// The KMS key that it is encrypted under, by its ARN; of older items it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapping_key: Option<KmsKey>,
 }
 
 /// A key that signs no more.
