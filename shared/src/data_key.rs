@@ -1,8 +1,9 @@
 //! Data key pairs of KMS, for envelope signing: KMS makes a pair and hands out its private key encrypted only; who may
 //! decrypt it can sign without KMS from then on.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, time::Duration};
 
+use aws_config::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_lc_rs::{digest::Digest, error::Unspecified, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
 use aws_sdk_kms::{primitives::Blob, types::DataKeyPairSpec};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -52,7 +53,9 @@ impl WrappingKey {
             .generate_data_key_pair_without_plaintext()
             .key_id(self.key.reference())
             .key_pair_spec(DataKeyPairSpec::Rsa2048)
-            .set_encryption_context(Some(self.context(&kid)));
+            .set_encryption_context(Some(self.context(&kid)))
+            .customize()
+            .config_override(patient());
         let made = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
         let encoded = |blob: Option<Blob>| {
             blob.map(|blob| STANDARD.encode(blob)).ok_or_else(|| Fault::new(DOING, "KMS answered without a key"))
@@ -97,6 +100,17 @@ impl WrappingKey {
         let context = [("purpose", "tokenmint signing key"), ("table", &self.table), ("kid", kid.as_str())];
         context.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
+}
+
+/// KMS takes longer to make an RSA pair than for anything else, and unless its quota is raised it makes one a second. An
+/// operator waits for it, so it may take longer than what a user waits for. It ends before the function times out.
+fn patient() -> aws_sdk_kms::config::Builder {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(Duration::from_secs(8))
+        .operation_timeout(Duration::from_secs(16))
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(6).with_initial_backoff(Duration::from_millis(500));
+    aws_sdk_kms::Config::builder().timeout_config(timeouts).retry_config(retries)
 }
 
 /// A private key in the memory of this process.

@@ -19,7 +19,7 @@ use crate::{
 /// How long a process may still sign with a key that was replaced, in seconds. It is a minute by its own clock; a day
 /// allows for clocks that are wrong.
 const OUTLIVED_SECONDS: i64 = 86_400;
-/// The most keys there can be. The item then has 55 KB. Rotating every five weeks never reaches it.
+/// The most keys there can be. The item then has 52 KB. Rotating every five weeks never reaches it.
 pub const MAX_KEYS: usize = 100;
 
 /// The keys, at `SIGNING_KEYS#`.
