@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use shared::{
     auth::Permission,
     clock::expiry,
-    credential::{Credential, GrantCredential, GrantSalt, Kind},
-    fault::Fault,
+    credential::{Credential, CredentialKind, GrantCredential, GrantSalt},
+    error::InternalError,
     id::{ClientId, RegistrationId, Slug},
     random::Random,
     store::{ApiKey, Application, Client, Grant, GrantState, GrantVersion, Organization, Registration, Store},
@@ -31,13 +31,13 @@ const SCOPES: [&str; 3] = ["openid", "profile", "email"];
 const SUBJECT: &str = "demo-user";
 
 /// Makes the demo's entities where they do not stand already.
-pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<Utc>) -> Result<(), Fault> {
+pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<Utc>) -> Result<(), InternalError> {
     let all = || Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect::<Vec<_>>();
     let slug: Slug = constant(ORGANIZATION.parse().ok())?;
     let organization_id = Organization::id(&slug);
     let _ = store.create_organization(&slug, random).await?;
 
-    let key = constant(Credential::parse(Kind::ApiKey, API_KEY))?;
+    let key = constant(Credential::parse(CredentialKind::ApiKey, API_KEY))?;
     let description = Some("The local demo".to_owned());
     let api_key = ApiKey { hash: key.hash(), organization_id, permissions: all(), description, revoked_at: None };
     let _ = store.create_api_key(key.id(), &api_key, random).await?;
@@ -86,7 +86,7 @@ fn grant(
     progress: GrantState,
     now: DateTime<Utc>,
     random: &dyn Random,
-) -> Result<Grant, Fault> {
+) -> Result<Grant, InternalError> {
     let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true});
     Ok(Grant {
         client_id: constant(CLIENT.parse().ok())?,
@@ -120,8 +120,8 @@ pub(crate) fn login() -> Value {
     })
 }
 
-fn constant<T>(parsed: Option<T>) -> Result<T, Fault> {
-    parsed.ok_or_else(|| Fault::new("read the demo's constants", "one of them is malformed"))
+fn constant<T>(parsed: Option<T>) -> Result<T, InternalError> {
+    parsed.ok_or_else(|| InternalError::new("read the demo's constants", "one of them is malformed"))
 }
 
 /// What is printed: where the service is, and a line for each endpoint.

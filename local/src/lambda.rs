@@ -14,9 +14,9 @@ use lambda_http::{
 use provision::Provision;
 use publish_keys::PublishKeys;
 use shared::{
-    function::{Function, invoke},
-    http::Http,
-    settings::{Environment, SettingsError},
+    runtime::function::{Function, invoke},
+    runtime::http::Http,
+    runtime::{Environment, SettingsError},
 };
 use uuid::Uuid;
 

@@ -24,12 +24,7 @@ use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use axum::{Router, body::Bytes};
 use serde_json::{Value, json};
-use shared::{
-    clock::Clock,
-    random::Random,
-    settings::{Environment, SigningMode},
-    store::Store,
-};
+use shared::{clock::Clock, keys::SigningMode, random::Random, runtime::Environment, store::Store};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 use self::{
@@ -159,7 +154,7 @@ impl Stack {
         let store = Store::from_environment(&self.environment).map_err(|error| failed(&error))?;
         demo::provision(&store, random.as_ref(), clock.now()).await.map_err(|fault| failed(&fault.chain()))?;
         let mode = SigningMode::from_environment(&self.environment).map_err(|error| failed(&error))?;
-        let keyless = async || store.key_ring().await.map(|ring| ring.is_none());
+        let keyless = async || store.load_key_set().await.map(|ring| ring.is_none());
         if mode != SigningMode::Kms && keyless().await.map_err(|fault| failed(&fault.chain()))? {
             let rotation = json!({"action": "rotateSigningKey"});
             self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;

@@ -4,7 +4,7 @@ use std::{io::Write as _, net::IpAddr, path::PathBuf, process::ExitCode, sync::A
 
 use clap::Parser;
 use local::{Options, Stack};
-use shared::{clock::SystemClock, random::SystemRandom, settings::SigningMode};
+use shared::{clock::SystemClock, keys::SigningMode, random::SystemRandom};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The whole of tokenmint on one port, with embedded stand-ins for DynamoDB and KMS.
@@ -38,7 +38,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::telemetry::to_stderr();
+    shared::runtime::telemetry::to_stderr();
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -61,7 +61,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         signing_mode: arguments.signing_mode,
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
-        aws: shared::aws::config(),
+        aws: shared::runtime::aws::config(),
     })
     .await?;
     println!("{}", stack.provision_demo().await?);

@@ -11,7 +11,7 @@ use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::{fault::Fault, id::ObjectId, random::Random};
+use crate::{error::InternalError, id::ObjectId, random::Random};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62^43 is just above 2^256.
@@ -24,7 +24,7 @@ const SESSION_ID_BYTES: usize = 16;
 
 /// What a credential is for. A kind's prefix is for ever: scanners and stored hashes depend on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
+pub enum CredentialKind {
     /// Authenticates an organization's server.
     ApiKey,
     /// Authenticates an app.
@@ -35,7 +35,7 @@ pub enum Kind {
     RefreshToken,
 }
 
-impl Kind {
+impl CredentialKind {
     const fn prefix(self) -> &'static str {
         match self {
             Self::ApiKey => "tmk_",
@@ -56,7 +56,7 @@ impl Kind {
 /// A credential of well-formed text with a right checksum. Its text is secret.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Credential {
-    kind: Kind,
+    kind: CredentialKind,
     text: String,
 }
 
@@ -65,17 +65,17 @@ impl Credential {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn generate(kind: Kind, random: &dyn Random) -> Result<Self, Fault> {
+    pub fn generate(kind: CredentialKind, random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self::of_secret(kind, random.bytes()?))
     }
 
     /// The credential of 256 secret bits that are as good as random.
     #[must_use]
-    pub fn of_secret(kind: Kind, secret: [u8; 32]) -> Self {
+    pub fn of_secret(kind: CredentialKind, secret: [u8; 32]) -> Self {
         Self::of_grant(kind, "", secret)
     }
 
-    fn of_grant(kind: Kind, grant_id: &str, secret: [u8; 32]) -> Self {
+    fn of_grant(kind: CredentialKind, grant_id: &str, secret: [u8; 32]) -> Self {
         let mut text = format!("{}{grant_id}{}", kind.prefix(), base62::<SECRET_CHARACTERS>(secret));
         text.push_str(&checksum(&text));
         Self { kind, text }
@@ -84,7 +84,7 @@ impl Credential {
     /// Reads a credential of `kind`; `None` where prefix, length, alphabet or checksum is wrong. Why is not told:
     /// parts of a credential do not belong into messages.
     #[must_use]
-    pub fn parse(kind: Kind, text: &str) -> Option<Self> {
+    pub fn parse(kind: CredentialKind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?;
         let length = kind.grant_id_characters() + SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
         if rest.len() != length || !rest.bytes().all(|c| c.is_ascii_alphanumeric()) {
@@ -130,7 +130,7 @@ impl GrantId {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(base62::<GRANT_ID_CHARACTERS>(random.bytes::<16>()?)))
     }
 
@@ -173,7 +173,7 @@ impl GrantSalt {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(URL_SAFE_NO_PAD.encode(random.bytes::<32>()?)))
     }
 }
@@ -196,8 +196,8 @@ impl GrantCredential {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
-        let credential = Credential::of_grant(Kind::AuthorizationCode, &grant.0, random.bytes()?);
+    pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
+        let credential = Credential::of_grant(CredentialKind::AuthorizationCode, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
@@ -205,8 +205,8 @@ impl GrantCredential {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, Fault> {
-        let credential = Credential::of_grant(Kind::RefreshToken, &grant.0, random.bytes()?);
+    pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
+        let credential = Credential::of_grant(CredentialKind::RefreshToken, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
@@ -218,23 +218,23 @@ impl GrantCredential {
         let mut secret = [0; 32];
         let mac = hmac::sign(&key, self.expose().as_bytes());
         secret.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
-        let credential = Credential::of_grant(Kind::RefreshToken, &self.grant.0, secret);
+        let credential = Credential::of_grant(CredentialKind::RefreshToken, &self.grant.0, secret);
         Self { grant: self.grant.clone(), credential }
     }
 
     /// Reads a code; `None` as in [`Credential::parse`].
     #[must_use]
     pub fn parse_code(text: &str) -> Option<Self> {
-        Self::parse(Kind::AuthorizationCode, text)
+        Self::parse(CredentialKind::AuthorizationCode, text)
     }
 
     /// Reads a refresh token; `None` as in [`Credential::parse`].
     #[must_use]
     pub fn parse_refresh_token(text: &str) -> Option<Self> {
-        Self::parse(Kind::RefreshToken, text)
+        Self::parse(CredentialKind::RefreshToken, text)
     }
 
-    fn parse(kind: Kind, text: &str) -> Option<Self> {
+    fn parse(kind: CredentialKind, text: &str) -> Option<Self> {
         let credential = Credential::parse(kind, text)?;
         let grant = text.strip_prefix(kind.prefix())?.get(..GRANT_ID_CHARACTERS)?;
         Some(Self { grant: GrantId(grant.to_owned()), credential })
@@ -311,14 +311,14 @@ mod tests {
     struct Fixed([u8; 32]);
 
     impl Random for Fixed {
-        fn fill(&self, bytes: &mut [u8]) -> Result<(), Fault> {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), InternalError> {
             bytes.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
             Ok(())
         }
     }
 
     fn api_key(secret: [u8; 32]) -> Credential {
-        Credential::generate(Kind::ApiKey, &Fixed(secret)).unwrap()
+        Credential::generate(CredentialKind::ApiKey, &Fixed(secret)).unwrap()
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
         #[test]
         fn every_generated_credential_parses(secret: [u8; 32]) {
             let key = api_key(secret);
-            prop_assert_eq!(Credential::parse(Kind::ApiKey, key.expose()), Some(key));
+            prop_assert_eq!(Credential::parse(CredentialKind::ApiKey, key.expose()), Some(key));
         }
 
         #[test]
@@ -372,7 +372,7 @@ mod tests {
             prop_assert_eq!(GrantCredential::parse_code(code.expose()), Some(code.clone()));
             prop_assert_eq!(GrantCredential::parse_refresh_token(code.expose()), None);
             prop_assert_eq!(GrantCredential::parse_refresh_token(&code.expose().replacen("tmc", "tmr", 1)), None);
-            prop_assert_eq!(Credential::parse(Kind::ApiKey, code.expose()), None);
+            prop_assert_eq!(Credential::parse(CredentialKind::ApiKey, code.expose()), None);
             prop_assert_eq!(format!("{code:?}"), "GrantCredential { grant: GrantId(…), credential: tmc_… }");
         }
 
@@ -398,7 +398,7 @@ mod tests {
             let mut text = key.expose().to_owned();
             prop_assume!(text.get(at..=at) != Some(&wrong));
             text.replace_range(at..=at, &wrong);
-            prop_assert_eq!(Credential::parse(Kind::ApiKey, &text), None);
+            prop_assert_eq!(Credential::parse(CredentialKind::ApiKey, &text), None);
         }
 
         #[test]
@@ -408,12 +408,12 @@ mod tests {
             text.swap(at, at + 1);
             let text = String::from_utf8(text).unwrap();
             prop_assume!(text != key.expose());
-            prop_assert_eq!(Credential::parse(Kind::ApiKey, &text), None);
+            prop_assert_eq!(Credential::parse(CredentialKind::ApiKey, &text), None);
         }
 
         #[test]
         fn no_text_panics(text in "(tmk_)?.{0,60}") {
-            let _ = Credential::parse(Kind::ApiKey, &text);
+            let _ = Credential::parse(CredentialKind::ApiKey, &text);
         }
     }
 }

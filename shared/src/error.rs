@@ -1,69 +1,88 @@
-//! Why an HTTP endpoint refuses a request or fails. Status, outcome and challenge follow from here; an endpoint's wire
-//! module only gives the error a body in its dialect.
+//! What can be wrong: with us or AWS ([`InternalError`]), with a value ([`ValidationError`]), with a caller
+//! ([`Unauthenticated`]).
 
-use lambda_http::http::StatusCode;
+use std::{borrow::Cow, error::Error};
 
-use crate::{auth::Unauthenticated, fault::Fault, field::Invalid, function::Outcome};
-
-/// An error of an HTTP endpoint.
+/// A failure of the service or of AWS, never the caller's: logged with its causes, answered as a bare 500.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// The caller could not be authenticated.
-    #[error(transparent)]
-    Unauthenticated(#[from] Unauthenticated),
-    /// The request is malformed.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    /// The caller lacks a permission.
-    #[error("permission missing")]
-    Forbidden,
-    /// What the request names does not exist, or belongs to another organization.
-    #[error("not found")]
-    NotFound,
-    /// The `Idempotency-Key` belongs to another request.
-    #[error("idempotency key reused")]
-    IdempotencyKeyReused,
-    /// As many tokens as are allowed are active.
-    #[error("quota exceeded")]
-    QuotaExceeded,
-    /// The code or refresh token is not valid for this request.
-    #[error("bad credential")]
-    BadCredential,
-    /// A code or refresh token was used again, and its grant is revoked.
-    #[error("replay detected")]
-    Replay,
-    /// The service or AWS failed.
-    #[error("failed")]
-    Internal(#[from] Fault),
+#[error("could not {context}")]
+pub struct InternalError {
+    context: &'static str,
+    #[source]
+    source: Box<dyn Error + Send + Sync>,
 }
 
-impl ApiError {
-    /// The HTTP status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
-            Self::Invalid(_) | Self::QuotaExceeded | Self::BadCredential | Self::Replay => StatusCode::BAD_REQUEST,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+impl InternalError {
+    /// `context` completes the sentence "could not …"; the cause stays in `source` and is not repeated in it.
+    pub fn new(context: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { context, source: source.into() }
     }
 
-    /// What the log and the metrics call it.
+    /// The whole chain of causes on one line, for the log. The parts are `Display` texts only: the `Debug` form of an
+    /// AWS error can hold an item of the table.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Unauthenticated(_) => Outcome::Refused("unauthenticated"),
-            Self::Invalid(_) => Outcome::Refused("invalid request"),
-            Self::Forbidden => Outcome::Refused("permission missing"),
-            Self::NotFound => Outcome::Refused("not found"),
-            Self::IdempotencyKeyReused => Outcome::Refused("idempotency key reused"),
-            Self::QuotaExceeded => Outcome::QuotaExceeded,
-            Self::BadCredential => Outcome::Refused("bad credential"),
-            Self::Replay => Outcome::ReplayDetected,
-            Self::Internal(_) => Outcome::Failed,
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
         }
+        text
+    }
+}
+
+/// What a value must be, as the end of a sentence that begins with the field's name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct Constraint(pub &'static str);
+
+/// A request that breaks a rule: the field and the rule.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{field} {rule}")]
+pub struct ValidationError {
+    field: Cow<'static, str>,
+    rule: Cow<'static, str>,
+}
+
+impl ValidationError {
+    /// `field` must be named by the code, or be a field's *name* in a request; never a value.
+    pub fn new(field: impl Into<Cow<'static, str>>, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: field.into(), rule: rule.into() }
+    }
+}
+
+/// Why a caller is nobody to us. Which of the reasons made a token invalid is not told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unauthenticated {
+    /// There is no `Authorization` header.
+    #[error("no authorization header")]
+    Missing,
+    /// It is malformed, unknown, expired or revoked.
+    #[error("invalid token")]
+    InvalidToken,
+}
+
+impl Unauthenticated {
+    /// The `WWW-Authenticate` header. A challenge has at least one parameter (RFC 6750, 3).
+    #[must_use]
+    pub const fn challenge(self) -> &'static str {
+        match self {
+            Self::Missing => "Bearer realm=\"tokenmint\"",
+            Self::InvalidToken => "Bearer realm=\"tokenmint\", error=\"invalid_token\"",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_names_every_cause_once() {
+        let inner = InternalError::new("reach the table", "connection refused");
+        let outer = InternalError::new("load the registration", inner);
+        assert_eq!(outer.chain(), "could not load the registration: could not reach the table: connection refused");
     }
 }

@@ -6,7 +6,10 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{fault::Fault, field::Rule, random::Random};
+use crate::{
+    error::{Constraint, InternalError},
+    random::Random,
+};
 
 /// 24 hexadecimal digits (96 bits): the id of an organization, application, API key, registration or app token.
 #[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -18,7 +21,7 @@ impl ObjectId {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(random.bytes()?))
     }
 
@@ -52,11 +55,11 @@ impl fmt::Debug for ObjectId {
 }
 
 impl FromStr for ObjectId {
-    type Err = Rule;
+    type Err = Constraint;
 
     /// Either case is read; lower case is written.
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        const RULE: Rule = Rule("must be 24 hexadecimal digits");
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: Constraint = Constraint("must be 24 hexadecimal digits");
         if text.len() != 24 {
             return Err(RULE);
         }
@@ -71,9 +74,9 @@ impl FromStr for ObjectId {
 }
 
 impl TryFrom<String> for ObjectId {
-    type Error = Rule;
+    type Error = Constraint;
 
-    fn try_from(text: String) -> Result<Self, Rule> {
+    fn try_from(text: String) -> Result<Self, Constraint> {
         text.parse()
     }
 }
@@ -90,14 +93,14 @@ impl From<ObjectId> for String {
 pub struct Slug(String);
 
 impl FromStr for Slug {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let form = (3..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
         if form && text.parse::<ObjectId>().is_err() {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must match ^[a-zA-Z0-9-]{3,64}$ and not be 24 hexadecimal digits"))
+            Err(Constraint("must match ^[a-zA-Z0-9-]{3,64}$ and not be 24 hexadecimal digits"))
         }
     }
 }
@@ -138,15 +141,15 @@ impl Reference {
 }
 
 impl FromStr for Reference {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let form = (3..=128).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
         match text.parse() {
             Ok(id) => Ok(Self::Id(id)),
             Err(_) if form => Ok(Self::Slug(text.to_owned())),
             Err(_) => {
-                Err(Rule("must match ^(([a-fA-F0-9]{24})|([a-zA-Z0-9\\-]{3,}))$ and have at most 128 characters"))
+                Err(Constraint("must match ^(([a-fA-F0-9]{24})|([a-zA-Z0-9\\-]{3,}))$ and have at most 128 characters"))
             }
         }
     }
@@ -166,14 +169,14 @@ impl RegistrationId {
 }
 
 impl FromStr for RegistrationId {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let form = (1..=64).contains(&text.len());
         if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-') {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must match ^[A-Za-z0-9_-]{1,64}$"))
+            Err(Constraint("must match ^[A-Za-z0-9_-]{1,64}$"))
         }
     }
 }
@@ -200,17 +203,17 @@ impl TokenId {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         random.uuid().map(Self)
     }
 }
 
 impl FromStr for TokenId {
-    type Err = Rule;
+    type Err = Constraint;
 
     /// Either case is read; lower case is written.
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        hyphenated_uuid(text).map(Self).ok_or(Rule("must be a UUID"))
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        hyphenated_uuid(text).map(Self).ok_or(Constraint("must be a UUID"))
     }
 }
 
@@ -295,24 +298,24 @@ impl ClientId {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         random.uuid().map(Self)
     }
 }
 
 impl FromStr for ClientId {
-    type Err = Rule;
+    type Err = Constraint;
 
     /// Either case is read; lower case is written.
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        hyphenated_uuid(text).map(Self).ok_or(Rule("must be a UUID"))
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        hyphenated_uuid(text).map(Self).ok_or(Constraint("must be a UUID"))
     }
 }
 
 impl TryFrom<String> for ClientId {
-    type Error = Rule;
+    type Error = Constraint;
 
-    fn try_from(text: String) -> Result<Self, Rule> {
+    fn try_from(text: String) -> Result<Self, Constraint> {
         text.parse()
     }
 }
@@ -331,6 +334,107 @@ fn hyphenated_uuid(text: &str) -> Option<Uuid> {
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The id of a key: of one in KMS, or of one that KMS made for envelope signing. As the `kid` of our JWTs (RFC 7515,
+/// 4.1.4) it names the key that signed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// A new random id: a UUID, as KMS gives its own keys.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
+        Ok(Self(random.uuid()?.to_string()))
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        let form = (1..=64).contains(&text.len());
+        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Constraint("must be the id of a key: 1 to 64 of A-Z a-z 0-9 -"))
+        }
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = Constraint;
+
+    fn try_from(text: String) -> Result<Self, Constraint> {
+        text.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.0
+    }
+}
+
+/// A key in KMS, by its id or ARN. An alias is refused, since it can come to mean another key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KmsKey {
+    /// The id or ARN as it was given. KMS finds a key of another account by its ARN only.
+    reference: String,
+    id: KeyId,
+}
+
+impl KmsKey {
+    /// The id or ARN as it was given, which is what KMS is asked for.
+    pub(crate) fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    /// The id alone: the `kid` of what it signed.
+    pub(crate) fn id(&self) -> &KeyId {
+        &self.id
+    }
+}
+
+impl FromStr for KmsKey {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        // arn:<partition>:kms:<region>:<account>:key/<id>
+        let id = match text.split(':').collect::<Vec<_>>()[..] {
+            [id] => Some(id),
+            ["arn", _, "kms", _, _, resource] => resource.strip_prefix("key/"),
+            _ => None,
+        };
+        let form = text.len() <= 2048 && text.bytes().all(|c| c.is_ascii_graphic());
+        let id = id.filter(|_| form).and_then(|id| id.parse().ok());
+        let id = id.ok_or(Constraint("must be the id or ARN of a KMS key, not an alias"))?;
+        Ok(Self { reference: text.to_owned(), id })
+    }
+}
+
+impl TryFrom<String> for KmsKey {
+    type Error = Constraint;
+
+    fn try_from(text: String) -> Result<Self, Constraint> {
+        text.parse()
+    }
+}
+
+impl From<KmsKey> for String {
+    fn from(key: KmsKey) -> Self {
+        key.reference
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use uuid::Uuid;
 
-use crate::fault::Fault;
+use crate::error::InternalError;
 
 /// A source of random bytes, fit for secrets.
 pub trait Random: Debug + Send + Sync {
@@ -12,7 +12,7 @@ pub trait Random: Debug + Send + Sync {
     ///
     /// # Errors
     /// When the source has none to give.
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), Fault>;
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), InternalError>;
 }
 
 impl dyn Random + '_ {
@@ -20,7 +20,7 @@ impl dyn Random + '_ {
     ///
     /// # Errors
     /// When the source has none to give.
-    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], Fault> {
+    pub fn bytes<const N: usize>(&self) -> Result<[u8; N], InternalError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
         Ok(bytes)
@@ -30,7 +30,7 @@ impl dyn Random + '_ {
     ///
     /// # Errors
     /// When the source has none to give.
-    pub fn uuid(&self) -> Result<Uuid, Fault> {
+    pub fn uuid(&self) -> Result<Uuid, InternalError> {
         Ok(uuid::Builder::from_random_bytes(self.bytes()?).into_uuid())
     }
 }
@@ -41,7 +41,7 @@ pub struct SystemRandom;
 
 impl Random for SystemRandom {
     #[expect(clippy::disallowed_methods, reason = "the one place that draws from the system")]
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), Fault> {
-        aws_lc_rs::rand::fill(bytes).map_err(|error| Fault::new("draw random bytes", error))
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), InternalError> {
+        aws_lc_rs::rand::fill(bytes).map_err(|error| InternalError::new("draw random bytes", error))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fault, Secrets, World, calls};
+use crate::harness::{Answer, InjectedFault, Secrets, TestStack, calls};
 
 /// An organization with an application and an API key.
 struct Caller {
@@ -15,15 +15,15 @@ struct Caller {
 }
 
 impl Caller {
-    async fn new(world: &World, slug: &str) -> Self {
-        let organization = world.organization(slug).await;
-        let application = world.application(&organization, "my-app").await;
-        let key = world.api_key(&organization).await;
+    async fn new(stack: &TestStack, slug: &str) -> Self {
+        let organization = stack.organization(slug).await;
+        let application = stack.application(&organization, "my-app").await;
+        let key = stack.api_key(&organization).await;
         Self { organization, application, key }
     }
 
-    async fn create(&self, world: &World, body: &Value) -> Answer {
-        let answer = world.post(&path(&self.organization, &self.application), &self.key, body).await;
+    async fn create(&self, stack: &TestStack, body: &Value) -> Answer {
+        let answer = stack.post(&path(&self.organization, &self.application), &self.key, body).await;
         if answer.status == 200 {
             Secrets::add_credential(answer.json()["data"]["bearer"].as_str().unwrap());
         }
@@ -41,30 +41,30 @@ fn error(code: u16, message: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_and_slugs_may_be_mixed_and_the_answer_has_ids() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
-    world.introduce(&path("acme", "my-app"), &caller.key).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
+    stack.introduce(&path("acme", "my-app"), &caller.key).await;
     let mut bearers = BTreeSet::new();
     for organization in [caller.organization.clone(), caller.organization.to_uppercase(), "acme".to_owned()] {
         for application in [caller.application.clone(), caller.application.to_uppercase(), "my-app".to_owned()] {
-            world.calls.reset();
+            stack.calls.reset();
             let body = json!({"description": "string", "scopes": ["sdk"], "unknown": 1});
-            let answer = world.post(&path(&organization, &application), &caller.key, &body).await;
+            let answer = stack.post(&path(&organization, &application), &caller.key, &body).await;
             let data = answer.json()["data"].clone();
             let expected = json!({
                 "id": data["id"], "organization": caller.organization, "application": caller.application,
                 "description": "string", "bearer": data["bearer"], "scopes": ["sdk"],
             });
             answer.assert(200, &json!({"status": true, "data": expected}));
-            assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("PutItem", 1)]));
-            assert_eq!(world.calls.rounds(), 2);
+            assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("PutItem", 1)]));
+            assert_eq!(stack.calls.rounds(), 2);
             let id = data["id"].as_str().unwrap();
             assert!(id.len() == 24 && id.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)), "{id}");
             bearers.insert(data["bearer"].as_str().unwrap().to_owned());
         }
     }
     assert_eq!(bearers.len(), 9);
-    let dump = world.dump().await;
+    let dump = stack.dump().await;
     for bearer in &bearers {
         assert!(bearer.len() <= 128 && !dump.contains(bearer));
         assert!(has_checksum(bearer), "{bearer}");
@@ -91,14 +91,14 @@ fn has_checksum(bearer: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_in_the_body_is_optional() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
     for (body, description) in [
         (json!({}), None),
         (json!({"description": null, "scopes": null}), None),
         (json!({"description": "", "scopes": []}), Some("")),
     ] {
-        let data = caller.create(&world, &body).await.json()["data"].clone();
+        let data = caller.create(&stack, &body).await.json()["data"].clone();
         assert_eq!(data.get("description").map(|text| text.as_str().unwrap()), description, "{body}");
         assert_eq!(data["scopes"], json!([]));
     }
@@ -106,60 +106,60 @@ async fn everything_in_the_body_is_optional() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_access_token_with_the_scope_will_do() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
     let scopes = json!({"scopes": ["mad.application.token.create"]});
-    let registration = world.registration(&caller.organization, &scopes).await;
-    let token = world.post("/api/v1/create-token", &caller.key, &json!({"registrationId": registration})).await;
+    let registration = stack.registration(&caller.organization, &scopes).await;
+    let token = stack.post("/api/v1/create-token", &caller.key, &json!({"registrationId": registration})).await;
     let token = token.json()["token"]["accessToken"].as_str().unwrap().to_owned();
-    assert_eq!(world.post(&path("acme", "my-app"), &token, &json!({})).await.status, 200);
-    world.calls.reset();
-    assert_eq!(world.post(&path("acme", "my-app"), &token, &json!({})).await.status, 200);
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("PutItem", 1)]));
+    assert_eq!(stack.post(&path("acme", "my-app"), &token, &json!({})).await.status, 200);
+    stack.calls.reset();
+    assert_eq!(stack.post(&path("acme", "my-app"), &token, &json!({})).await.status, 200);
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("PutItem", 1)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_authenticate_learns_nothing_else() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
     let mistyped = caller.key.replacen("tmk_", "tmk_0", 1);
-    world.calls.reset();
+    stack.calls.reset();
     for path in [path("acme", "my-app"), path("no", "x"), path("unknown", "unknown")] {
         for body in [json!({}), json!({"scopes": 1})] {
-            let missing = world.post(&path, "", &body).await;
+            let missing = stack.post(&path, "", &body).await;
             missing.assert(401, &error(4002, "No auth token"));
             assert_eq!(missing.header("www-authenticate"), Some("Bearer realm=\"tokenmint\""));
-            let invalid = world.post(&path, &mistyped, &body).await;
+            let invalid = stack.post(&path, &mistyped, &body).await;
             invalid.assert(401, &error(4004, "Invalid Token"));
             assert_eq!(invalid.header("www-authenticate"), Some("Bearer realm=\"tokenmint\", error=\"invalid_token\""));
-            let basic = world.http.post(world.url(&path)).header("authorization", "Basic eDp5").body("{}");
-            world.send(basic).await.assert(401, &error(4004, "Invalid Token"));
+            let basic = stack.http.post(stack.url(&path)).header("authorization", "Basic eDp5").body("{}");
+            stack.send(basic).await.assert(401, &error(4004, "Invalid Token"));
         }
     }
-    assert!(world.calls.count().is_empty());
-    let elsewhere = World::start().await;
+    assert!(stack.calls.count().is_empty());
+    let elsewhere = TestStack::start().await;
     let unknown = elsewhere.api_key(&elsewhere.organization("acme").await).await;
-    world.post(&path("acme", "my-app"), &unknown, &json!({})).await.assert(401, &error(4004, "Invalid Token"));
-    assert!(!world.calls.count().contains_key("PutItem"));
+    stack.post(&path("acme", "my-app"), &unknown, &json!({})).await.assert(401, &error(4004, "Invalid Token"));
+    assert!(!stack.calls.count().contains_key("PutItem"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_permission_is_needed() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
-    let weak = world.api_key_that_may(&caller.organization, &["oauth.token.create"]).await;
-    world.calls.reset();
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
+    let weak = stack.api_key_that_may(&caller.organization, &["oauth.token.create"]).await;
+    stack.calls.reset();
     for path in [path("acme", "my-app"), path("acme", "unknown"), path("unknown", "unknown")] {
-        world.post(&path, &weak, &json!({})).await.assert(403, &error(4003, "Permission denied"));
+        stack.post(&path, &weak, &json!({})).await.assert(403, &error(4003, "Permission denied"));
     }
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 6)]));
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 6)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anothers_entities_look_like_none() {
-    let world = World::start().await;
-    let (caller, other) = (Caller::new(&world, "acme").await, Caller::new(&world, "other").await);
-    let extra = world.application(&other.organization, "only-theirs").await;
+    let stack = TestStack::start().await;
+    let (caller, other) = (Caller::new(&stack, "acme").await, Caller::new(&stack, "other").await);
+    let extra = stack.application(&other.organization, "only-theirs").await;
     let unknown = "f".repeat(24);
     let mut answers = vec![];
     for (organization, application) in [
@@ -175,39 +175,39 @@ async fn anothers_entities_look_like_none() {
         ("ACME", "my-app"),
         ("acme", &"x".repeat(128)),
     ] {
-        let answer = world.post(&path(organization, application), &caller.key, &json!({})).await;
+        let answer = stack.post(&path(organization, application), &caller.key, &json!({})).await;
         answer.assert(404, &error(3001, "Entity not found"));
         answers.push(answer.text);
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
-    assert!(!world.dump().await.contains("APP_TOKEN#"));
+    assert!(!stack.dump().await.contains("APP_TOKEN#"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_description_is_counted_in_code_points() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
     for character in ["x", "é", "😀", "\u{0}"] {
         let longest = character.repeat(1000);
-        let answer = caller.create(&world, &json!({"description": longest})).await;
+        let answer = caller.create(&stack, &json!({"description": longest})).await;
         assert_eq!((answer.status, answer.json()["data"]["description"].as_str()), (200, Some(longest.as_str())));
-        let refused = caller.create(&world, &json!({"description": character.repeat(1001)})).await;
+        let refused = caller.create(&stack, &json!({"description": character.repeat(1001)})).await;
         refused.assert(400, &error(2001, "description must have at most 1000 characters"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_request_names_field_and_rule() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
     let scopes = |count: usize| (0..count).map(|n| format!("scope-{n}")).collect::<Vec<_>>();
-    let fifty = caller.create(&world, &json!({"scopes": scopes(50)})).await;
+    let fifty = caller.create(&stack, &json!({"scopes": scopes(50)})).await;
     assert_eq!((fifty.status, &fifty.json()["data"]["scopes"]), (200, &json!(scopes(50))));
-    assert_eq!(caller.create(&world, &json!({"scopes": ["x".repeat(64)]})).await.status, 200);
+    assert_eq!(caller.create(&stack, &json!({"scopes": ["x".repeat(64)]})).await.status, 200);
     let form = "scopes entries must be 1 to 64 printable ASCII characters without space, quote and backslash";
     let strings = "scopes must be an array of strings";
-    world.calls.reset();
+    stack.calls.reset();
     for (body, message) in [
         (json!({"scopes": scopes(51)}), "scopes must have at most 50 entries"),
         (json!({"scopes": ["sdk", "sdk"]}), "scopes must not have an entry twice"),
@@ -223,48 +223,48 @@ async fn a_bad_request_names_field_and_rule() {
         (json!({"description": 1}), "description must be a string"),
         (json!([]), "body must be a JSON object"),
     ] {
-        caller.create(&world, &body).await.assert(400, &error(2001, message));
+        caller.create(&stack, &body).await.assert(400, &error(2001, message));
     }
     let reference = "must match ^(([a-fA-F0-9]{24})|([a-zA-Z0-9\\-]{3,}))$ and have at most 128 characters";
     let long = "x".repeat(129);
     for wrong in ["ab", "a_b", "a%20b", "a.b", "%C3%A9%C3%A9%C3%A9", "abc%2Fdef", &long] {
-        let answer = world.post(&path(wrong, "my-app"), &caller.key, &json!({})).await;
+        let answer = stack.post(&path(wrong, "my-app"), &caller.key, &json!({})).await;
         answer.assert(400, &error(2001, &format!("organizationId {reference}")));
-        let answer = world.post(&path("acme", wrong), &caller.key, &json!({})).await;
+        let answer = stack.post(&path("acme", wrong), &caller.key, &json!({})).await;
         answer.assert(400, &error(2001, &format!("applicationId {reference}")));
     }
-    let request = world.http.post(world.url(&path("acme", "my-app"))).bearer_auth(&caller.key).body("{}");
-    world.send(request).await.assert(400, &error(2001, "Content-Type must be application/json"));
-    let count = world.calls.count();
+    let request = stack.http.post(stack.url(&path("acme", "my-app"))).bearer_auth(&caller.key).body("{}");
+    stack.send(request).await.assert(400, &error(2001, "Content-Type must be application/json"));
+    let count = stack.calls.count();
     assert_eq!(count.keys().collect::<Vec<_>>(), ["GetItem"], "no write, no KMS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_500_and_a_lost_answer_is_none() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
-    world.introduce("/v1/organizations/acme/apps/my-app/tokens", &caller.key).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
+    stack.introduce("/v1/organizations/acme/apps/my-app/tokens", &caller.key).await;
     for operation in ["GetItem", "PutItem"] {
-        world.calls.fail(operation, &[Fault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
-        caller.create(&world, &json!({})).await.assert(500, &error(1001, "Internal server error"));
-        assert!(world.calls.all_failed());
+        stack.calls.fail(operation, &[InjectedFault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
+        caller.create(&stack, &json!({})).await.assert(500, &error(1001, "Internal server error"));
+        assert!(stack.calls.all_failed());
     }
-    assert!(!world.dump().await.contains("APP_TOKEN#"));
-    world.calls.fail("PutItem", &[Fault::AnswerLost]);
-    assert_eq!(caller.create(&world, &json!({})).await.status, 200);
-    assert!(world.calls.all_failed());
-    assert_eq!(world.dump().await.matches("APP_TOKEN#").count(), 1);
+    assert!(!stack.dump().await.contains("APP_TOKEN#"));
+    stack.calls.fail("PutItem", &[InjectedFault::AnswerLost]);
+    assert_eq!(caller.create(&stack, &json!({})).await.status, 200);
+    assert!(stack.calls.all_failed());
+    assert_eq!(stack.dump().await.matches("APP_TOKEN#").count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_passes_on_what_it_does_not_hold() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme").await;
-    let only = world.api_key_that_may(&caller.organization, &["mad.application.token.create"]).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme").await;
+    let only = stack.api_key_that_may(&caller.organization, &["mad.application.token.create"]).await;
     let create =
-        async |key: &str, scopes: Value| world.post(&path("acme", "my-app"), key, &json!({"scopes": scopes})).await;
+        async |key: &str, scopes: Value| stack.post(&path("acme", "my-app"), key, &json!({"scopes": scopes})).await;
     create(&only, json!(["sdk", "oauth.token.revoke"])).await.assert(403, &error(4003, "Permission denied"));
-    assert!(!world.dump().await.contains("APP_TOKEN#"));
+    assert!(!stack.dump().await.contains("APP_TOKEN#"));
     for (key, scopes) in [
         (&only, json!(["sdk", "mad.application.token.create", "oauth.token.other"])),
         (&caller.key, json!(["oauth.token.create"])),
@@ -277,20 +277,20 @@ async fn nobody_passes_on_what_it_does_not_hold() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tokens_of_an_application_can_be_listed_in_order() {
-    let world = World::start().await;
-    let (caller, other) = (Caller::new(&world, "acme").await, Caller::new(&world, "other").await);
+    let stack = TestStack::start().await;
+    let (caller, other) = (Caller::new(&stack, "acme").await, Caller::new(&stack, "other").await);
     let mut ids = vec![];
     for n in 0..5 {
-        let data = caller.create(&world, &json!({"description": format!("number {n}")})).await.json()["data"].clone();
+        let data = caller.create(&stack, &json!({"description": format!("number {n}")})).await.json()["data"].clone();
         ids.push(data["id"].clone());
-        other.create(&world, &json!({})).await;
-        world.clock.advance(1);
+        other.create(&stack, &json!({})).await;
+        stack.clock.advance(1);
     }
     let query = json!({
         "IndexName": "appTokensByApplication", "KeyConditionExpression": "applicationId = :id",
         "ExpressionAttributeValues": {":id": {"S": caller.application}},
     });
-    let listed = world.dynamodb("Query", query).await;
+    let listed = stack.dynamodb("Query", query).await;
     let listed: Vec<Value> =
         listed["Items"].as_array().unwrap().iter().map(|item| item["appTokenId"]["S"].clone()).collect();
     assert_eq!(listed, ids);
@@ -298,18 +298,18 @@ async fn the_tokens_of_an_application_can_be_listed_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slug_is_taken_once_within_its_organization() {
-    let world = World::start().await;
-    let (acme, other) = (world.organization("acme").await, world.organization("other").await);
+    let stack = TestStack::start().await;
+    let (acme, other) = (stack.organization("acme").await, stack.organization("other").await);
     let create =
         |organization: &str| json!({"action": "createApplication", "organizationId": organization, "slug": "my-app"});
     let action = create(&acme);
-    let answers = join_all((0..20).map(|_| world.stack.invoke("provision", &action))).await;
+    let answers = join_all((0..20).map(|_| stack.local.invoke("provision", &action))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 1);
     let taken = json!({"errorType": "Taken", "errorMessage": "slug must not be taken already"});
     assert!(refused.into_iter().all(|answer| answer == Err(taken.clone())));
-    let theirs = world.provision(&create(&other)).await;
+    let theirs = stack.provision(&create(&other)).await;
     assert_ne!(Ok(theirs), made[0]);
-    let missing = world.stack.invoke("provision", &create(&"0".repeat(24))).await.unwrap_err();
+    let missing = stack.local.invoke("provision", &create(&"0".repeat(24))).await.unwrap_err();
     assert_eq!(missing["errorMessage"], "organizationId must be the id of something that exists");
 }

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls, current_kid, verified};
+use crate::harness::{Answer, ISSUER, InjectedFault, START, Secrets, TestStack, calls, current_kid, verified};
 
 const PATH: &str = "/api/v1/create-token";
 
@@ -18,18 +18,18 @@ struct Caller {
 }
 
 impl Caller {
-    async fn new(world: &World, slug: &str, registration: Value) -> Self {
-        let organization = world.organization(slug).await;
-        let key = world.api_key(&organization).await;
-        Self { key, registration: world.registration(&organization, &registration).await }
+    async fn new(stack: &TestStack, slug: &str, registration: Value) -> Self {
+        let organization = stack.organization(slug).await;
+        let key = stack.api_key(&organization).await;
+        Self { key, registration: stack.registration(&organization, &registration).await }
     }
 
-    async fn create(&self, world: &World) -> Answer {
-        self.create_as(world, &self.key).await
+    async fn create(&self, stack: &TestStack) -> Answer {
+        self.create_as(stack, &self.key).await
     }
 
-    async fn create_as(&self, world: &World, bearer: &str) -> Answer {
-        world.post(PATH, bearer, &json!({"registrationId": self.registration})).await
+    async fn create_as(&self, stack: &TestStack, bearer: &str) -> Answer {
+        stack.post(PATH, bearer, &json!({"registrationId": self.registration})).await
     }
 }
 
@@ -45,16 +45,16 @@ fn quota_exceeded() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_made_recorded_and_verifiable() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({"scopes": ["oauth.token.create", "read:things"]})).await;
-    world.introduce(PATH, &caller.key).await;
-    world.calls.reset();
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({"scopes": ["oauth.token.create", "read:things"]})).await;
+    stack.introduce(PATH, &caller.key).await;
+    stack.calls.reset();
     let body = json!({"registrationId": caller.registration, "email": "user@example.com", "unknown": {"x": [1]}});
-    let answer = world.post(PATH, &caller.key, &body).await;
+    let answer = stack.post(PATH, &caller.key, &body).await;
 
     // The public key is fetched once per process, here by the first request that needs it: none of these.
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
-    assert_eq!(world.calls.rounds(), 3);
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+    assert_eq!(stack.calls.rounds(), 3);
 
     let token = answer.json()["token"].clone();
     let id = token["id"].as_str().unwrap();
@@ -70,8 +70,8 @@ async fn a_token_is_made_recorded_and_verifiable() {
     );
 
     let jwt = access_token.strip_prefix("oauth2_").unwrap();
-    let (header, claims) = verified(&world, jwt, ISSUER).await;
-    let kid = current_kid(&world).await;
+    let (header, claims) = verified(&stack, jwt, ISSUER).await;
+    let kid = current_kid(&stack).await;
     assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
     assert_eq!(
         claims,
@@ -82,61 +82,61 @@ async fn a_token_is_made_recorded_and_verifiable() {
         })
     );
 
-    let entry = &world.registration_item(&caller.registration).await["tokens"]["M"][id]["M"];
+    let entry = &stack.registration_item(&caller.registration).await["tokens"]["M"][id]["M"];
     let exp = (START + 365 * 86400).to_string();
     assert_eq!(*entry, json!({"exp": {"N": exp}, "email": {"S": "user@example.com"}}));
-    let dump = world.dump().await;
+    let dump = stack.dump().await;
     let signature = access_token.rsplit('.').next().unwrap();
     assert!(!dump.contains(&caller.key) && !dump.contains(signature) && !dump.contains("tmk_"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn email_is_left_out_where_none_was_given() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
-    let answer = world.post(PATH, &caller.key, &json!({"registrationId": caller.registration, "email": null})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let answer = stack.post(PATH, &caller.key, &json!({"registrationId": caller.registration, "email": null})).await;
     let answer = answer.json();
     let jwt = answer["token"]["accessToken"].as_str().unwrap().strip_prefix("oauth2_").unwrap();
-    assert_eq!(verified(&world, jwt, ISSUER).await.1.get("email"), None);
+    assert_eq!(verified(&stack, jwt, ISSUER).await.1.get("email"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_the_bearer_of_the_next_call() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({"tokenTtlSeconds": 60})).await;
-    let token = caller.create(&world).await.json()["token"].clone();
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({"tokenTtlSeconds": 60})).await;
+    let token = caller.create(&stack).await.json()["token"].clone();
     let bearer = token["accessToken"].as_str().unwrap();
-    world.calls.reset();
-    let second = caller.create_as(&world, bearer).await;
+    stack.calls.reset();
+    let second = caller.create_as(&stack, bearer).await;
     assert_eq!((second.status, &second.json()["activeTokens"]), (201, &json!(2)));
-    assert_eq!(world.calls.rounds(), 4, "the public key is fetched once, then it is 3 rounds");
-    world.calls.reset();
-    assert_eq!(caller.create_as(&world, bearer).await.status, 201);
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
-    assert_eq!(world.calls.rounds(), 3);
+    assert_eq!(stack.calls.rounds(), 4, "the public key is fetched once, then it is 3 rounds");
+    stack.calls.reset();
+    assert_eq!(caller.create_as(&stack, bearer).await.status, 201);
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+    assert_eq!(stack.calls.rounds(), 3);
 
     // It serves its own organization only.
-    let other = Caller::new(&world, "other", json!({})).await;
-    assert_eq!(other.create_as(&world, bearer).await.status, 404);
+    let other = Caller::new(&stack, "other", json!({})).await;
+    assert_eq!(other.create_as(&stack, bearer).await.status, 404);
 
     // It ends when it expires.
-    world.clock.advance(59);
-    assert_eq!(caller.create_as(&world, bearer).await.status, 201);
-    world.clock.advance(1);
-    world.calls.reset();
-    refused(&caller.create_as(&world, bearer).await, INVALID_TOKEN);
-    assert!(world.calls.count().is_empty());
+    stack.clock.advance(59);
+    assert_eq!(caller.create_as(&stack, bearer).await.status, 201);
+    stack.clock.advance(1);
+    stack.calls.reset();
+    refused(&caller.create_as(&stack, bearer).await, INVALID_TOKEN);
+    assert!(stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_its_registration_no_longer_holds_is_no_bearer() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
-    let token = caller.create(&world).await.json()["token"].clone();
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let token = caller.create(&stack).await.json()["token"].clone();
     let bearer = token["accessToken"].as_str().unwrap();
-    assert_eq!(caller.create_as(&world, bearer).await.status, 201);
-    assert!(world.revoke_token(&caller.registration, token["id"].as_str().unwrap()).await);
-    refused(&caller.create_as(&world, bearer).await, INVALID_TOKEN);
+    assert_eq!(caller.create_as(&stack, bearer).await.status, 201);
+    assert!(stack.revoke_token(&caller.registration, token["id"].as_str().unwrap()).await);
+    refused(&caller.create_as(&stack, bearer).await, INVALID_TOKEN);
 }
 
 // ------------------------------------------------------------------------------------------------ refusals
@@ -152,21 +152,21 @@ fn refused(answer: &Answer, challenge: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_header_it_is_401_whatever_the_body() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     for body in [json!({}), json!([]), json!({"registrationId": 1})] {
-        refused(&world.post(PATH, "", &body).await, MISSING_TOKEN);
+        refused(&stack.post(PATH, "", &body).await, MISSING_TOKEN);
     }
-    refused(&world.send(world.http.post(world.url(PATH))).await, MISSING_TOKEN);
-    assert!(world.calls.count().is_empty());
+    refused(&stack.send(stack.http.post(stack.url(PATH))).await, MISSING_TOKEN);
+    assert!(stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_header_is_401_without_any_call() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
     let key = caller.key.clone();
     let mistyped = format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' });
-    world.calls.reset();
+    stack.calls.reset();
     for header in [
         String::new(),
         "Bearer".to_owned(),
@@ -183,68 +183,68 @@ async fn a_malformed_header_is_401_without_any_call() {
         "Bearer oauth2_é".to_owned(),
         format!("Bearer oauth2_{}", "x".repeat(9000)),
     ] {
-        let request = world.http.post(world.url(PATH)).header("authorization", header.as_bytes()).body("{}");
-        refused(&world.send(request).await, INVALID_TOKEN);
+        let request = stack.http.post(stack.url(PATH)).header("authorization", header.as_bytes()).body("{}");
+        refused(&stack.send(request).await, INVALID_TOKEN);
     }
-    let twice = world.http.post(world.url(PATH)).bearer_auth(&key).bearer_auth(&key);
-    refused(&world.send(twice).await, INVALID_TOKEN);
-    assert!(world.calls.count().is_empty());
+    let twice = stack.http.post(stack.url(PATH)).bearer_auth(&key).bearer_auth(&key);
+    refused(&stack.send(twice).await, INVALID_TOKEN);
+    assert!(stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scheme_is_case_insensitive() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
     let body = json!({"registrationId": caller.registration}).to_string();
-    let request = world.http.post(world.url(PATH)).header("authorization", format!("bEARER {}", caller.key));
+    let request = stack.http.post(stack.url(PATH)).header("authorization", format!("bEARER {}", caller.key));
     let request = request.header("Content-Type", "Application/JSON ; Charset=utf-8").body(body);
-    assert_eq!(world.send(request).await.status, 201);
+    assert_eq!(stack.send(request).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_key_is_401_and_costs_no_signature() {
-    let world = World::start().await;
-    let elsewhere = World::start().await;
+    let stack = TestStack::start().await;
+    let elsewhere = TestStack::start().await;
     let key = elsewhere.api_key(&elsewhere.organization("acme").await).await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
-    world.calls.reset();
-    refused(&caller.create_as(&world, &key).await, INVALID_TOKEN);
+    let caller = Caller::new(&stack, "acme", json!({})).await;
+    stack.calls.reset();
+    refused(&caller.create_as(&stack, &key).await, INVALID_TOKEN);
     // Not even what is wrong with the body is told.
-    refused(&world.post(PATH, &key, &json!({"registrationId": ""})).await, INVALID_TOKEN);
+    refused(&stack.post(PATH, &key, &json!({"registrationId": ""})).await, INVALID_TOKEN);
     // One small read each: a stranger does not make us read the registration.
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_use_of_a_key_in_a_process_takes_one_round_more() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
     for rounds in [4, 3, 3] {
-        world.calls.reset();
-        assert_eq!(caller.create(&world).await.status, 201);
-        assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
-        assert_eq!(world.calls.rounds(), rounds);
+        stack.calls.reset();
+        assert_eq!(caller.create(&stack).await.status, 201);
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+        assert_eq!(stack.calls.rounds(), rounds);
     }
     // What was seen is forgotten again.
-    world.clock.advance(3600);
-    world.calls.reset();
-    assert_eq!(caller.create(&world).await.status, 201);
-    assert_eq!(world.calls.rounds(), 4);
+    stack.clock.advance(3600);
+    stack.calls.reset();
+    assert_eq!(caller.create(&stack).await.status, 201);
+    assert_eq!(stack.calls.rounds(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_passes_on_what_it_does_not_hold() {
-    let world = World::start().await;
-    let organization = world.organization("acme").await;
+    let stack = TestStack::start().await;
+    let organization = stack.organization("acme").await;
     let both = json!({"scopes": ["oauth.token.create", "mad.application.token.create", "read:things"]});
-    let registration = world.registration(&organization, &both).await;
+    let registration = stack.registration(&organization, &both).await;
     let body = json!({"registrationId": registration});
-    let less = world.api_key_that_may(&organization, &["oauth.token.create"]).await;
-    let more = world.api_key_that_may(&organization, &["oauth.token.create", "mad.application.token.create"]).await;
-    world.calls.reset();
-    world.post(PATH, &less, &body).await.assert(403, &message("Forbidden"));
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
-    let answer = world.post(PATH, &more, &body).await;
+    let less = stack.api_key_that_may(&organization, &["oauth.token.create"]).await;
+    let more = stack.api_key_that_may(&organization, &["oauth.token.create", "mad.application.token.create"]).await;
+    stack.calls.reset();
+    stack.post(PATH, &less, &body).await.assert(403, &message("Forbidden"));
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
+    let answer = stack.post(PATH, &more, &body).await;
     assert_eq!(answer.status, 201);
 
     // A token that is repeated counts as well: both bearers are the same principal to an idempotency key.
@@ -252,23 +252,23 @@ async fn nobody_passes_on_what_it_does_not_hold() {
     let fewer =
         json!({"action": "updateRegistration", "registrationId": registration, "scopes": ["oauth.token.create"]});
     let repeat = async |bearer: &str| {
-        let request = world.http.post(world.url(PATH)).bearer_auth(bearer).header("idempotency-key", "one");
-        world.send(request.header("content-type", "application/json").body(body.to_string())).await
+        let request = stack.http.post(stack.url(PATH)).bearer_auth(bearer).header("idempotency-key", "one");
+        stack.send(request.header("content-type", "application/json").body(body.to_string())).await
     };
     assert_eq!(repeat(&bearer).await.status, 201);
-    world.provision(&fewer).await;
-    let narrower = world.post(PATH, &more, &body).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    stack.provision(&fewer).await;
+    let narrower = stack.post(PATH, &more, &body).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
     repeat(&narrower).await.assert(403, &message("Forbidden"));
     assert_eq!(repeat(&bearer).await.header("idempotency-replayed"), Some("true"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
     let post = async |content_type: Option<&str>, body: Vec<u8>| {
-        let request = world.http.post(world.url(PATH)).bearer_auth(&caller.key).body(body);
-        world
+        let request = stack.http.post(stack.url(PATH)).bearer_auth(&caller.key).body(body);
+        stack
             .send(if let Some(content_type) = content_type {
                 request.header("content-type", content_type)
             } else {
@@ -276,7 +276,7 @@ async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
             })
             .await
     };
-    world.calls.reset();
+    stack.calls.reset();
     for (content_type, body) in [
         (None, "{}"),
         (Some("text/plain"), "{}"),
@@ -321,7 +321,7 @@ async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
     post(Some("application/json"), b"{\"registrationId\":\"\xff\"}".to_vec())
         .await
         .assert(400, &message("body must be UTF-8"));
-    let count = world.calls.count();
+    let count = stack.calls.count();
     assert_eq!(count.keys().collect::<Vec<_>>(), ["GetItem"], "no signature and no write");
     // A large body within the bound is read.
     let padded = format!(r#"{{"registrationId":"{id}","x":"{}"}}"#, "x".repeat(16 * 1024 - 60));
@@ -330,8 +330,8 @@ async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn base64_bodies_are_decoded() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
     let invoke = async |body: &str| {
         let event = json!({
             "version": "2.0", "routeKey": format!("POST {PATH}"), "rawPath": "/a b?é",
@@ -339,7 +339,7 @@ async fn base64_bodies_are_decoded() {
             "requestContext": {"http": {"method": "POST", "path": PATH}},
             "body": body, "isBase64Encoded": true,
         });
-        let answer = world.stack.invoke("create-token", &event).await.unwrap();
+        let answer = stack.local.invoke("create-token", &event).await.unwrap();
         (answer["statusCode"].clone(), answer["body"].as_str().unwrap().to_owned())
     };
     let body =
@@ -353,64 +353,64 @@ async fn base64_bodies_are_decoded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_permission_is_needed_and_missing_it_says_nothing_else() {
-    let world = World::start().await;
-    let organization = world.organization("acme").await;
-    let registration = world.registration(&organization, &json!({"scopes": []})).await;
-    let weak = world.api_key_that_may(&organization, &["mad.application.token.create"]).await;
-    world.calls.reset();
+    let stack = TestStack::start().await;
+    let organization = stack.organization("acme").await;
+    let registration = stack.registration(&organization, &json!({"scopes": []})).await;
+    let weak = stack.api_key_that_may(&organization, &["mad.application.token.create"]).await;
+    stack.calls.reset();
     for id in [registration.as_str(), "unknown"] {
-        world.post(PATH, &weak, &json!({"registrationId": id})).await.assert(403, &message("Forbidden"));
+        stack.post(PATH, &weak, &json!({"registrationId": id})).await.assert(403, &message("Forbidden"));
     }
-    world.post(PATH, &weak, &json!({})).await.assert(400, &message("registrationId is required"));
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 5)]));
+    stack.post(PATH, &weak, &json!({})).await.assert(400, &message("registrationId is required"));
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 5)]));
 
     // Nor does an access token without the scope have it.
-    let key = world.api_key(&organization).await;
-    let token = world.post(PATH, &key, &json!({"registrationId": registration})).await.json();
+    let key = stack.api_key(&organization).await;
+    let token = stack.post(PATH, &key, &json!({"registrationId": registration})).await.json();
     let token = token["token"]["accessToken"].as_str().unwrap();
-    world.post(PATH, token, &json!({"registrationId": registration})).await.assert(403, &message("Forbidden"));
+    stack.post(PATH, token, &json!({"registrationId": registration})).await.assert(403, &message("Forbidden"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anothers_registration_looks_like_none() {
-    let world = World::start().await;
-    let (caller, other) = (Caller::new(&world, "acme", json!({})).await, Caller::new(&world, "other", json!({})).await);
-    world.calls.reset();
-    let foreign = other.create_as(&world, &caller.key).await;
+    let stack = TestStack::start().await;
+    let (caller, other) = (Caller::new(&stack, "acme", json!({})).await, Caller::new(&stack, "other", json!({})).await);
+    stack.calls.reset();
+    let foreign = other.create_as(&stack, &caller.key).await;
     foreign.assert(404, &message("OAuth registration not found"));
-    let unknown = world.post(PATH, &caller.key, &json!({"registrationId": "abc123def456"})).await;
+    let unknown = stack.post(PATH, &caller.key, &json!({"registrationId": "abc123def456"})).await;
     assert_eq!((foreign.status, &foreign.text), (unknown.status, &unknown.text));
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 4)]));
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 4)]));
 }
 
 // ------------------------------------------------------------------------------------------------ quota
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_quota_is_refused_without_signature_or_write() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 2, "tokenTtlSeconds": 10})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 2, "tokenTtlSeconds": 10})).await;
     for active in 1..=2 {
-        assert_eq!(caller.create(&world).await.json()["activeTokens"], active);
+        assert_eq!(caller.create(&stack).await.json()["activeTokens"], active);
     }
-    world.calls.reset();
-    caller.create(&world).await.assert(400, &quota_exceeded());
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
+    stack.calls.reset();
+    caller.create(&stack).await.assert(400, &quota_exceeded());
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 
     // The places come back at the very second.
-    world.clock.advance(9);
-    caller.create(&world).await.assert(400, &quota_exceeded());
-    world.clock.advance(1);
-    let answer = caller.create(&world).await.json();
+    stack.clock.advance(9);
+    caller.create(&stack).await.assert(400, &quota_exceeded());
+    stack.clock.advance(1);
+    let answer = caller.create(&stack).await.json();
     assert_eq!((&answer["activeTokens"], &answer["maxAllowed"]), (&json!(1), &json!(2)));
-    let held = world.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
+    let held = stack.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
     assert_eq!(held, 1, "the write removed the expired ones");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_fill_the_quota_exactly() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 10})).await;
-    let answers = join_all((0..200).map(|_| caller.create(&world))).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 10})).await;
+    let answers = join_all((0..200).map(|_| caller.create(&stack))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
     assert_eq!((made.len(), refused.len()), (10, 190));
     for answer in refused {
@@ -424,8 +424,8 @@ async fn two_hundred_at_once_fill_the_quota_exactly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn racers_share_the_places_of_hundreds_of_expired_tokens() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 400})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 400})).await;
     let expired: serde_json::Map<_, _> = (0..400)
         .map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"M": {"exp": {"N": START.to_string()}}})))
         .collect();
@@ -433,8 +433,8 @@ async fn racers_share_the_places_of_hundreds_of_expired_tokens() {
         "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
         "UpdateExpression": "SET tokens = :expired", "ExpressionAttributeValues": {":expired": {"M": expired}},
     });
-    world.dynamodb("UpdateItem", update).await;
-    let answers = join_all((0..30).map(|_| caller.create(&world))).await;
+    stack.dynamodb("UpdateItem", update).await;
+    let answers = join_all((0..30).map(|_| caller.create(&stack))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 30);
     let active: BTreeSet<u64> = answers.iter().map(|answer| answer.json()["activeTokens"].as_u64().unwrap()).collect();
     assert_eq!(active, (1..=30).collect());
@@ -451,11 +451,11 @@ enum Event {
 #[test]
 fn never_more_active_than_allowed_and_no_place_lost() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (world, organization, key) = runtime.block_on(async {
-        let world = World::start().await;
-        let organization = world.organization("acme").await;
-        let key = world.api_key(&organization).await;
-        (world, organization, key)
+    let (stack, organization, key) = runtime.block_on(async {
+        let stack = TestStack::start().await;
+        let organization = stack.organization("acme").await;
+        let key = stack.api_key(&organization).await;
+        (stack, organization, key)
     });
     let event = prop_oneof![Just(Event::Create), (2..6_usize).prop_map(Event::Race), (1..5_i64).prop_map(Event::Pass)];
     let runs = (1..5_usize, 1..9_i64, vec(event, 1..16));
@@ -464,14 +464,14 @@ fn never_more_active_than_allowed_and_no_place_lost() {
     let result = runner.run(&runs, |(max, ttl, events)| {
         runtime.block_on(async {
             let registration = json!({"maxAllowed": max, "tokenTtlSeconds": ttl});
-            let registration = world.registration(&organization, &registration).await;
+            let registration = stack.registration(&organization, &registration).await;
             let caller = Caller { key: key.clone(), registration };
             let mut expiries: Vec<i64> = vec![];
             let mut now = 0;
             for event in events {
                 let creates = match event {
                     Event::Pass(seconds) => {
-                        world.clock.advance(seconds);
+                        stack.clock.advance(seconds);
                         now += seconds;
                         continue;
                     }
@@ -479,7 +479,7 @@ fn never_more_active_than_allowed_and_no_place_lost() {
                     Event::Race(creates) => creates,
                 };
                 expiries.retain(|expiry| now < *expiry);
-                let answers = join_all((0..creates).map(|_| caller.create(&world))).await;
+                let answers = join_all((0..creates).map(|_| caller.create(&stack))).await;
                 let made: BTreeSet<usize> = answers
                     .iter()
                     .filter(|answer| answer.status == 201)
@@ -500,55 +500,55 @@ fn never_more_active_than_allowed_and_no_place_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_was_lost_recognises_itself() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 1})).await;
-    world.calls.fail("UpdateItem", &[Fault::AnswerLost]);
-    let answer = caller.create(&world).await;
-    assert!(world.calls.all_failed());
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 1})).await;
+    stack.calls.fail("UpdateItem", &[InjectedFault::AnswerLost]);
+    let answer = caller.create(&stack).await;
+    assert!(stack.calls.all_failed());
     assert_eq!((answer.status, &answer.json()["activeTokens"]), (201, &json!(1)));
-    caller.create(&world).await.assert(400, &quota_exceeded());
-    let tokens = world.registration_item(&caller.registration).await["tokens"]["M"].clone();
+    caller.create(&stack).await.assert(400, &quota_exceeded());
+    let tokens = stack.registration_item(&caller.registration).await["tokens"]["M"].clone();
     let ids: Vec<&str> = tokens.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(ids, [answer.json()["token"]["id"].as_str().unwrap()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_before_the_commit_leaves_nothing_behind() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({"maxAllowed": 1})).await;
-    world.introduce(PATH, &caller.key).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 1})).await;
+    stack.introduce(PATH, &caller.key).await;
     for operation in ["GetItem", "Sign", "UpdateItem"] {
         // Three attempts of one call; the two reads are two calls.
-        world.calls.fail(operation, &[Fault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
-        caller.create(&world).await.assert(500, &message("Internal server error"));
-        assert!(world.calls.all_failed());
-        let item = world.registration_item(&caller.registration).await;
+        stack.calls.fail(operation, &[InjectedFault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
+        caller.create(&stack).await.assert(500, &message("Internal server error"));
+        assert!(stack.calls.all_failed());
+        let item = stack.registration_item(&caller.registration).await;
         assert_eq!(item["tokens"], json!({"M": {}}), "{operation}");
     }
-    assert_eq!(caller.create(&world).await.status, 201);
+    assert_eq!(caller.create(&stack).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operators_action_that_is_sent_twice_is_done_once() {
-    let world = World::start().await;
-    world.calls.fail("PutItem", &[Fault::AnswerLost]);
-    let organization = world.organization("acme").await;
-    assert!(world.calls.all_failed());
-    let again = world.stack.invoke("provision", &json!({"action": "createOrganization", "slug": "acme"})).await;
+    let stack = TestStack::start().await;
+    stack.calls.fail("PutItem", &[InjectedFault::AnswerLost]);
+    let organization = stack.organization("acme").await;
+    assert!(stack.calls.all_failed());
+    let again = stack.local.invoke("provision", &json!({"action": "createOrganization", "slug": "acme"})).await;
     assert_eq!(again.unwrap_err(), json!({"errorType": "Taken", "errorMessage": "slug must not be taken already"}));
     let missing = json!({"action": "createApiKey", "organizationId": "0".repeat(24)});
-    let missing = world.stack.invoke("provision", &missing).await.unwrap_err();
+    let missing = stack.local.invoke("provision", &missing).await.unwrap_err();
     assert_eq!(missing["errorType"], "NotFound");
-    world.calls.fail("PutItem", &[Fault::AnswerLost]);
-    let registration = world.registration(&organization, &json!({})).await;
-    assert_eq!(world.registration_item(&registration).await["name"], json!({"S": "test"}));
+    stack.calls.fail("PutItem", &[InjectedFault::AnswerLost]);
+    let registration = stack.registration(&organization, &json!({})).await;
+    assert_eq!(stack.registration_item(&registration).await["name"], json!({"S": "test"}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn racing_organizations_get_a_slug_once() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     let action = json!({"action": "createOrganization", "slug": "acme"});
-    let answers = join_all((0..20).map(|_| world.stack.invoke("provision", &action))).await;
+    let answers = join_all((0..20).map(|_| stack.local.invoke("provision", &action))).await;
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
 }
 
@@ -556,10 +556,10 @@ async fn racing_organizations_get_a_slug_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_watched_and_would_tell() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, "acme", json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, "acme", json!({})).await;
     let before = Secrets::lines();
-    assert_eq!(caller.create(&world).await.status, 201);
+    assert_eq!(caller.create(&stack).await.status, 201);
     assert!(Secrets::lines() > before, "requests are logged");
     assert!(Secrets::found_in(&format!("a line with {}", caller.key)).is_some());
     assert!(Secrets::found_in("user@example.com").is_some());

@@ -7,11 +7,11 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
-use shared::credential::{Credential, Kind};
+use shared::credential::{Credential, CredentialKind};
 
 use crate::{
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, Fault, Node, Outcome, Secrets, World, scale},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack, scale},
 };
 
 const MAX_ALLOWED: usize = 3;
@@ -20,7 +20,7 @@ const NODES: usize = 3;
 
 /// A stack, several processes of each function, and a registration and an application to create tokens for.
 struct Scene {
-    world: World,
+    stack: TestStack,
     nodes: Vec<Node>,
     key: String,
     registration: String,
@@ -28,14 +28,14 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let world = World::start().await;
-        let organization = world.organization("acme").await;
-        world.application(&organization, "my-app").await;
-        let key = world.api_key(&organization).await;
+        let stack = TestStack::start().await;
+        let organization = stack.organization("acme").await;
+        stack.application(&organization, "my-app").await;
+        let key = stack.api_key(&organization).await;
         let settings = json!({"maxAllowed": MAX_ALLOWED, "tokenTtlSeconds": TTL_SECONDS});
-        let registration = world.registration(&organization, &settings).await;
-        let nodes = (0..NODES).map(|_| Node::start(&world, TimeDelta::zero())).collect();
-        Self { world, nodes, key, registration }
+        let registration = stack.registration(&organization, &settings).await;
+        let nodes = (0..NODES).map(|_| Node::start(&stack, TimeDelta::zero())).collect();
+        Self { stack, nodes, key, registration }
     }
 
     fn create_token(&self, key: Option<usize>) -> ApiRequest {
@@ -103,14 +103,14 @@ async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), T
     let mut tokens: BTreeMap<String, Token> = BTreeMap::new();
     let mut issued: Vec<String> = Vec::new();
     for (halves, acts) in rounds {
-        scene.world.clock.advance(halves * TTL_SECONDS / 2);
-        let now = scene.world.clock.seconds();
+        scene.stack.clock.advance(halves * TTL_SECONDS / 2);
+        let now = scene.stack.clock.seconds();
         let latest = |back: usize| issued.len().checked_sub(1 + back).map(|at| issued[at].clone());
         let done = join_all(acts.iter().map(async |(act, node)| match act {
             Act::Create => (None, Some(scene.nodes[*node].send(&scene.create_token(None)).await)),
             Act::CreateOnce(key) => (None, Some(scene.nodes[*node].send(&scene.create_token(Some(*key))).await)),
             Act::Revoke(back) => match latest(*back) {
-                Some(id) => (scene.world.revoke_token(&scene.registration, &id).await.then_some(id), None),
+                Some(id) => (scene.stack.revoke_token(&scene.registration, &id).await.then_some(id), None),
                 None => (None, None),
             },
         }));
@@ -164,7 +164,7 @@ async fn a_racing_create_does_not_remove_a_live_token() {
     let scene = Scene::new().await;
     for round in 0..16 {
         let first = token(&scene.nodes[0].send(&scene.create_token(Some(round))).await);
-        scene.world.clock.advance(TTL_SECONDS);
+        scene.stack.clock.advance(TTL_SECONDS);
         let requests = [scene.create_token(Some(round)), scene.create_token(None), scene.create_token(None)];
         let made = join_all(requests.iter().zip(&scene.nodes).map(async |(request, node)| node.send(request).await));
         for outcome in made.await {
@@ -173,7 +173,7 @@ async fn a_racing_create_does_not_remove_a_live_token() {
         }
         assert_eq!(scene.nodes[0].send(&scene.create_token(None)).await.status, 400, "three of three are live");
         assert!(!scene.accepts(0, &first.access_token).await);
-        scene.world.clock.advance(TTL_SECONDS);
+        scene.stack.clock.advance(TTL_SECONDS);
     }
 }
 
@@ -185,11 +185,11 @@ async fn a_key_whose_token_was_revoked_makes_another_one() {
         let made = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
         assert!(seen.insert(made.access_token.clone()));
         assert!(scene.accepts(1, &made.access_token).await);
-        assert!(scene.world.revoke_token(&scene.registration, &made.id).await);
+        assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
         scene.nodes[2].send(&scene.create_token(Some(0))).await;
         assert!(!scene.accepts(1, &made.access_token).await, "its slot has another token");
         let next = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
-        assert!(scene.world.revoke_token(&scene.registration, &next.id).await);
+        assert!(scene.stack.revoke_token(&scene.registration, &next.id).await);
         assert!(seen.insert(next.access_token));
     }
 }
@@ -199,21 +199,21 @@ async fn a_key_whose_token_was_revoked_makes_another_one() {
 async fn a_write_that_arrives_late_brings_nothing_back() {
     let scene = Scene::new().await;
     for key in [None, Some(0)] {
-        let node = Node::start(&scene.world, TimeDelta::zero());
-        node.calls.fail("UpdateItem", &[Fault::Overtaken]);
+        let node = Node::start(&scene.stack, TimeDelta::zero());
+        node.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
         let made = token(&node.send(&scene.create_token(key)).await);
         assert!(node.calls.all_failed() && scene.accepts(0, &made.access_token).await);
-        assert!(scene.world.revoke_token(&scene.registration, &made.id).await);
+        assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
         node.calls.deliver().await;
         assert!(!scene.accepts(0, &made.access_token).await, "with key {key:?}");
-        assert!(!scene.world.holds(&scene.registration, &made.id).await);
+        assert!(!scene.stack.holds(&scene.registration, &made.id).await);
     }
-    let node = Node::start(&scene.world, TimeDelta::zero());
-    node.calls.fail("PutItem", &[Fault::Overtaken]);
+    let node = Node::start(&scene.stack, TimeDelta::zero());
+    node.calls.fail("PutItem", &[InjectedFault::Overtaken]);
     let secret = app_secret(&node.send(&scene.create_app_token(0)).await);
-    assert!(scene.world.revoke_app_token(&secret.id().to_string()).await);
+    assert!(scene.stack.revoke_app_token(&secret.id().to_string()).await);
     node.calls.deliver().await;
-    assert!(!is_live(&scene.world, &secret).await);
+    assert!(!is_live(&scene.stack, &secret).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,7 +224,7 @@ async fn of_fifty_revocations_one_succeeds_and_one_place_is_free() {
         made.push(token(&scene.nodes[0].send(&scene.create_token(key)).await));
     }
     for victim in &made[..2] {
-        let revoked = join_all((0..50).map(|_| scene.world.revoke_token(&scene.registration, &victim.id))).await;
+        let revoked = join_all((0..50).map(|_| scene.stack.revoke_token(&scene.registration, &victim.id))).await;
         assert_eq!(revoked.into_iter().filter(|revoked| *revoked).count(), 1);
         let creates = join_all((0..6).map(async |n| {
             let request = scene.create_token(None);
@@ -241,11 +241,11 @@ async fn of_fifty_revocations_one_succeeds_and_one_place_is_free() {
 fn app_secret(outcome: &Outcome) -> Credential {
     let bearer = outcome.body["data"]["bearer"].as_str().unwrap_or_else(|| panic!("{outcome:?}"));
     Secrets::add_credential(bearer);
-    Credential::parse(Kind::AppBearer, bearer).unwrap()
+    Credential::parse(CredentialKind::AppBearer, bearer).unwrap()
 }
 
-async fn is_live(world: &World, secret: &Credential) -> bool {
-    let found = world.store().load_app_token(secret.id()).await.unwrap();
+async fn is_live(stack: &TestStack, secret: &Credential) -> bool {
+    let found = stack.store().load_app_token(secret.id()).await.unwrap();
     found.is_some_and(|token| token.hash == secret.hash() && token.revoked_at.is_none())
 }
 
@@ -268,7 +268,7 @@ fn no_app_token_comes_back_and_none_is_lost() {
                 let done = join_all(acts.iter().map(async |(act, node)| match act {
                     Act::Revoke(back) => {
                         let Some(at) = made.len().checked_sub(1 + back) else { return (None, None) };
-                        (scene.world.revoke_app_token(&made[at].id().to_string()).await.then_some(at), None)
+                        (scene.stack.revoke_app_token(&made[at].id().to_string()).await.then_some(at), None)
                     }
                     Act::Create => (None, None),
                     Act::CreateOnce(key) => (None, Some(scene.nodes[*node].send(&scene.create_app_token(*key)).await)),
@@ -287,7 +287,7 @@ fn no_app_token_comes_back_and_none_is_lost() {
                     }
                 }
                 for (at, secret) in made.iter().enumerate() {
-                    prop_assert_eq!(is_live(&scene.world, secret).await, !revoked.contains(&at));
+                    prop_assert_eq!(is_live(&scene.stack, secret).await, !revoked.contains(&at));
                 }
                 // One live token per key at most.
                 prop_assert!(made.len() - revoked.len() <= 2);
@@ -301,15 +301,15 @@ fn no_app_token_comes_back_and_none_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_api_key_is_refused_at_once_and_for_good() {
     let scene = Scene::new().await;
-    let world = &scene.world;
-    let organization = world.organization("other").await;
+    let stack = &scene.stack;
+    let organization = stack.organization("other").await;
     let action = json!({"action": "createApiKey", "organizationId": organization});
-    let made = world.provision(&action).await;
+    let made = stack.provision(&action).await;
     let key = made["apiKey"].as_str().unwrap();
     Secrets::add_credential(key);
     assert!(scene.accepts(0, key).await);
     let revoke = json!({"action": "revokeApiKey", "apiKeyId": made["apiKeyId"]});
-    let revocations = join_all((0..20).map(|_| world.stack.invoke("provision", &revoke))).await;
+    let revocations = join_all((0..20).map(|_| stack.local.invoke("provision", &revoke))).await;
     let (done, refused): (Vec<_>, Vec<_>) = revocations.into_iter().partition(Result::is_ok);
     assert_eq!((done.len(), &done[0]), (1, &Ok(json!({"apiKeyId": made["apiKeyId"]}))));
     assert!(refused.iter().all(|refusal| refusal.as_ref().unwrap_err()["errorType"] == "NotFound"));
@@ -317,14 +317,14 @@ async fn a_revoked_api_key_is_refused_at_once_and_for_good() {
         assert!(!scene.accepts(node, key).await);
     }
     let unknown = json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)});
-    assert_eq!(world.stack.invoke("provision", &unknown).await.unwrap_err()["errorType"], "NotFound");
+    assert_eq!(stack.local.invoke("provision", &unknown).await.unwrap_err()["errorType"], "NotFound");
     // The answer is lost, not the work.
-    let other = world.provision(&action).await;
+    let other = stack.provision(&action).await;
     Secrets::add_credential(other["apiKey"].as_str().unwrap());
-    world.calls.fail("UpdateItem", &[Fault::AnswerLost; 2]);
+    stack.calls.fail("UpdateItem", &[InjectedFault::AnswerLost; 2]);
     let revoke = json!({"action": "revokeApiKey", "apiKeyId": other["apiKeyId"]});
-    assert_eq!(world.stack.invoke("provision", &revoke).await, Ok(json!({"apiKeyId": other["apiKeyId"]})));
-    assert!(world.calls.all_failed());
+    assert_eq!(stack.local.invoke("provision", &revoke).await, Ok(json!({"apiKeyId": other["apiKeyId"]})));
+    assert!(stack.calls.all_failed());
 }
 
 // ------------------------------------------------------------------------------------------------ grants
@@ -333,26 +333,26 @@ async fn a_revoked_api_key_is_refused_at_once_and_for_good() {
 /// after the client has repeated its request. Neither may change anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_late_deliveries_do_not_undo_a_repeat() {
-    let world = World::start().await;
-    exchange_token::client(&world, &json!({"refreshReuseSeconds": 0})).await;
+    let stack = TestStack::start().await;
+    exchange_token::client(&stack, &json!({"refreshReuseSeconds": 0})).await;
     for refreshes in [false, true] {
-        let code = exchange_token::issue(&world, &json!({})).await;
+        let code = exchange_token::issue(&stack, &json!({})).await;
         let mut body = code_body(&code);
         if refreshes {
-            body = refresh_body(&exchange_token::exchange(&world, &code).await.refresh_token());
+            body = refresh_body(&exchange_token::exchange(&stack, &code).await.refresh_token());
         }
         let request = ApiRequest::new("exchange-token", &json!({}), "", &body);
-        let node = Node::start(&world, TimeDelta::zero());
+        let node = Node::start(&stack, TimeDelta::zero());
         // Three attempts of the commit, three of the write that settles it.
-        node.calls.fail("UpdateItem", &[Fault::Overtaken; 6]);
+        node.calls.fail("UpdateItem", &[InjectedFault::Overtaken; 6]);
         assert_eq!(node.send(&request).await.status, 500);
         assert!(node.calls.all_failed());
-        let repeated = Node::start(&world, TimeDelta::zero()).send(&request).await;
+        let repeated = Node::start(&stack, TimeDelta::zero()).send(&request).await;
         assert_eq!(repeated.status, 201, "{repeated:?}");
         let token = refresh_token(&repeated.body);
         node.calls.deliver().await;
         let next = ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(&token));
-        let next = Node::start(&world, TimeDelta::zero()).send(&next).await;
+        let next = Node::start(&stack, TimeDelta::zero()).send(&next).await;
         assert_eq!(next.status, 201, "refreshes: {refreshes}, {next:?}");
         refresh_token(&next.body);
     }

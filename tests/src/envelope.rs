@@ -7,26 +7,26 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::{
     clock::Clock as _,
-    credential::{Credential, Kind},
+    credential::{Credential, CredentialKind},
+    keys::SigningMode,
     random::SystemRandom,
-    settings::SigningMode,
-    store::{DataKeyPair, KeyRing, RingWrite, Store},
+    store::{DataKeyPair, KeySet, Store, Update},
 };
 
 use crate::{
     exchange_token::CLIENT,
     faults::{Case, Fixture},
-    harness::{ApiRequest, Fault, Node, Outcome, World, calls, verified},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, TestStack, calls, verified},
 };
 
-async fn rotate(world: &World, more: &Value) -> String {
+async fn rotate(stack: &TestStack, more: &Value) -> String {
     let mut action = json!({"action": "rotateSigningKey"});
     action.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    world.provision(&action).await["kid"].as_str().unwrap().to_owned()
+    stack.provision(&action).await["kid"].as_str().unwrap().to_owned()
 }
 
 fn node(fixture: &Fixture, mode: &str) -> Node {
-    Node::start_with(&fixture.world, TimeDelta::zero(), &[("SIGNING_MODE", mode)])
+    Node::start_with(&fixture.stack, TimeDelta::zero(), &[("SIGNING_MODE", mode)])
 }
 
 /// The ids of the published keys, the one that signs first.
@@ -56,8 +56,8 @@ fn kid(token: &str) -> String {
     jsonwebtoken::decode_header(token.strip_prefix("oauth2_").unwrap_or(token)).unwrap().kid.unwrap()
 }
 
-async fn ring(world: &World) -> Value {
-    world.item("SIGNING_KEYS#").await
+async fn ring(stack: &TestStack) -> Value {
+    stack.item("SIGNING_KEYS#").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn looking_for_a_new_key_takes_no_round_of_its_own() {
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
         for seconds in [30, 61, 600] {
-            fixture.world.clock.advance(seconds);
+            fixture.stack.clock.advance(seconds);
             let subject = fixture.subject(case).await;
             node.calls.reset();
             node.calls.answer_together("GetItem", 3);
@@ -110,17 +110,17 @@ async fn a_process_reads_and_decrypts_its_keys_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn anyone_can_verify_the_tokens() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let world = &fixture.world;
-    let kid = ring(world).await["kid"]["S"].as_str().unwrap().to_owned();
+    let stack = &fixture.stack;
+    let kid = ring(stack).await["kid"]["S"].as_str().unwrap().to_owned();
     let token = create(&fixture, &node(&fixture, "envelope")).await;
-    let (header, _) = verified(world, token.strip_prefix("oauth2_").unwrap(), crate::harness::ISSUER).await;
+    let (header, _) = verified(stack, token.strip_prefix("oauth2_").unwrap(), crate::harness::ISSUER).await;
     assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
 
     let tokens = node(&fixture, "envelope").send(&fixture.subject(Case::ExchangeCode).await.request).await;
     for name in ["accessToken", "idToken"] {
-        verified(world, tokens.body["items"][0][name].as_str().unwrap(), CLIENT).await;
+        verified(stack, tokens.body["items"][0][name].as_str().unwrap(), CLIENT).await;
     }
-    let keys = world.get(&format!("/api/v1/apps/{CLIENT}/keys")).await.json();
+    let keys = stack.get(&format!("/api/v1/apps/{CLIENT}/keys")).await.json();
     assert_eq!(keys["items"][0]["uuid"], kid);
 }
 
@@ -132,7 +132,7 @@ async fn a_repeat_is_the_same_token_until_the_key_is_replaced() {
     let first = node(&fixture, "envelope").send(&subject.request).await;
     let again = node(&fixture, "envelope").send(&subject.request).await;
     assert_eq!((&again.body, again.replayed), (&first.body, true));
-    rotate(&fixture.world, &json!({})).await;
+    rotate(&fixture.stack, &json!({})).await;
     let later = node(&fixture, "envelope").send(&subject.request).await;
     assert_eq!((&later.body["token"]["id"], later.replayed), (&first.body["token"]["id"], true));
     assert_ne!(later.body, first.body);
@@ -141,13 +141,13 @@ async fn a_repeat_is_the_same_token_until_the_key_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_disturbs_nobody() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let world = &fixture.world;
+    let stack = &fixture.stack;
     let old = node(&fixture, "envelope");
     let first = published(&old).await[0].clone();
     let old_token = create(&fixture, &old).await;
     assert!(is_trusted(&fixture, &old, &old_token).await);
 
-    let second = rotate(world, &json!({})).await;
+    let second = rotate(stack, &json!({})).await;
     assert_eq!(
         published(&old).await[..2],
         [second.clone(), first.clone()],
@@ -162,10 +162,10 @@ async fn a_rotation_disturbs_nobody() {
             assert!(is_trusted(&fixture, node, token).await);
         }
     }
-    world.clock.advance(60);
+    stack.clock.advance(60);
     assert_eq!(kid(&create(&fixture, &old).await), second);
     // Of the old key there is only what verifies.
-    let ring = ring(world).await;
+    let ring = ring(stack).await;
     let fields = ring["previous"]["L"][0]["M"].as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>();
     assert_eq!(fields, BTreeSet::from(["kid", "publicKey", "replacedAt"]));
 }
@@ -176,10 +176,10 @@ async fn a_withdrawn_key_is_trusted_for_a_minute_at_most() {
     let (stolen, running) = (node(&fixture, "envelope"), node(&fixture, "envelope"));
     let token = create(&fixture, &stolen).await;
     assert!(is_trusted(&fixture, &running, &token).await);
-    let kid = rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
+    let kid = rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
     let own = published(&node(&fixture, "kms")).await;
     assert_eq!(published(&running).await, [vec![kid], own].concat());
-    fixture.world.clock.advance(61);
+    fixture.stack.clock.advance(61);
     assert!(!is_trusted(&fixture, &running, &token).await);
 }
 
@@ -189,8 +189,8 @@ async fn a_withdrawn_key_signs_for_a_minute_at_most() {
     for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
-        let kid = rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
-        fixture.world.clock.advance(60);
+        let kid = rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
+        fixture.stack.clock.advance(60);
         for decrypted in [true, false] {
             let subject = fixture.subject(case).await;
             node.calls.reset();
@@ -217,15 +217,20 @@ const READ_OF_KEYS: usize = 2;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    for fault in [Fault::NotSent, Fault::Stalled, Fault::Truncated, Fault::Error("ThrottlingException")] {
+    for fault in [
+        InjectedFault::NotSent,
+        InjectedFault::Stalled,
+        InjectedFault::Truncated,
+        InjectedFault::Error("ThrottlingException"),
+    ] {
         let node = node(&fixture, "envelope");
         let withdrawn = kid(&create(&fixture, &node).await);
-        let new = rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
-        fixture.world.clock.advance(59);
+        let new = rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
+        fixture.stack.clock.advance(59);
         node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
         assert_eq!(kid(&create(&fixture, &node).await), withdrawn, "{fault:?}");
         // From here on it is not known whether the key may sign.
-        fixture.world.clock.advance(1);
+        fixture.stack.clock.advance(1);
         node.calls.heal();
         node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
         let request = fixture.subject(Case::CreateToken).await.request;
@@ -244,10 +249,10 @@ async fn nobody_has_a_key_decrypted() {
     for subject in [&created, &exchanged] {
         assert_eq!(node.send(&subject.request).await.status, 201);
     }
-    rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
-    fixture.world.clock.advance(60);
+    rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
+    fixture.stack.clock.advance(60);
     node.calls.reset();
-    let unknown = Credential::generate(Kind::ApiKey, &SystemRandom).unwrap();
+    let unknown = Credential::generate(CredentialKind::ApiKey, &SystemRandom).unwrap();
     assert!(!is_trusted(&fixture, &node, unknown.expose()).await);
     assert_eq!(node.send(&exchanged.request).await.status, 400, "the code was used");
     assert!(!node.calls.count().contains_key("Decrypt"), "{:?}", node.calls.count());
@@ -268,7 +273,7 @@ async fn unknown_key_ids_cost_one_read_a_second() {
         let node = node(&fixture, mode);
         let token = create(&fixture, &node).await;
         for seconds in 0..3 {
-            fixture.world.clock.advance(1);
+            fixture.stack.clock.advance(1);
             node.calls.reset();
             let tokens = (0..50).map(|n| forged(&token, &format!("no-such-key-{seconds}-{n}"))).collect::<Vec<_>>();
             let trusted = join_all(tokens.iter().map(|token| is_trusted(&fixture, &node, token))).await;
@@ -286,15 +291,15 @@ async fn a_new_key_is_trusted_at_once() {
     let running = node(&fixture, "envelope");
     let token = create(&fixture, &running).await;
     for _ in 0..3 {
-        rotate(&fixture.world, &json!({})).await;
+        rotate(&fixture.stack, &json!({})).await;
         let token = create(&fixture, &node(&fixture, "envelope")).await;
         assert!(is_trusted(&fixture, &running, &token).await);
     }
     // Beside made-up ones it may take a second.
     assert!(!is_trusted(&fixture, &running, &forged(&token, "no-such-key")).await);
-    rotate(&fixture.world, &json!({})).await;
+    rotate(&fixture.stack, &json!({})).await;
     let token = create(&fixture, &node(&fixture, "envelope")).await;
-    fixture.world.clock.advance(1);
+    fixture.stack.clock.advance(1);
     assert!(is_trusted(&fixture, &running, &token).await);
 }
 
@@ -310,7 +315,7 @@ async fn no_token_ends_on_the_way_from_one_mode_to_the_other_and_back() {
             node.send(&ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) }).await;
         assert_eq!(rotation.status, if mode == "kms" { 400 } else { 200 }, "{rotation:?}");
         tokens.push(create(&fixture, &node).await);
-        let own = fixture.world.stack.environment().variables["SIGNING_KEY_ID"].clone();
+        let own = fixture.stack.local.environment().variables["SIGNING_KEY_ID"].clone();
         let keys = published(&node).await;
         assert_eq!(keys[0], kid(tokens.last().unwrap()), "the key that signs comes first");
         assert_eq!(keys[0] == own, signs_with_kms);
@@ -338,13 +343,13 @@ async fn without_a_key_nothing_is_signed_until_there_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapped_key_is_good_for_its_table_and_id_only() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let mut item = ring(&fixture.world).await;
+    let mut item = ring(&fixture.stack).await;
     assert!(!item.to_string().contains("PRIVATE"));
     item["kid"] = json!({"S": "another-id"});
-    fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
     let subject = fixture.subject(Case::CreateToken).await;
     assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 500);
-    rotate(&fixture.world, &json!({})).await;
+    rotate(&fixture.stack, &json!({})).await;
     assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 201);
 }
 
@@ -354,7 +359,7 @@ async fn racing_rotations_all_happen() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let before = published(&node(&fixture, "envelope")).await;
     let more = json!({});
-    let racing = join_all((0..RACERS).map(|_| rotate(&fixture.world, &more))).await;
+    let racing = join_all((0..RACERS).map(|_| rotate(&fixture.stack, &more))).await;
     let after = published(&node(&fixture, "envelope")).await;
     assert_eq!(after.len(), before.len() + RACERS);
     assert!(racing.contains(&after[0]) && racing.iter().all(|kid| after.contains(kid)));
@@ -364,11 +369,11 @@ async fn racing_rotations_all_happen() {
 async fn a_rotation_that_is_sent_twice_is_one() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     for (operation, faults) in [
-        ("PutItem", vec![Fault::AnswerLost]),
-        ("PutItem", vec![Fault::NotSent]),
-        ("GenerateDataKeyPairWithoutPlaintext", vec![Fault::Error("KMSInternalException")]),
+        ("PutItem", vec![InjectedFault::AnswerLost]),
+        ("PutItem", vec![InjectedFault::NotSent]),
+        ("GenerateDataKeyPairWithoutPlaintext", vec![InjectedFault::Error("KMSInternalException")]),
         // By default KMS makes one RSA pair a second.
-        ("GenerateDataKeyPairWithoutPlaintext", vec![Fault::Error("ThrottlingException"); 4]),
+        ("GenerateDataKeyPairWithoutPlaintext", vec![InjectedFault::Error("ThrottlingException"); 4]),
     ] {
         let before = published(&node(&fixture, "envelope")).await;
         let node = node(&fixture, "envelope");
@@ -386,15 +391,15 @@ async fn a_rotation_that_is_sent_twice_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_wrapping_key_needs_a_new_signing_key() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let world = &fixture.world;
-    let wrapping_key = ring(world).await["wrappingKey"]["S"].as_str().unwrap().to_owned();
-    assert!(wrapping_key.ends_with(&format!(":key/{}", world.stack.environment().variables["WRAPPING_KEY_ID"])));
+    let stack = &fixture.stack;
+    let wrapping_key = ring(stack).await["wrappingKey"]["S"].as_str().unwrap().to_owned();
+    assert!(wrapping_key.ends_with(&format!(":key/{}", stack.local.environment().variables["WRAPPING_KEY_ID"])));
     let token = create(&fixture, &node(&fixture, "envelope")).await;
 
     let other = json!({"KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT"});
-    let other = world.kms("CreateKey", &other).await["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let other = stack.kms("CreateKey", &other).await["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
     let changes = [("SIGNING_MODE", "envelope"), ("WRAPPING_KEY_ID", other.as_str())];
-    let node = Node::start_with(world, TimeDelta::zero(), &changes);
+    let node = Node::start_with(stack, TimeDelta::zero(), &changes);
     for _ in 0..2 {
         assert_eq!(node.send(&fixture.subject(Case::CreateToken).await.request).await.status, 500);
     }
@@ -404,16 +409,16 @@ async fn a_new_wrapping_key_needs_a_new_signing_key() {
     // At once: who could not decrypt a key looks for another with the next request.
     assert_eq!(kid(&create(&fixture, &node).await), rotated);
     assert!(is_trusted(&fixture, &node, &token).await);
-    assert_eq!(ring(world).await["wrappingKey"], json!({"S": other}));
+    assert_eq!(ring(stack).await["wrappingKey"], json!({"S": other}));
 }
 
 /// As an older version wrote it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let mut item = ring(&fixture.world).await;
+    let mut item = ring(&fixture.stack).await;
     item.as_object_mut().unwrap().remove("wrappingKey").unwrap();
-    fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
     assert_eq!(kid(&create(&fixture, &node(&fixture, "envelope")).await), item["kid"]["S"]);
 }
 
@@ -421,21 +426,21 @@ async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_repeat_of_a_rotation_recognises_itself() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let store = Store::from_environment(fixture.world.stack.environment()).unwrap();
-    let pair = |ring: &KeyRing, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..ring.current.clone() };
+    let store = Store::from_environment(fixture.stack.local.environment()).unwrap();
+    let pair = |ring: &KeySet, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..ring.current.clone() };
     for withdraw in [false, true] {
-        let now = fixture.world.clock.now();
-        let before = store.key_ring().await.unwrap().unwrap();
+        let now = fixture.stack.clock.now();
+        let before = store.load_key_set().await.unwrap().unwrap();
         let replaces = before.current.kid.clone();
         let (ours, theirs) = (pair(&before, &format!("ours-{withdraw}")), pair(&before, &format!("theirs-{withdraw}")));
-        let written = KeyRing::rotated(Some(before), ours, now, false);
-        assert!(matches!(store.put_key_ring(&written, Some(&replaces)).await.unwrap(), RingWrite::Done));
-        let later = KeyRing::rotated(Some(written.clone()), theirs, now, withdraw);
-        assert!(matches!(store.put_key_ring(&later, Some(&written.current.kid)).await.unwrap(), RingWrite::Done));
+        let written = KeySet::rotated(Some(before), ours, now, false);
+        assert!(matches!(store.record_key_set(&written, Some(&replaces)).await.unwrap(), Update::Applied(())));
+        let later = KeySet::rotated(Some(written.clone()), theirs, now, withdraw);
+        assert!(matches!(store.record_key_set(&later, Some(&written.current.kid)).await.unwrap(), Update::Applied(())));
 
-        let repeated = store.put_key_ring(&written, Some(&replaces)).await.unwrap();
-        assert!(matches!(repeated, RingWrite::Done), "{repeated:?}");
-        assert_eq!(store.key_ring().await.unwrap().unwrap().current.kid, later.current.kid);
+        let repeated = store.record_key_set(&written, Some(&replaces)).await.unwrap();
+        assert!(matches!(repeated, Update::Applied(())), "{repeated:?}");
+        assert_eq!(store.load_key_set().await.unwrap().unwrap().current.kid, later.current.kid);
     }
 }
 
@@ -443,27 +448,27 @@ async fn a_late_repeat_of_a_rotation_recognises_itself() {
 async fn a_key_goes_when_no_token_of_it_can_live() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let first = published(&node(&fixture, "envelope")).await[0].clone();
-    rotate(&fixture.world, &json!({})).await;
+    rotate(&fixture.stack, &json!({})).await;
     // What a token can live at most, and a day for the processes that still had the key.
-    fixture.world.clock.advance(315_360_000 + 86_400 - 1);
-    rotate(&fixture.world, &json!({})).await;
+    fixture.stack.clock.advance(315_360_000 + 86_400 - 1);
+    rotate(&fixture.stack, &json!({})).await;
     assert!(published(&node(&fixture, "envelope")).await.contains(&first));
-    fixture.world.clock.advance(1);
-    rotate(&fixture.world, &json!({})).await;
+    fixture.stack.clock.advance(1);
+    rotate(&fixture.stack, &json!({})).await;
     assert!(!published(&node(&fixture, "envelope")).await.contains(&first));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ring_has_a_bound() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let mut item = ring(&fixture.world).await;
-    let now = json!({"N": fixture.world.clock.seconds().to_string()});
+    let mut item = ring(&fixture.stack).await;
+    let now = json!({"N": fixture.stack.clock.seconds().to_string()});
     let previous = json!({"M": {"kid": {"S": "x"}, "publicKey": item["publicKey"], "replacedAt": now}});
     item["previous"] = json!({"L": vec![previous; shared::store::MAX_KEYS - 1]});
-    fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
     assert_eq!(published(&node(&fixture, "envelope")).await.len(), shared::store::MAX_KEYS + 1);
-    let refused = fixture.world.stack.invoke("provision", &json!({"action": "rotateSigningKey"})).await.unwrap_err();
+    let refused = fixture.stack.local.invoke("provision", &json!({"action": "rotateSigningKey"})).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("withdrawPrevious must be true: "), "{refused}");
-    rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
+    rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
 }

@@ -10,26 +10,26 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
 
-use crate::harness::{Answer, Fault, ISSUER, START, Secrets, World, calls, current_kid, verified, with};
+use crate::harness::{Answer, ISSUER, InjectedFault, START, Secrets, TestStack, calls, current_kid, verified, with};
 
 const PATH: &str = "/api/v1/tokens";
 pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 const REDIRECT_URI: &str = "https://app.example.com/callback";
 const DAY: i64 = 86400;
 
-pub(crate) async fn client(world: &World, changes: &Value) -> String {
+pub(crate) async fn client(stack: &TestStack, changes: &Value) -> String {
     let action = json!({
         "action": "createClient", "clientId": CLIENT, "redirectUris": [REDIRECT_URI, "https://app.example.com/other"],
         "services": ["email", "sms"], "scopes": ["openid", "profile", "email"],
     });
-    world.provision(&with(&action, changes)).await["clientId"].as_str().unwrap().to_owned()
+    stack.provision(&with(&action, changes)).await["clientId"].as_str().unwrap().to_owned()
 }
 
 /// A stack with the client that the documentation's bodies name.
-async fn start() -> World {
-    let world = World::start().await;
-    client(&world, &json!({})).await;
-    world
+async fn start() -> TestStack {
+    let stack = TestStack::start().await;
+    client(&stack, &json!({})).await;
+    stack
 }
 
 /// What the login service says of a user.
@@ -40,8 +40,8 @@ pub(crate) fn login() -> Value {
     })
 }
 
-pub(crate) async fn issue(world: &World, changes: &Value) -> String {
-    let issued = world.stack.invoke("issue-code", &with(&login(), changes)).await.unwrap();
+pub(crate) async fn issue(stack: &TestStack, changes: &Value) -> String {
+    let issued = stack.local.invoke("issue-code", &with(&login(), changes)).await.unwrap();
     let code = issued["code"].as_str().unwrap().to_owned();
     Secrets::add_credential(&code);
     code
@@ -65,16 +65,16 @@ pub(crate) fn refresh_body(token: &str) -> Value {
     })
 }
 
-async fn post(world: &World, body: &Value) -> Answer {
-    world.post(PATH, "", body).await
+async fn post(stack: &TestStack, body: &Value) -> Answer {
+    stack.post(PATH, "", body).await
 }
 
-pub(crate) async fn exchange(world: &World, code: &str) -> Answer {
-    post(world, &code_body(code)).await
+pub(crate) async fn exchange(stack: &TestStack, code: &str) -> Answer {
+    post(stack, &code_body(code)).await
 }
 
-async fn refresh(world: &World, token: &str) -> Answer {
-    post(world, &refresh_body(token)).await
+async fn refresh(stack: &TestStack, token: &str) -> Answer {
+    post(stack, &refresh_body(token)).await
 }
 
 impl Answer {
@@ -89,8 +89,8 @@ impl Answer {
         token
     }
 
-    async fn id_claims(&self, world: &World) -> Value {
-        verified(world, self.item()["idToken"].as_str().unwrap(), CLIENT).await.1
+    async fn id_claims(&self, stack: &TestStack) -> Value {
+        verified(stack, self.item()["idToken"].as_str().unwrap(), CLIENT).await.1
     }
 }
 
@@ -117,20 +117,20 @@ fn internal_error() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_documented_bodies_give_the_documented_answer() {
-    let world = start().await;
+    let stack = start().await;
     let bound = json!({"state": "state-from-authorize-step", "nonce": "nonce-value", "authTime": 1_735_689_600});
     let claims = json!({"claims": {"name": "Ada", "email": "ada@example.com", "email_verified": true, "gender": "x"}});
-    let code = issue(&world, &with(&bound, &claims)).await;
-    let kid = current_kid(&world).await;
+    let code = issue(&stack, &with(&bound, &claims)).await;
+    let kid = current_kid(&stack).await;
     let mut token = String::new();
     for body in [code_body(&code), Value::Null] {
-        world.clock.advance(1);
+        stack.clock.advance(1);
         let now = 1 + if body.is_null() { START + 1 } else { START };
         let body = if body.is_null() { refresh_body(&token) } else { body };
-        world.calls.reset();
-        let answer = post(&world, &body).await;
-        assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 2), ("UpdateItem", 1)]));
-        assert_eq!(world.calls.rounds(), 3);
+        stack.calls.reset();
+        let answer = post(&stack, &body).await;
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 2), ("UpdateItem", 1)]));
+        assert_eq!(stack.calls.rounds(), 3);
 
         let item = answer.item();
         let expected = json!({
@@ -151,7 +151,7 @@ async fn both_documented_bodies_give_the_documented_answer() {
                 }),
             ),
         ] {
-            let (header, claims) = verified(&world, item[name].as_str().unwrap(), CLIENT).await;
+            let (header, claims) = verified(&stack, item[name].as_str().unwrap(), CLIENT).await;
             assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#));
             ids.insert(claims["jti"].as_str().unwrap().to_owned());
             let common = json!({
@@ -163,7 +163,7 @@ async fn both_documented_bodies_give_the_documented_answer() {
         }
         assert_eq!(ids.len(), 2);
     }
-    let dump = world.dump().await;
+    let dump = stack.dump().await;
     assert!(
         !dump.contains("tmc_") && !dump.contains("tmr_") && !dump.contains(&code[26..]) && !dump.contains(&token[26..])
     );
@@ -171,25 +171,25 @@ async fn both_documented_bodies_give_the_documented_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_silent_refresh_of_a_browser_works() {
-    let world = start().await;
-    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let stack = start().await;
+    let token = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
     let changes = json!({"grant_type": "authorization_code", "code": "", "state": "", "nonce": "fresh-nonce"});
-    let answer = post(&world, &with(&refresh_body(&token), &changes)).await;
-    assert_eq!(answer.id_claims(&world).await["nonce"], "fresh-nonce");
+    let answer = post(&stack, &with(&refresh_body(&token), &changes)).await;
+    assert_eq!(answer.id_claims(&stack).await["nonce"], "fresh-nonce");
     // Without a refresh token `prompt` makes no refresh of it.
     let without =
-        post(&world, &with(&refresh_body(""), &json!({"grant_type": "authorization_code", "code": ""}))).await;
+        post(&stack, &with(&refresh_body(""), &json!({"grant_type": "authorization_code", "code": ""}))).await;
     without.assert(400, &error("code is required"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_request_leaves_out_comes_from_the_code() {
-    let world = start().await;
+    let stack = start().await;
     let minimal = json!({"state": null, "nonce": null, "auth_time": null, "scope": null});
     let login = json!({"scope": "openid email", "language": "pt-BR", "nonce": "bound", "claims": {"email": "a@b.example", "name": "A"}});
-    let code = issue(&world, &login).await;
-    let answer = post(&world, &with(&code_body(&code), &with(&minimal, &json!({"nonce": "bound"})))).await;
-    let claims = answer.id_claims(&world).await;
+    let code = issue(&stack, &login).await;
+    let answer = post(&stack, &with(&code_body(&code), &with(&minimal, &json!({"nonce": "bound"})))).await;
+    let claims = answer.id_claims(&stack).await;
     assert_eq!(
         (&claims["lng"], &claims["nonce"], &claims["scope"]),
         (&json!("pt-BR"), &json!("bound"), &json!(["openid", "email"]))
@@ -201,41 +201,41 @@ async fn what_a_request_leaves_out_comes_from_the_code() {
 
     // On a refresh too; empty strings are absent; what is asked for less is given less, this once.
     let empty = json!({"language": "", "scope": "", "prompt": "", "nonce": "other", "code_verifier": ""});
-    let answer = post(&world, &with(&refresh_body(&answer.refresh_token()), &empty)).await;
-    let claims = answer.id_claims(&world).await;
+    let answer = post(&stack, &with(&refresh_body(&answer.refresh_token()), &empty)).await;
+    let claims = answer.id_claims(&stack).await;
     assert_eq!(
         (&claims["lng"], &claims["nonce"], &claims["scope"]),
         (&json!("pt-BR"), &json!("bound"), &json!(["openid", "email"]))
     );
     let less = json!({"language": "de", "scope": "openid"});
-    let answer = post(&world, &with(&refresh_body(&answer.refresh_token()), &less)).await;
-    let claims = answer.id_claims(&world).await;
+    let answer = post(&stack, &with(&refresh_body(&answer.refresh_token()), &less)).await;
+    let claims = answer.id_claims(&stack).await;
     assert_eq!((&claims["lng"], claims.get("email"), &claims["scope"]), (&json!("de"), None, &json!(["openid"])));
-    let answer = post(&world, &with(&refresh_body(&answer.refresh_token()), &minimal)).await;
-    assert_eq!(answer.id_claims(&world).await["scope"], json!(["openid", "email"]));
+    let answer = post(&stack, &with(&refresh_body(&answer.refresh_token()), &minimal)).await;
+    assert_eq!(answer.id_claims(&stack).await["scope"], json!(["openid", "email"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payloads_decode_with_atob() {
-    let world = start().await;
+    let stack = start().await;
     let claims =
         json!({"name": "Zoë >?~ 日本語 😀", "picture": "https://x.example/?a=~b>c", "address": {"locality": "Köln?"}});
-    let answer = exchange(&world, &issue(&world, &json!({"claims": claims})).await).await;
+    let answer = exchange(&stack, &issue(&stack, &json!({"claims": claims})).await).await;
     for name in ["accessToken", "idToken"] {
         let jwt = answer.item()[name].as_str().unwrap().to_owned();
         let (signed, _) = jwt.rsplit_once('.').unwrap();
         assert!(!signed.contains(['-', '_']), "{signed}");
     }
-    assert_eq!(answer.id_claims(&world).await["name"], claims["name"]);
+    assert_eq!(answer.id_claims(&stack).await["name"], claims["name"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_verifier_must_answer_the_challenge() {
-    let world = start().await;
+    let stack = start().await;
     let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
-    let challenged = issue(&world, &json!({"codeChallenge": challenge})).await;
-    let plain = issue(&world, &json!({})).await;
+    let challenged = issue(&stack, &json!({"codeChallenge": challenge})).await;
+    let plain = issue(&stack, &json!({})).await;
     let wrong = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     for (code, verifier) in [
         (&challenged, json!("")),
@@ -243,21 +243,21 @@ async fn the_verifier_must_answer_the_challenge() {
         (&challenged, json!(challenge)),
         (&plain, json!(verifier)),
     ] {
-        post(&world, &with(&code_body(code), &json!({"code_verifier": verifier}))).await.assert(400, &bad_credential());
+        post(&stack, &with(&code_body(code), &json!({"code_verifier": verifier}))).await.assert(400, &bad_credential());
     }
     let right = json!({"code_verifier": verifier});
-    assert_eq!(post(&world, &with(&code_body(&challenged), &right)).await.status, 201);
-    assert_eq!(exchange(&world, &plain).await.status, 201);
+    assert_eq!(post(&stack, &with(&code_body(&challenged), &right)).await.status, 201);
+    assert_eq!(exchange(&stack, &plain).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_tokens_are_no_bearers_of_the_other_endpoints() {
-    let world = start().await;
-    let item = exchange(&world, &issue(&world, &json!({})).await).await.item();
+    let stack = start().await;
+    let item = exchange(&stack, &issue(&stack, &json!({})).await).await.item();
     for name in ["accessToken", "idToken", "refreshToken"] {
         let token = item[name].as_str().unwrap();
         for bearer in [token.to_owned(), format!("oauth2_{token}")] {
-            let answer = world.post("/api/v1/create-token", &bearer, &json!({"registrationId": "x"})).await;
+            let answer = stack.post("/api/v1/create-token", &bearer, &json!({"registrationId": "x"})).await;
             answer.assert(401, &json!({"message": "Unauthorized"}));
         }
     }
@@ -266,11 +266,11 @@ async fn its_tokens_are_no_bearers_of_the_other_endpoints() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_allowed_origins_can_call_it() {
     let origins = vec!["https://app.example.com".to_owned()];
-    let world = World::start_with(|options| options.allow_origins = origins).await;
-    client(&world, &json!({})).await;
+    let stack = TestStack::start_with(|options| options.allow_origins = origins).await;
+    client(&stack, &json!({})).await;
     let preflight = async |origin: &str| {
-        let request = world.http.request(Method::OPTIONS, world.url(PATH)).header("origin", origin);
-        world.send(request.header("access-control-request-method", "POST")).await
+        let request = stack.http.request(Method::OPTIONS, stack.url(PATH)).header("origin", origin);
+        stack.send(request.header("access-control-request-method", "POST")).await
     };
     let allowed = preflight("https://app.example.com").await;
     assert_eq!(allowed.status, 204);
@@ -280,11 +280,11 @@ async fn pages_of_the_allowed_origins_can_call_it() {
     assert_eq!(preflight("https://evil.example.com").await.header("access-control-allow-origin"), None);
 
     let from = async |origin: &str| {
-        let body = code_body(&issue(&world, &json!({})).await).to_string();
+        let body = code_body(&issue(&stack, &json!({})).await).to_string();
         let request =
-            world.http.post(world.url(PATH)).header("content-type", "application/json").header("origin", origin);
+            stack.http.post(stack.url(PATH)).header("content-type", "application/json").header("origin", origin);
         // Clients are public: a header that says otherwise is ignored.
-        world.send(request.bearer_auth("nonsense").body(body)).await
+        stack.send(request.bearer_auth("nonsense").body(body)).await
     };
     let answer = from("https://app.example.com").await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (201, Some("https://app.example.com")));
@@ -298,14 +298,14 @@ async fn pages_of_the_allowed_origins_can_call_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
-    let world = start().await;
+    let stack = start().await;
     let other = "22222222-2222-2222-2222-222222222222";
-    client(&world, &json!({"clientId": other})).await;
+    client(&stack, &json!({"clientId": other})).await;
     let bound = json!({"state": "s", "nonce": "n", "scope": "openid"});
-    let code = issue(&world, &bound).await;
+    let code = issue(&stack, &bound).await;
     let right = with(&code_body(&code), &json!({"state": "s", "nonce": "n", "scope": "openid"}));
-    let exchanged = code_body(&issue(&world, &json!({"scope": "openid"})).await);
-    let token = post(&world, &with(&exchanged, &json!({"scope": "openid"}))).await.refresh_token();
+    let exchanged = code_body(&issue(&stack, &json!({"scope": "openid"})).await);
+    let token = post(&stack, &with(&exchanged, &json!({"scope": "openid"}))).await.refresh_token();
     let right_refresh = with(&refresh_body(&token), &json!({"scope": "openid"}));
     let unknown = START.to_string().repeat(10);
     let elsewhere = start().await;
@@ -344,28 +344,28 @@ async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
         json!({"refresh_token": code}),
         json!({"refresh_token": code.replacen("tmc_", "tmr_", 1)}),
     ];
-    world.calls.reset();
+    stack.calls.reset();
     let mut answers = BTreeSet::new();
     for wrong in wrong_bindings.iter().chain(&wrong_codes) {
-        let answer = post(&world, &with(&right, wrong)).await;
+        let answer = post(&stack, &with(&right, wrong)).await;
         answer.assert(400, &bad_credential());
         answers.insert(answer.text);
     }
     for wrong in wrong_bindings.iter().chain(&wrong_tokens) {
-        let answer = post(&world, &with(&right_refresh, wrong)).await;
+        let answer = post(&stack, &with(&right_refresh, wrong)).await;
         answer.assert(400, &bad_credential());
         answers.insert(answer.text);
     }
     assert_eq!(answers.len(), 1);
-    let count = world.calls.count();
+    let count = stack.calls.count();
     assert_eq!(count.keys().collect::<Vec<_>>(), ["GetItem"], "no signature and no write");
-    assert_eq!(post(&world, &right).await.status, 201);
-    assert_eq!(post(&world, &right_refresh).await.status, 201);
+    assert_eq!(post(&stack, &right).await.status, 201);
+    assert_eq!(post(&stack, &right_refresh).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_request_names_field_and_rule() {
-    let world = start().await;
+    let stack = start().await;
     let code = code_body("x");
     let refresh = refresh_body("x");
     let uuid = "client_id must be a UUID";
@@ -374,7 +374,7 @@ async fn a_bad_request_names_field_and_rule() {
     let scope =
         "scope must be at most 50 scopes separated by single spaces, each of 1 to 64 printable ASCII characters";
     let verifier = "code_verifier must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
-    world.calls.reset();
+    stack.calls.reset();
     for (base, change, what) in [
         (&code, json!({"client_id": null}), "client_id is required"),
         (&code, json!({"client_id": ""}), "client_id is required"),
@@ -404,108 +404,108 @@ async fn a_bad_request_names_field_and_rule() {
         (&code, json!({"nonce": 1}), "nonce must be a string"),
         (&code, json!({"prompt": 1}), "prompt must be a string"),
     ] {
-        post(&world, &with(base, &change)).await.assert(400, &error(what));
+        post(&stack, &with(base, &change)).await.assert(400, &error(what));
     }
-    post(&world, &json!([])).await.assert(400, &error("body must be a JSON object"));
-    let request = world.http.post(world.url(PATH)).header("content-type", "application/json");
+    post(&stack, &json!([])).await.assert(400, &error("body must be a JSON object"));
+    let request = stack.http.post(stack.url(PATH)).header("content-type", "application/json");
     let twice = request.body(r#"{"grant_type":"refresh_token","grant_type":"refresh_token"}"#);
-    world.send(twice).await.assert(400, &error("grant_type must be given once"));
+    stack.send(twice).await.assert(400, &error("grant_type must be given once"));
     let form =
-        world.http.post(world.url(PATH)).header("content-type", "application/x-www-form-urlencoded").body("code=x");
-    world.send(form).await.assert(400, &error("Content-Type must be application/json"));
-    assert!(world.calls.count().is_empty());
+        stack.http.post(stack.url(PATH)).header("content-type", "application/x-www-form-urlencoded").body("code=x");
+    stack.send(form).await.assert(400, &error("Content-Type must be application/json"));
+    assert!(stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_lives_for_120_seconds() {
-    let world = start().await;
-    let (first, second) = (issue(&world, &json!({})).await, issue(&world, &json!({})).await);
-    world.clock.advance(119);
-    assert_eq!(exchange(&world, &first).await.status, 201);
-    world.clock.advance(1);
-    world.calls.reset();
-    exchange(&world, &second).await.assert(400, &bad_credential());
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2)]));
+    let stack = start().await;
+    let (first, second) = (issue(&stack, &json!({})).await, issue(&stack, &json!({})).await);
+    stack.clock.advance(119);
+    assert_eq!(exchange(&stack, &first).await.status, 201);
+    stack.clock.advance(1);
+    stack.calls.reset();
+    exchange(&stack, &second).await.assert(400, &bad_credential());
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 }
 
 // ------------------------------------------------------------------------------------------------ single use and rotation
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_use_of_a_code_revokes_what_the_first_gave() {
-    let world = start().await;
-    let code = issue(&world, &json!({})).await;
-    let token = exchange(&world, &code).await.refresh_token();
-    let token = refresh(&world, &token).await.refresh_token();
+    let stack = start().await;
+    let code = issue(&stack, &json!({})).await;
+    let token = exchange(&stack, &code).await.refresh_token();
+    let token = refresh(&stack, &token).await.refresh_token();
     // Long after the code has expired as well, and whatever else the thief gets wrong.
-    world.clock.advance(DAY);
-    world.calls.reset();
+    stack.clock.advance(DAY);
+    stack.calls.reset();
     let unknown = json!({"service": "sms", "client_id": "33333333-3333-3333-3333-333333333333"});
-    post(&world, &with(&code_body(&code), &unknown)).await.assert(400, &bad_credential());
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("UpdateItem", 1)]));
-    world.calls.reset();
-    refresh(&world, &token).await.assert(400, &bad_credential());
-    exchange(&world, &code).await.assert(400, &bad_credential());
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 4)]), "what is revoked is not written again");
+    post(&stack, &with(&code_body(&code), &unknown)).await.assert(400, &bad_credential());
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("UpdateItem", 1)]));
+    stack.calls.reset();
+    refresh(&stack, &token).await.assert(400, &bad_credential());
+    exchange(&stack, &code).await.assert(400, &bad_credential());
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 4)]), "what is revoked is not written again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_exchanges_of_a_code_at_once_give_one_set_and_then_none() {
-    let world = start().await;
-    let code = issue(&world, &json!({})).await;
-    let answers = join_all((0..50).map(|_| exchange(&world, &code))).await;
+    let stack = start().await;
+    let code = issue(&stack, &json!({})).await;
+    let answers = join_all((0..50).map(|_| exchange(&stack, &code))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
     assert_eq!((made.len(), refused.len()), (1, 49));
     for answer in refused {
         answer.assert(400, &bad_credential());
     }
-    refresh(&world, &made[0].refresh_token()).await.assert(400, &bad_credential());
+    refresh(&stack, &made[0].refresh_token()).await.assert(400, &bad_credential());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_refreshes_at_once_both_succeed_and_share_one_refresh_token() {
-    let world = start().await;
-    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
-    let (one, two) = join(refresh(&world, &token), refresh(&world, &token)).await;
+    let stack = start().await;
+    let token = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+    let (one, two) = join(refresh(&stack, &token), refresh(&stack, &token)).await;
     assert_ne!(one.item()["accessToken"], two.item()["accessToken"]);
     let (one, two) = (one.refresh_token(), two.refresh_token());
     assert_eq!(one, two);
-    let next = refresh(&world, &two).await.refresh_token();
-    assert_eq!(refresh(&world, &one).await.refresh_token(), next, "the other tab is a moment late again");
-    assert_eq!(refresh(&world, &next).await.status, 201);
+    let next = refresh(&stack, &two).await.refresh_token();
+    assert_eq!(refresh(&stack, &one).await.refresh_token(), next, "the other tab is a moment late again");
+    assert_eq!(refresh(&stack, &next).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_refreshes_at_once_share_one_refresh_token() {
-    let world = start().await;
-    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
-    let answers = join_all((0..50).map(|_| refresh(&world, &token))).await;
+    let stack = start().await;
+    let token = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+    let answers = join_all((0..50).map(|_| refresh(&stack, &token))).await;
     let tokens: BTreeSet<String> = answers.iter().map(Answer::refresh_token).collect();
     assert_eq!(tokens.len(), 1);
-    assert_eq!(refresh(&world, tokens.first().unwrap()).await.status, 201);
+    assert_eq!(refresh(&stack, tokens.first().unwrap()).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_within_the_window_writes_nothing() {
-    let world = start().await;
-    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
-    let successor = refresh(&world, &token).await.refresh_token();
-    world.calls.reset();
-    assert_eq!(refresh(&world, &token).await.refresh_token(), successor);
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 2)]));
-    assert_eq!(world.calls.rounds(), 2);
+    let stack = start().await;
+    let token = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+    let successor = refresh(&stack, &token).await.refresh_token();
+    stack.calls.reset();
+    assert_eq!(refresh(&stack, &token).await.refresh_token(), successor);
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 2)]));
+    assert_eq!(stack.calls.rounds(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotated_token_may_be_repeated_until_its_successor_is_used() {
-    let world = start().await;
-    let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
-    let second = refresh(&world, &first).await.refresh_token();
-    world.clock.advance(60);
-    assert_eq!(refresh(&world, &first).await.refresh_token(), second);
-    let third = refresh(&world, &second).await.refresh_token();
-    refresh(&world, &first).await.assert(400, &bad_credential());
+    let stack = start().await;
+    let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+    let second = refresh(&stack, &first).await.refresh_token();
+    stack.clock.advance(60);
+    assert_eq!(refresh(&stack, &first).await.refresh_token(), second);
+    let third = refresh(&stack, &second).await.refresh_token();
+    refresh(&stack, &first).await.assert(400, &bad_credential());
     for token in [first, second, third] {
-        refresh(&world, &token).await.assert(400, &bad_credential());
+        refresh(&stack, &token).await.assert(400, &bad_credential());
     }
 }
 
@@ -519,19 +519,19 @@ fn two_tabs_are_never_logged_out() {
     let refreshes = vec((600..7200_i64, 0..=60_i64, any::<bool>(), any::<bool>()), 84);
     let result = runner.run(&(refreshes, any::<prop::sample::Index>()), |(refreshes, stolen)| {
         runtime.block_on(async {
-            let world = start().await;
-            let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+            let stack = start().await;
+            let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
             let (mut tabs, mut used) = ([first.clone(), first], vec![]);
             for (pause, apart, who_is_first, together) in refreshes {
-                world.clock.advance(pause);
+                stack.clock.advance(pause);
                 let early = usize::from(who_is_first);
                 used.push(tabs[early].clone());
                 let (one, two) = if together {
-                    join(refresh(&world, &tabs[early]), refresh(&world, &tabs[1 - early])).await
+                    join(refresh(&stack, &tabs[early]), refresh(&stack, &tabs[1 - early])).await
                 } else {
-                    let one = refresh(&world, &tabs[early]).await;
-                    world.clock.advance(apart);
-                    (one, refresh(&world, &tabs[1 - early]).await)
+                    let one = refresh(&stack, &tabs[early]).await;
+                    stack.clock.advance(apart);
+                    (one, refresh(&stack, &tabs[1 - early]).await)
                 };
                 prop_assert_eq!((one.status, two.status), (201, 201));
                 tabs[early] = one.refresh_token();
@@ -539,10 +539,10 @@ fn two_tabs_are_never_logged_out() {
                 prop_assert_eq!(&tabs[0], &tabs[1]);
             }
             // A token that was used more than a window ago. Whoever comes with it, the grant is over.
-            world.clock.advance(61);
+            stack.clock.advance(61);
             let stolen: &String = stolen.get(&used);
-            refresh(&world, stolen).await.assert(400, &bad_credential());
-            refresh(&world, &tabs[0]).await.assert(400, &bad_credential());
+            refresh(&stack, stolen).await.assert(400, &bad_credential());
+            refresh(&stack, &tabs[0]).await.assert(400, &bad_credential());
             Ok(())
         })
     });
@@ -553,46 +553,46 @@ fn two_tabs_are_never_logged_out() {
 /// refresh shows the theft.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_theft_within_the_window_shows_at_the_next_rotation() {
-    let world = start().await;
-    let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
-    let (owner, thief) = (refresh(&world, &first).await.refresh_token(), refresh(&world, &first).await.refresh_token());
-    world.clock.advance(3600);
-    let next = refresh(&world, &owner).await.refresh_token();
-    world.clock.advance(61);
-    refresh(&world, &thief).await.assert(400, &bad_credential());
-    refresh(&world, &next).await.assert(400, &bad_credential());
+    let stack = start().await;
+    let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+    let (owner, thief) = (refresh(&stack, &first).await.refresh_token(), refresh(&stack, &first).await.refresh_token());
+    stack.clock.advance(3600);
+    let next = refresh(&stack, &owner).await.refresh_token();
+    stack.clock.advance(61);
+    refresh(&stack, &thief).await.assert(400, &bad_credential());
+    refresh(&stack, &next).await.assert(400, &bad_credential());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reuse_window_counts_from_the_rotation() {
-    let world = start().await;
-    let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
-    let second = refresh(&world, &first).await.refresh_token();
+    let stack = start().await;
+    let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+    let second = refresh(&stack, &first).await.refresh_token();
     // A repeat does not begin it anew.
-    world.clock.advance(60);
-    refresh(&world, &first).await.refresh_token();
-    world.clock.advance(1);
-    refresh(&world, &first).await.assert(400, &bad_credential());
-    refresh(&world, &second).await.assert(400, &bad_credential());
+    stack.clock.advance(60);
+    refresh(&stack, &first).await.refresh_token();
+    stack.clock.advance(1);
+    refresh(&stack, &first).await.assert(400, &bad_credential());
+    refresh(&stack, &second).await.assert(400, &bad_credential());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_zero_is_none() {
-    let world = World::start().await;
-    client(&world, &json!({"refreshReuseSeconds": 0})).await;
-    let first = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
-    let second = refresh(&world, &first).await.refresh_token();
-    refresh(&world, &first).await.assert(400, &bad_credential());
-    refresh(&world, &second).await.assert(400, &bad_credential());
+    let stack = TestStack::start().await;
+    client(&stack, &json!({"refreshReuseSeconds": 0})).await;
+    let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+    let second = refresh(&stack, &first).await.refresh_token();
+    refresh(&stack, &first).await.assert(400, &bad_credential());
+    refresh(&stack, &second).await.assert(400, &bad_credential());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_made_up_secret_of_a_grant_revokes_it() {
-    let world = start().await;
-    let token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let stack = start().await;
+    let token = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
     let forged = forge(&token);
-    refresh(&world, &forged).await.assert(400, &bad_credential());
-    refresh(&world, &token).await.assert(400, &bad_credential());
+    refresh(&stack, &forged).await.assert(400, &bad_credential());
+    refresh(&stack, &token).await.assert(400, &bad_credential());
 }
 
 /// A refresh token of the same grant as a code or refresh token, with another secret and a right checksum.
@@ -604,30 +604,30 @@ fn forge(credential: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_grant_ends_after_thirty_days_however_often_it_was_refreshed() {
-    let world = start().await;
-    let mut token = exchange(&world, &issue(&world, &json!({})).await).await.refresh_token();
+    let stack = start().await;
+    let mut token = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
     for _ in 0..29 {
-        world.clock.advance(DAY);
-        token = refresh(&world, &token).await.refresh_token();
+        stack.clock.advance(DAY);
+        token = refresh(&stack, &token).await.refresh_token();
     }
-    world.clock.advance(DAY - 1);
-    token = refresh(&world, &token).await.refresh_token();
-    world.clock.advance(1);
-    refresh(&world, &token).await.assert(400, &bad_credential());
+    stack.clock.advance(DAY - 1);
+    token = refresh(&stack, &token).await.refresh_token();
+    stack.clock.advance(1);
+    refresh(&stack, &token).await.assert(400, &bad_credential());
 }
 
 // ------------------------------------------------------------------------------------------------ faults
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_before_the_commit_costs_neither_code_nor_token() {
-    let world = start().await;
-    let code = issue(&world, &json!({})).await;
+    let stack = start().await;
+    let code = issue(&stack, &json!({})).await;
     let mut body = code_body(&code);
     for _ in 0..2 {
         // Three attempts of one call; reads and signatures are two calls each. One failed signature is enough.
         for (operation, faults) in [("GetItem", 6), ("GetItem", 3), ("Sign", 6), ("Sign", 3), ("UpdateItem", 3)] {
-            world.calls.fail(operation, &vec![Fault::NotSent; faults]);
-            let answer = post(&world, &body).await;
+            stack.calls.fail(operation, &vec![InjectedFault::NotSent; faults]);
+            let answer = post(&stack, &body).await;
             // Attempts of two calls at once may share three faults so that each call succeeds in the end.
             if answer.status == 201 {
                 assert!(faults == 3 && operation != "UpdateItem");
@@ -635,41 +635,41 @@ async fn a_failure_before_the_commit_costs_neither_code_nor_token() {
             } else {
                 answer.assert(500, &internal_error());
             }
-            world.calls.heal();
+            stack.calls.heal();
         }
-        let answer = post(&world, &body).await;
+        let answer = post(&stack, &body).await;
         body = refresh_body(&answer.refresh_token());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_recognises_itself() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     // Without a window a repeated refresh would be a replay, so nothing but the recognition can save it.
-    client(&world, &json!({"refreshReuseSeconds": 0})).await;
+    client(&stack, &json!({"refreshReuseSeconds": 0})).await;
     for lost in 1..=3 {
-        let code = issue(&world, &json!({})).await;
-        world.calls.fail("UpdateItem", &vec![Fault::AnswerLost; lost]);
-        let token = exchange(&world, &code).await.refresh_token();
-        world.calls.fail("UpdateItem", &vec![Fault::AnswerLost; lost]);
-        let token = refresh(&world, &token).await.refresh_token();
-        assert!(world.calls.all_failed());
-        assert_eq!(refresh(&world, &token).await.status, 201);
+        let code = issue(&stack, &json!({})).await;
+        stack.calls.fail("UpdateItem", &vec![InjectedFault::AnswerLost; lost]);
+        let token = exchange(&stack, &code).await.refresh_token();
+        stack.calls.fail("UpdateItem", &vec![InjectedFault::AnswerLost; lost]);
+        let token = refresh(&stack, &token).await.refresh_token();
+        assert!(stack.calls.all_failed());
+        assert_eq!(refresh(&stack, &token).await.status, 201);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_that_fails_is_500_and_is_made_up_for() {
-    let world = start().await;
-    let code = issue(&world, &json!({})).await;
-    let token = exchange(&world, &code).await.refresh_token();
-    for fault in [Fault::NotSent, Fault::AnswerLost] {
-        world.calls.fail("UpdateItem", &[fault; 3]);
-        exchange(&world, &code).await.assert(500, &internal_error());
-        assert!(world.calls.all_failed());
+    let stack = start().await;
+    let code = issue(&stack, &json!({})).await;
+    let token = exchange(&stack, &code).await.refresh_token();
+    for fault in [InjectedFault::NotSent, InjectedFault::AnswerLost] {
+        stack.calls.fail("UpdateItem", &[fault; 3]);
+        exchange(&stack, &code).await.assert(500, &internal_error());
+        assert!(stack.calls.all_failed());
     }
-    exchange(&world, &code).await.assert(400, &bad_credential());
-    refresh(&world, &token).await.assert(400, &bad_credential());
+    exchange(&stack, &code).await.assert(400, &bad_credential());
+    refresh(&stack, &token).await.assert(400, &bad_credential());
 }
 
 // ------------------------------------------------------------------------------------------------ the state machine
@@ -769,7 +769,7 @@ impl Model {
 #[test]
 fn the_state_machine_of_a_grant() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let world = runtime.block_on(World::start());
+    let stack = runtime.block_on(TestStack::start());
     let presents = prop_oneof![
         3 => Just(Presents::Code),
         12 => (0..4_usize).prop_map(Presents::Token),
@@ -794,14 +794,14 @@ fn the_state_machine_of_a_grant() {
     let result = runner.run(&runs, |(reuse, events)| {
         // Every history begins with an exchange, or most would be of refusals alone.
         let events = [Event::Present(Presents::Code, Trouble::None)].into_iter().chain(events);
-        runtime.block_on(history(&world, reuse, events))
+        runtime.block_on(history(&stack, reuse, events))
     });
     result.unwrap();
 }
 
-async fn history(world: &World, reuse: i64, events: impl Iterator<Item = Event>) -> Result<(), TestCaseError> {
-    let client = client(world, &json!({"clientId": null, "refreshReuseSeconds": reuse})).await;
-    let code = issue(world, &json!({"clientId": client})).await;
+async fn history(stack: &TestStack, reuse: i64, events: impl Iterator<Item = Event>) -> Result<(), TestCaseError> {
+    let client = client(stack, &json!({"clientId": null, "refreshReuseSeconds": reuse})).await;
+    let code = issue(stack, &json!({"clientId": client})).await;
     let mut model = Model { reuse, ..Model::default() };
     let number = |model: &Model, presents| match presents {
         Presents::Token(_) if model.tokens.is_empty() => Presents::Garbage,
@@ -820,25 +820,25 @@ async fn history(world: &World, reuse: i64, events: impl Iterator<Item = Event>)
     for event in events {
         match event {
             Event::Pass(seconds) => {
-                world.clock.advance(seconds);
+                stack.clock.advance(seconds);
                 model.now += seconds;
             }
             Event::Present(presents, trouble) => {
                 match trouble {
                     Trouble::None => {}
-                    Trouble::Fails(operation) => world.calls.fail(operation, &[Fault::NotSent; 6]),
-                    Trouble::Lost(answers) => world.calls.fail("UpdateItem", &vec![Fault::AnswerLost; answers]),
+                    Trouble::Fails(operation) => stack.calls.fail(operation, &[InjectedFault::NotSent; 6]),
+                    Trouble::Lost(answers) => stack.calls.fail("UpdateItem", &vec![InjectedFault::AnswerLost; answers]),
                 }
                 let presents = number(&model, presents);
                 let body = body(&model, presents);
-                let mut answer = post(world, &body).await;
-                world.calls.heal();
+                let mut answer = post(stack, &body).await;
+                stack.calls.heal();
                 if answer.status == 500 {
                     // Nothing has happened, or a revocation that is as good; whoever repeats the request is served as if for
                     // the first time.
                     let revokes = model.expected(presents) == Expected::Revoked;
                     prop_assert!(revokes || matches!(trouble, Trouble::Fails(_)), "{:?}", answer);
-                    answer = post(world, &body).await;
+                    answer = post(stack, &body).await;
                 }
                 let expected = model.expected(presents) == Expected::Tokens;
                 prop_assert_eq!(answer.status == 201, expected, "{:?} {:?}", model, answer);
@@ -848,7 +848,7 @@ async fn history(world: &World, reuse: i64, events: impl Iterator<Item = Event>)
             Event::Race(presents) => {
                 let presents = number(&model, presents);
                 let body = body(&model, presents);
-                let (one, two) = join(post(world, &body), post(world, &body)).await;
+                let (one, two) = join(post(stack, &body), post(stack, &body)).await;
                 let mut given: Vec<_> = [one, two].into_iter().filter(|answer| answer.status == 201).collect();
                 // The same as one after the other.
                 for _ in 0..2 {

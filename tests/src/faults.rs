@@ -7,13 +7,13 @@ use chrono::TimeDelta;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use shared::{
-    credential::{Credential, GrantCredential, Kind},
-    settings::SigningMode,
+    credential::{Credential, CredentialKind, GrantCredential},
+    keys::SigningMode,
 };
 
 use crate::{
     exchange_token::{self, CLIENT, code_body, refresh_body},
-    harness::{ApiRequest, Fault, Node, Outcome, Secrets, World, scale, with},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack, scale, with},
 };
 
 /// What the SDK sends at most for one call.
@@ -115,7 +115,7 @@ pub(crate) enum Held {
 
 /// Who makes requests.
 pub(crate) struct Fixture {
-    pub(crate) world: World,
+    pub(crate) stack: TestStack,
     organization: String,
     key: String,
     /// An OAuth access token.
@@ -124,25 +124,25 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// The processes' clocks are the system's, so the world's is too.
+    /// The processes' clocks are the system's, so the stack's is too.
     pub(crate) async fn new(refresh_reuse_seconds: u32, mode: SigningMode) -> Self {
-        let world = World::start_with(|options| options.signing_mode = mode).await;
-        world.clock.meet_the_systems();
+        let stack = TestStack::start_with(|options| options.signing_mode = mode).await;
+        stack.clock.meet_the_systems();
         if mode == SigningMode::Envelope {
-            world.provision(&json!({"action": "rotateSigningKey"})).await;
+            stack.provision(&json!({"action": "rotateSigningKey"})).await;
         }
-        let organization = world.organization("acme").await;
-        let key = world.api_key(&organization).await;
-        let registration = world.registration(&organization, &json!({})).await;
-        let answer = world.post("/api/v1/create-token", &key, &json!({"registrationId": registration})).await;
+        let organization = stack.organization("acme").await;
+        let key = stack.api_key(&organization).await;
+        let registration = stack.registration(&organization, &json!({})).await;
+        let answer = stack.post("/api/v1/create-token", &key, &json!({"registrationId": registration})).await;
         let token = answer.json()["token"]["accessToken"].as_str().unwrap().to_owned();
-        exchange_token::client(&world, &json!({"refreshReuseSeconds": refresh_reuse_seconds})).await;
-        Self { world, organization, key, token, subjects: AtomicUsize::new(0) }
+        exchange_token::client(&stack, &json!({"refreshReuseSeconds": refresh_reuse_seconds})).await;
+        Self { stack, organization, key, token, subjects: AtomicUsize::new(0) }
     }
 
     /// A registration with room for so many tokens.
     pub(crate) async fn registration(&self, max_allowed: usize) -> String {
-        self.world.registration(&self.organization, &json!({"maxAllowed": max_allowed})).await
+        self.stack.registration(&self.organization, &json!({"maxAllowed": max_allowed})).await
     }
 
     pub(crate) fn create_token(&self, registration: &str) -> ApiRequest {
@@ -152,7 +152,7 @@ impl Fixture {
 
     /// A request that has never been made.
     pub(crate) async fn subject(&self, case: Case) -> Subject {
-        let world = &self.world;
+        let stack = &self.stack;
         let unique = format!("subject-{}", self.subjects.fetch_add(1, Relaxed));
         match case {
             Case::CreateToken | Case::CreateTokenOnce | Case::CreateTokenAsToken => {
@@ -166,7 +166,7 @@ impl Fixture {
                 Subject { request, held: Held::Tokens(registration) }
             }
             Case::CreateAppToken | Case::CreateAppTokenOnce => {
-                let application = world.application(&self.organization, &unique).await;
+                let application = stack.application(&self.organization, &unique).await;
                 let path = json!({"organizationId": "acme", "applicationId": unique});
                 let body = json!({"description": "CI", "scopes": ["sdk"]});
                 let request = ApiRequest::new("create-app-token", &path, &self.key, &body);
@@ -175,13 +175,13 @@ impl Fixture {
                 Subject { request, held: Held::Items("applicationId", application) }
             }
             Case::ExchangeCode => {
-                let code = exchange_token::issue(world, &json!({})).await;
+                let code = exchange_token::issue(stack, &json!({})).await;
                 let request = ApiRequest::new("exchange-token", &json!({}), "", &code_body(&code));
                 Subject { request, held: Held::Live(grant_key(&code)) }
             }
             Case::Refresh => {
-                let code = exchange_token::issue(world, &json!({})).await;
-                let token = exchange_token::exchange(world, &code).await.refresh_token();
+                let code = exchange_token::issue(stack, &json!({})).await;
+                let token = exchange_token::exchange(stack, &code).await.refresh_token();
                 let request = ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(&token));
                 Subject { request, held: Held::Live(grant_key(&code)) }
             }
@@ -204,7 +204,7 @@ impl Fixture {
             }
             Case::RevokeApiKey => {
                 let action = json!({"action": "createApiKey", "organizationId": self.organization});
-                let id = world.provision(&action).await["apiKeyId"].as_str().unwrap().to_owned();
+                let id = stack.provision(&action).await["apiKeyId"].as_str().unwrap().to_owned();
                 let event = json!({"action": "revokeApiKey", "apiKeyId": id});
                 let held = Held::Mark(format!("API_KEY#{id}"));
                 Subject { request: ApiRequest { function: "provision", event }, held }
@@ -220,7 +220,7 @@ impl Fixture {
     pub(crate) async fn worth(&self, held: &Held) -> usize {
         match held {
             Held::Tokens(registration) => {
-                self.world.registration_item(registration).await["tokens"]["M"].as_object().unwrap().len()
+                self.stack.registration_item(registration).await["tokens"]["M"].as_object().unwrap().len()
             }
             Held::Items(attribute, value) => {
                 let filter = json!({
@@ -228,13 +228,13 @@ impl Fixture {
                     "ExpressionAttributeNames": {"#attribute": attribute},
                     "ExpressionAttributeValues": {":value": {"S": value}, ":application": {"S": "APPLICATION#"}},
                 });
-                self.world.dynamodb("Scan", filter).await["Items"].as_array().unwrap().len()
+                self.stack.dynamodb("Scan", filter).await["Items"].as_array().unwrap().len()
             }
             Held::Live(grant) => {
-                let item = self.world.item(grant).await;
+                let item = self.stack.item(grant).await;
                 usize::from(item["revoked"].is_null() && !item["current"].is_null())
             }
-            Held::Mark(key) => usize::from(!self.world.item(key).await["revokedAt"].is_null()),
+            Held::Mark(key) => usize::from(!self.stack.item(key).await["revokedAt"].is_null()),
             Held::Nothing => 1,
         }
     }
@@ -248,24 +248,24 @@ impl Fixture {
         };
         match held {
             Held::Tokens(registration) => {
-                assert!(self.world.holds(registration, &text("/token/id")).await, "{answer:?}");
+                assert!(self.stack.holds(registration, &text("/token/id")).await, "{answer:?}");
             }
             Held::Live(grant) => {
                 let token = GrantCredential::parse_refresh_token(&text("/items/0/refreshToken")).unwrap();
-                assert_eq!(self.world.item(grant).await["current"]["S"], token.hash().as_str(), "{answer:?}");
+                assert_eq!(self.stack.item(grant).await["current"]["S"], token.hash().as_str(), "{answer:?}");
             }
             Held::Items("applicationId", _) => {
-                let bearer = Credential::parse(Kind::AppBearer, &text("/data/bearer")).unwrap();
+                let bearer = Credential::parse(CredentialKind::AppBearer, &text("/data/bearer")).unwrap();
                 assert_eq!(bearer.id().to_string(), answer.body["data"]["id"]);
-                let item = self.world.item(&format!("APP_TOKEN#{}", bearer.id())).await;
+                let item = self.stack.item(&format!("APP_TOKEN#{}", bearer.id())).await;
                 assert_eq!(item["hash"]["S"], bearer.hash().as_str());
             }
             Held::Items(..) if case == Case::IssueCode => {
                 let code = text("/code");
-                assert!(!self.world.item(&grant_key(&code)).await.is_null());
+                assert!(!self.stack.item(&grant_key(&code)).await.is_null());
             }
             Held::Items(..) => {
-                assert!(!self.world.registration_item(&text("/registrationId")).await.is_null());
+                assert!(!self.stack.registration_item(&text("/registrationId")).await.is_null());
             }
             Held::Mark(_) | Held::Nothing => {}
         }
@@ -275,7 +275,7 @@ impl Fixture {
     async fn repeat_and_count(&self, case: Case, subject: &Subject, mut answer: Outcome, what: &str) -> (usize, usize) {
         let (success, failure) = case.documented();
         let mut failures = 0;
-        let node = Node::start(&self.world, TimeDelta::zero());
+        let node = Node::start(&self.stack, TimeDelta::zero());
         while answer.status != success && !case.is_done_already(&answer) {
             assert_eq!((answer.status, &answer.body), (500, &failure), "{what}");
             failures += 1;
@@ -304,7 +304,7 @@ async fn exhaust(case: Case, mode: SigningMode) {
     // Without reuse, nothing but recognition saves a refresh that is repeated.
     let fixture = Fixture::new(0, mode).await;
     let subject = fixture.subject(case).await;
-    let node = Node::start(&fixture.world, TimeDelta::zero());
+    let node = Node::start(&fixture.stack, TimeDelta::zero());
     let answer = node.send(&subject.request).await;
     assert_eq!(answer.status, case.documented().0, "{answer:?}");
     fixture.assert_good(case, &subject.held, &answer).await;
@@ -314,7 +314,7 @@ async fn exhaust(case: Case, mode: SigningMode) {
     let commit = sequence.last().unwrap().clone();
     let mut trials = Vec::new();
     for (operation, nth) in sequence {
-        for fault in Fault::all(&operation) {
+        for fault in InjectedFault::all(&operation) {
             trials.extend([1, ATTEMPTS].map(|attempts| (operation.clone(), nth, fault, attempts)));
         }
     }
@@ -323,12 +323,12 @@ async fn exhaust(case: Case, mode: SigningMode) {
         .for_each_concurrent(AT_ONCE, async |(operation, nth, fault, attempts)| {
             let what = format!("{case:?}, {operation} {nth}, {attempts} x {fault:?}");
             let subject = fixture.subject(case).await;
-            let node = Node::start(&fixture.world, TimeDelta::zero());
+            let node = Node::start(&fixture.stack, TimeDelta::zero());
             node.calls.fail_nth(&operation, nth, &vec![fault; attempts]);
             let answer = node.send(&subject.request).await;
             // The SDK makes up for less than it attempts, but asks no second time where an answer cannot be read.
             assert!(
-                attempts == ATTEMPTS || fault == Fault::Truncated || answer.status == case.documented().0,
+                attempts == ATTEMPTS || fault == InjectedFault::Truncated || answer.status == case.documented().0,
                 "{what}: {answer:?}"
             );
             node.calls.heal();
@@ -392,7 +392,7 @@ async fn a_bad_day_costs_and_doubles_nothing() {
         .for_each_concurrent(AT_ONCE, async |(seed, case)| {
             let what = format!("{case:?} with seed {seed}");
             let subject = fixture.subject(case).await;
-            let node = Node::start(&fixture.world, TimeDelta::zero());
+            let node = Node::start(&fixture.stack, TimeDelta::zero());
             node.calls.fail_by_chance(seed, PERCENT);
             let answer = node.send(&subject.request).await;
             node.calls.heal();

@@ -9,30 +9,30 @@ use std::{
 use lambda_http::LambdaEvent;
 use serde_json::{Value, json};
 use shared::{
-    function::{Function, Handled},
-    settings::{Environment, SettingsError},
+    runtime::function::Function,
+    runtime::{Environment, Handled, SettingsError},
 };
 
 use crate::{
-    harness::{Lambda, World, command},
+    harness::{Lambda, TestStack, command},
     repository::{event, events},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_binary_answers_its_events_as_the_local_stack_does() {
-    let (world, twin) = (World::start().await, World::start().await);
-    for world in [&world, &twin] {
-        world.clock.meet_the_systems();
-        world.stack.provision_demo().await.unwrap();
+    let (stack, twin) = (TestStack::start().await, TestStack::start().await);
+    for stack in [&stack, &twin] {
+        stack.clock.meet_the_systems();
+        stack.local.provision_demo().await.unwrap();
     }
     let mut events = events();
     events.sort_by(|(one, _), (two, _)| one.cmp(two));
     for events in events.chunk_by(|(one, _), (two, _)| one.split('.').next() == two.split('.').next()) {
         let function = events[0].0.split('.').next().unwrap();
-        let lambda = Lambda::start(&world, function).await;
+        let lambda = Lambda::start(&stack, function).await;
         for (name, event) in events {
             let answer = lambda.invoke(event.clone()).await;
-            let expected = twin.stack.invoke(function, event).await;
+            let expected = twin.local.invoke(function, event).await;
             match (&answer, &expected) {
                 (Ok(answer), Ok(expected)) => assert_eq!(answer["statusCode"], expected["statusCode"], "{name}"),
                 (Err(error), Err(expected)) => {
@@ -48,13 +48,13 @@ async fn every_binary_answers_its_events_as_the_local_stack_does() {
 /// An operator replaces the signing key: the old one is published on, and its tokens stay good.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_outlive_the_replacement_of_their_key() {
-    let world = World::start().await;
-    world.stack.provision_demo().await.unwrap();
-    let key = world.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
+    let stack = TestStack::start().await;
+    stack.local.provision_demo().await.unwrap();
+    let key = stack.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
     let new_key = key["KeyMetadata"]["Arn"].as_str().unwrap();
-    let old_key = &world.stack.environment().variables["SIGNING_KEY_ID"];
+    let old_key = &stack.local.environment().variables["SIGNING_KEY_ID"];
     let with_new_key = async |function: &str| {
-        let mut command = command(&world, function);
+        let mut command = command(&stack, function);
         command.env("SIGNING_KEY_ID", new_key).env("PREVIOUS_SIGNING_KEY_IDS", old_key);
         Lambda::start_with(command).await
     };
@@ -65,7 +65,7 @@ async fn tokens_outlive_the_replacement_of_their_key() {
     assert_eq!(kids, [key["KeyMetadata"]["KeyId"].clone(), old_key.clone().into()]);
 
     let create = event("create-token.success");
-    let with_old_key = Lambda::start(&world, "create-token").await;
+    let with_old_key = Lambda::start(&stack, "create-token").await;
     let old_token = body(&with_old_key.invoke(create.clone()).await.unwrap())["token"]["accessToken"].clone();
     let mut as_old_token = create.clone();
     as_old_token["headers"]["authorization"] = format!("Bearer {}", old_token.as_str().unwrap()).into();
@@ -83,7 +83,7 @@ async fn tokens_outlive_the_replacement_of_their_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_refuses_to_start_and_says_which_variable() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     for (function, variable) in [
         ("create-token", "TABLE_NAME"),
         ("create-token", "ISSUER"),
@@ -95,7 +95,7 @@ async fn a_function_refuses_to_start_and_says_which_variable() {
         ("publish-keys", "SIGNING_KEY_ID"),
     ] {
         for (value, rule) in [(None, "is not set"), (Some("not valid"), "must be")] {
-            let mut command = command(&world, function);
+            let mut command = command(&stack, function);
             match value {
                 None => command.env_remove(variable),
                 Some(value) => command.env(variable, value),
@@ -124,7 +124,7 @@ async fn logged(command: Command, events: &[Value]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_an_invoked_function_is_one_line() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     for (function, refused, outcomes) in [
         ("issue-code", vec![json!({}), event("issue-code.refusal-not-registered")], ["invalid request"; 2]),
         (
@@ -136,7 +136,7 @@ async fn a_refusal_of_an_invoked_function_is_one_line() {
             ["invalid request", "not found"],
         ),
     ] {
-        let lines = logged(command(&world, function), &refused).await;
+        let lines = logged(command(&stack, function), &refused).await;
         let logged = lines.iter().map(|line| json!([line["level"], line["outcome"]]));
         assert_eq!(logged.collect::<Vec<_>>(), outcomes.map(|outcome| json!(["INFO", outcome])), "{lines:?}");
     }
@@ -144,8 +144,8 @@ async fn a_refusal_of_an_invoked_function_is_one_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_an_invoked_function_is_its_causes_and_one_line() {
-    let world = World::start().await;
-    let mut command = command(&world, "issue-code");
+    let stack = TestStack::start().await;
+    let mut command = command(&stack, "issue-code");
     command.env("TABLE_NAME", "missing");
     let lines = logged(command, &[event("issue-code.success")]).await;
     assert_eq!(lines.len(), 2, "{lines:?}");
@@ -155,10 +155,10 @@ async fn a_failure_of_an_invoked_function_is_its_causes_and_one_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_is_logged() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     let mut panicking = Command::new(std::env::current_exe().unwrap());
     panicking.args(["--exact", "functions::a_function_that_panics", "--ignored", "--nocapture"]);
-    panicking.envs(command(&world, "panicking").get_envs().filter_map(|(name, value)| Some((name, value?))));
+    panicking.envs(command(&stack, "panicking").get_envs().filter_map(|(name, value)| Some((name, value?))));
     let lines = logged(panicking, &[json!({})]).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert_eq!((&lines[0]["level"], &lines[0]["message"]), (&json!("ERROR"), &json!("user handler panicked")));
@@ -186,5 +186,5 @@ async fn a_function_that_panics() {
         }
     }
 
-    shared::function::run::<Panicking>().await;
+    shared::runtime::function::run::<Panicking>().await;
 }

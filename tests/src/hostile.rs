@@ -25,7 +25,7 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    harness::{Answer, ISSUER, START, World, api, calls, current_kid, with},
+    harness::{Answer, ISSUER, START, TestStack, api, calls, current_kid, with},
     repository::events,
 };
 
@@ -36,7 +36,7 @@ const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
 
 /// A deployment with a good access token, and what a forger can know of it.
 struct Target {
-    world: World,
+    stack: TestStack,
     token: String,
     /// The parts of the token.
     header: String,
@@ -47,18 +47,18 @@ struct Target {
 
 impl Target {
     async fn new() -> Self {
-        let world = World::start().await;
-        let organization = world.organization("demo").await;
-        world.application(&organization, "demo-app").await;
+        let stack = TestStack::start().await;
+        let organization = stack.organization("demo").await;
+        stack.application(&organization, "demo-app").await;
         let scopes = json!({"scopes": ["oauth.token.create", "mad.application.token.create"]});
-        let registration = world.registration(&organization, &scopes).await;
-        let key = world.api_key(&organization).await;
-        let made = world.post(CREATE_TOKEN, &key, &json!({"registrationId": registration})).await.json();
+        let registration = stack.registration(&organization, &scopes).await;
+        let key = stack.api_key(&organization).await;
+        let made = stack.post(CREATE_TOKEN, &key, &json!({"registrationId": registration})).await.json();
         let token = made["token"]["accessToken"].as_str().unwrap().to_owned();
         let parts: Vec<_> = token["oauth2_".len()..].split('.').map(str::to_owned).collect();
         let [header, payload, signature] = parts.try_into().unwrap();
-        let kid = current_kid(&world).await;
-        Self { world, token, header, payload, signature, kid }
+        let kid = current_kid(&stack).await;
+        Self { stack, token, header, payload, signature, kid }
     }
 
     fn header(&self, changes: &Value) -> Value {
@@ -77,7 +77,7 @@ impl Target {
             "KeyId": key, "Message": STANDARD.encode(digest), "MessageType": "DIGEST",
             "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256",
         });
-        let made = self.world.kms("Sign", &request).await;
+        let made = self.stack.kms("Sign", &request).await;
         let signature = STANDARD.decode(made["Signature"].as_str().unwrap()).unwrap();
         format!("oauth2_{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
@@ -91,8 +91,8 @@ impl Target {
     async fn present(&self, bearer: &[u8]) -> [Answer; 2] {
         let value = HeaderValue::from_bytes(&[b"Bearer ", bearer].concat()).unwrap();
         let send = async |path: &str| {
-            let request = self.world.http.post(self.world.url(path)).header("authorization", value.clone());
-            self.world.send(request.header("content-type", "application/json").body("{}")).await
+            let request = self.stack.http.post(self.stack.url(path)).header("authorization", value.clone());
+            self.stack.send(request.header("content-type", "application/json").body("{}")).await
         };
         [send(CREATE_TOKEN).await, send(APP_TOKENS).await]
     }
@@ -130,12 +130,12 @@ async fn the_forge_makes_good_tokens_of_good_claims() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_that_is_not_ours_is_refused_however_well_it_is_signed() {
     let target = Target::new().await;
-    let jwk = target.world.get("/.well-known/jwks.json").await.json()["keys"][0].clone();
-    let another = target.world.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
+    let jwk = target.stack.get("/.well-known/jwks.json").await.json()["keys"][0].clone();
+    let another = target.stack.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
     let another = another["KeyMetadata"]["KeyId"].as_str().unwrap();
     let arn = format!("arn:aws:kms:local:000000000000:key/{}", target.kid);
     target.present(target.token.as_bytes()).await;
-    target.world.calls.reset();
+    target.stack.calls.reset();
     for change in [
         json!({"alg": "none"}),
         json!({"alg": "None"}),
@@ -195,14 +195,14 @@ async fn a_header_that_is_not_ours_is_refused_however_well_it_is_signed() {
     let header = target.header(&json!({})).to_string();
     let by_another = target.signed_by(another, header.as_bytes(), payload.as_bytes()).await;
     target.refuses("another key with the right kid", by_another).await;
-    assert!(target.world.calls.count().is_empty());
+    assert!(target.stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_that_are_not_this_deployments_are_refused_however_well_they_are_signed() {
     let target = Target::new().await;
     target.present(target.token.as_bytes()).await;
-    target.world.calls.reset();
+    target.stack.calls.reset();
     for change in [
         json!({"iss": "https://other.example.com"}),
         json!({"iss": format!("{ISSUER}/")}),
@@ -248,7 +248,7 @@ async fn claims_that_are_not_this_deployments_are_refused_however_well_they_are_
     ] {
         target.refuses(&payload, target.signed_by(&target.kid, header.as_bytes(), payload.as_bytes()).await).await;
     }
-    assert!(target.world.calls.count().is_empty());
+    assert!(target.stack.calls.count().is_empty());
 
     // These are good as far as they can tell, so the table is asked, and nothing more: it does not hold them.
     for change in [json!({"jti": "00000000-0000-4000-8000-000000000000"}), json!({"sub": "unknown"})] {
@@ -256,20 +256,20 @@ async fn claims_that_are_not_this_deployments_are_refused_however_well_they_are_
             .refuses(&change.to_string(), target.signed(&target.header(&json!({})), &target.claims(&change)).await)
             .await;
     }
-    assert_eq!(target.world.calls.count(), calls(&[("GetItem", 6)]));
+    assert_eq!(target.stack.calls.count(), calls(&[("GetItem", 6)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_by_nobody_of_ours_is_refused() {
     let target = Target::new().await;
     let client = json!({"action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["a"]});
-    let client = target.world.provision(&client).await["clientId"].as_str().unwrap().to_owned();
-    let pem = target.world.get(&format!("/api/v1/apps/{client}/keys")).await.json()["items"][0]["value"].clone();
+    let client = target.stack.provision(&client).await["clientId"].as_str().unwrap().to_owned();
+    let pem = target.stack.get(&format!("/api/v1/apps/{client}/keys")).await.json()["items"][0]["value"].clone();
     let pem = pem.as_str().unwrap();
     let der = STANDARD.decode(pem.lines().filter(|line| !line.starts_with('-')).collect::<String>()).unwrap();
-    let modulus = target.world.get("/.well-known/jwks.json").await.json()["keys"][0]["n"].as_str().unwrap().to_owned();
+    let modulus = target.stack.get("/.well-known/jwks.json").await.json()["keys"][0]["n"].as_str().unwrap().to_owned();
     target.present(target.token.as_bytes()).await;
-    target.world.calls.reset();
+    target.stack.calls.reset();
 
     let Target { header, payload, signature, .. } = &target;
     let encoded = |changes: &Value| URL_SAFE_NO_PAD.encode(target.header(changes).to_string());
@@ -306,14 +306,14 @@ async fn a_signature_by_nobody_of_ours_is_refused() {
     ] {
         target.refuses(what, format!("oauth2_{parts}")).await;
     }
-    assert!(target.world.calls.count().is_empty());
+    assert!(target.stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_exactly_the_token_is_refused() {
     let target = Target::new().await;
     target.present(target.token.as_bytes()).await;
-    target.world.calls.reset();
+    target.stack.calls.reset();
     let Target { token, header, payload, signature, .. } = &target;
     let jwt = format!("{header}.{payload}.{signature}");
     let standard = jwt.replace('-', "+").replace('_', "/");
@@ -357,7 +357,7 @@ async fn what_is_not_exactly_the_token_is_refused() {
     // Longer than a header through API Gateway can be, and else good.
     let claims = target.claims(&json!({"x": "x".repeat(8 * 1024)}));
     target.refuses("huge and signed", target.signed(&target.header(&json!({})), &claims).await).await;
-    assert!(target.world.calls.count().is_empty());
+    assert!(target.stack.calls.count().is_empty());
 }
 
 // ------------------------------------------------------------------------------------------------ requests
@@ -571,25 +571,25 @@ async fn timed<T>(coming: impl Future<Output = T>) -> (T, Duration) {
 #[test]
 fn no_request_gets_an_answer_that_is_not_documented() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (world, key) = runtime.block_on(async {
-        let world = World::start().await;
-        let lines = world.stack.provision_demo().await.unwrap();
+    let (stack, key) = runtime.block_on(async {
+        let stack = TestStack::start().await;
+        let lines = stack.local.provision_demo().await.unwrap();
         // So that the quota is not all that a good request meets.
         let update = json!({
             "Key": {"pk": {"S": "REGISTRATION#demo"}, "sk": {"S": "ITEM"}},
             "UpdateExpression": "SET tokenTtlSeconds = :one", "ExpressionAttributeValues": {":one": {"N": "1"}},
         });
-        world.dynamodb("UpdateItem", update).await;
-        (world, lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned())
+        stack.dynamodb("UpdateItem", update).await;
+        (stack, lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned())
     });
     let operations = api().operations();
     let slowest = Cell::new(Duration::ZERO);
     let statuses = RefCell::new(BTreeMap::<_, usize>::new());
     let result = runner().run(&hostile(), |hostile| {
-        world.clock.advance(1);
+        stack.clock.advance(1);
         let (route, operation) = hostile.operation.get(&operations);
         let (method, path) = route.split_once(' ').unwrap();
-        let mut url = world.url(path);
+        let mut url = stack.url(path);
         for (at, parameter) in operation["parameters"].as_array().unwrap().iter().enumerate() {
             let example = parameter["example"].as_str().unwrap();
             let segment =
@@ -597,7 +597,7 @@ fn no_request_gets_an_answer_that_is_not_documented() {
             url = url.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), segment);
         }
         let url = format!("{url}?{}", hostile.query);
-        let mut request = world.http.request(method.parse().unwrap(), url);
+        let mut request = stack.http.request(method.parse().unwrap(), url);
         request = request.bearer_auth(&key).header("content-type", "application/json");
         for (name, value) in hostile.headers {
             // Half of them in place of the good one, half of them beside it.
@@ -613,7 +613,7 @@ fn no_request_gets_an_answer_that_is_not_documented() {
             let example = &example.as_object().unwrap().values().next().unwrap()["value"];
             request = request.body(broken(example, hostile.changes, hostile.edits));
         }
-        let (answer, took) = runtime.block_on(timed(world.send(request)));
+        let (answer, took) = runtime.block_on(timed(stack.send(request)));
         slowest.set(slowest.get().max(took));
         *statuses.borrow_mut().entry((route.clone(), answer.status)).or_default() += 1;
         prop_assert!(answer.status < 500, "{:?}", answer);
@@ -665,10 +665,10 @@ fn hostile_event() -> impl Strategy<Value = HostileEvent> {
 #[test]
 fn no_event_is_worse_than_a_function_error() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let world = runtime.block_on(async {
-        let world = World::start().await;
-        world.stack.provision_demo().await.unwrap();
-        world
+    let stack = runtime.block_on(async {
+        let stack = TestStack::start().await;
+        stack.local.provision_demo().await.unwrap();
+        stack
     });
     let events = events();
     let slowest = Cell::new(Duration::ZERO);
@@ -696,9 +696,9 @@ fn no_event_is_worse_than_a_function_error() {
         let text =
             if event.is_object() { broken(&event, hostile.changes, hostile.edits) } else { event.to_string().into() };
         let is_json = text.is_empty() || serde_json::from_slice::<Box<RawValue>>(&text).is_ok();
-        let url = world.url(&format!("/2015-03-31/functions/{function}/invocations"));
-        let request = world.http.post(url).body(text);
-        let (answer, took) = runtime.block_on(timed(world.send(request)));
+        let url = stack.url(&format!("/2015-03-31/functions/{function}/invocations"));
+        let request = stack.http.post(url).body(text);
+        let (answer, took) = runtime.block_on(timed(stack.send(request)));
         slowest.set(slowest.get().max(took));
         prop_assert_eq!(answer.status, 200);
         let (result, failed) = (answer.json(), answer.header("x-amz-function-error").is_some());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, ApiRequest, Fault, Lambda, START, Secrets, World, calls};
+use crate::harness::{Answer, ApiRequest, InjectedFault, Lambda, START, Secrets, TestStack, calls};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 const MALFORMED: &str =
@@ -20,11 +20,11 @@ struct Caller {
 }
 
 impl Caller {
-    async fn new(world: &World, registration: &Value) -> Self {
-        let organization = world.organization("acme").await;
-        let key = world.api_key(&organization).await;
-        world.application(&organization, "my-app").await;
-        let registration = world.registration(&organization, registration).await;
+    async fn new(stack: &TestStack, registration: &Value) -> Self {
+        let organization = stack.organization("acme").await;
+        let key = stack.api_key(&organization).await;
+        stack.application(&organization, "my-app").await;
+        let registration = stack.registration(&organization, registration).await;
         Self { key, organization, registration }
     }
 
@@ -37,9 +37,9 @@ impl Caller {
     }
 }
 
-async fn post(world: &World, path: &str, bearer: &str, key: &str, body: &Value) -> Answer {
-    let request = world.http.post(world.url(path)).bearer_auth(bearer).header("idempotency-key", key);
-    let answer = world.send(request.header("content-type", "application/json").body(body.to_string())).await;
+async fn post(stack: &TestStack, path: &str, bearer: &str, key: &str, body: &Value) -> Answer {
+    let request = stack.http.post(stack.url(path)).bearer_auth(bearer).header("idempotency-key", key);
+    let answer = stack.send(request.header("content-type", "application/json").body(body.to_string())).await;
     if answer.status < 300 {
         let secret = secret(&answer);
         Secrets::add_credential(&secret);
@@ -70,24 +70,24 @@ fn error(path: &str, code: u16, text: &str) -> Value {
 }
 
 /// How many tokens stand: those of the registration and those of the app.
-async fn tokens(world: &World, caller: &Caller) -> [usize; 2] {
-    let held = world.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
-    [held, world.dump().await.matches("\"APP_TOKEN#").count()]
+async fn tokens(stack: &TestStack, caller: &Caller) -> [usize; 2] {
+    let held = stack.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
+    [held, stack.dump().await.matches("\"APP_TOKEN#").count()]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_gets_the_same_answer() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({"maxAllowed": 1})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({"maxAllowed": 1})).await;
     for (path, body) in caller.requests() {
-        let first = post(&world, path, &caller.key, KEY, &body).await;
+        let first = post(&stack, path, &caller.key, KEY, &body).await;
         assert!(!is_replayed(&first) && first.status < 300);
         // Later, when the quota is full, and with what does not matter written otherwise.
-        world.clock.advance(1000);
-        world.calls.reset();
+        stack.clock.advance(1000);
+        stack.calls.reset();
         let mut again = body.clone();
         again["unknown"] = json!([1, 2]);
-        let second = post(&world, path, &caller.key, KEY, &again).await;
+        let second = post(&stack, path, &caller.key, KEY, &again).await;
         assert_eq!((second.status, &second.text), (first.status, &first.text));
         assert!(is_replayed(&second));
         let expected = if path.contains("create-token") {
@@ -95,56 +95,56 @@ async fn a_repeat_gets_the_same_answer() {
         } else {
             calls(&[("GenerateMac", 1), ("GetItem", 2), ("PutItem", 1)])
         };
-        assert_eq!(world.calls.count(), expected);
+        assert_eq!(stack.calls.count(), expected);
     }
-    assert_eq!(tokens(&world, &caller).await, [1, 1]);
-    let dump = world.dump().await;
+    assert_eq!(tokens(&stack, &caller).await, [1, 1]);
+    let dump = stack.dump().await;
     assert!(!dump.contains("tma_") && !dump.contains("eyJ") && !dump.contains(KEY));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_costs_no_more_than_without_a_key_but_for_the_mac() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({})).await;
     let [(create_token, token_body), (create_app_token, app_body)] = caller.requests();
-    world.introduce(create_token, &caller.key).await;
-    world.introduce(create_app_token, &caller.key).await;
-    world.calls.reset();
-    post(&world, create_token, &caller.key, KEY, &token_body).await;
-    assert_eq!(world.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
-    assert_eq!(world.calls.rounds(), 3);
-    world.calls.reset();
-    post(&world, create_app_token, &caller.key, KEY, &app_body).await;
-    assert_eq!(world.calls.count(), calls(&[("GenerateMac", 1), ("GetItem", 2), ("PutItem", 1)]));
-    assert_eq!(world.calls.rounds(), 3);
+    stack.introduce(create_token, &caller.key).await;
+    stack.introduce(create_app_token, &caller.key).await;
+    stack.calls.reset();
+    post(&stack, create_token, &caller.key, KEY, &token_body).await;
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
+    assert_eq!(stack.calls.rounds(), 3);
+    stack.calls.reset();
+    post(&stack, create_app_token, &caller.key, KEY, &app_body).await;
+    assert_eq!(stack.calls.count(), calls(&[("GenerateMac", 1), ("GetItem", 2), ("PutItem", 1)]));
+    assert_eq!(stack.calls.rounds(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_at_once_make_one_token() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({})).await;
     for (path, body) in caller.requests() {
-        let answers = join_all((0..50).map(|_| post(&world, path, &caller.key, KEY, &body))).await;
+        let answers = join_all((0..50).map(|_| post(&stack, path, &caller.key, KEY, &body))).await;
         let texts: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
         assert_eq!(texts.len(), 1, "{texts:?}");
         assert_eq!(answers.iter().filter(|answer| !is_replayed(answer)).count(), 1);
     }
-    assert_eq!(tokens(&world, &caller).await, [1, 1]);
+    assert_eq!(tokens(&stack, &caller).await, [1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_with_different_clocks_agree_on_one_token() {
     // The loser of a race has signed another `iat` and must sign once more. The stack's own function has the clock of
     // the tests, which stands in another year than that of the processes.
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({"maxAllowed": 20})).await;
-    let (first, second) = (Lambda::start(&world, "create-token").await, Lambda::start(&world, "create-token").await);
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({"maxAllowed": 20})).await;
+    let (first, second) = (Lambda::start(&stack, "create-token").await, Lambda::start(&stack, "create-token").await);
     let [(path, body), _] = caller.requests();
     for round in 0..10 {
         let key = format!("round-{round}");
         let request = ApiRequest::new("create-token", &json!({}), &caller.key, &body).with_idempotency_key(&key);
         let processes = join(first.invoke(request.event.clone()), second.invoke(request.event));
-        let ((one, two), three) = join(processes, post(&world, path, &caller.key, &key, &body)).await;
+        let ((one, two), three) = join(processes, post(&stack, path, &caller.key, &key, &body)).await;
         let token =
             |answer: &Value| serde_json::from_str::<Value>(answer["body"].as_str().unwrap()).unwrap()["token"].clone();
         let (one, two) = (one.unwrap(), two.unwrap());
@@ -152,7 +152,7 @@ async fn processes_with_different_clocks_agree_on_one_token() {
         let replayed = [&one, &two].iter().filter(|answer| answer["headers"]["idempotency-replayed"] == "true").count();
         assert_eq!(replayed + usize::from(is_replayed(&three)), 2);
     }
-    assert_eq!(tokens(&world, &caller).await[0], 10);
+    assert_eq!(tokens(&stack, &caller).await[0], 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,50 +160,50 @@ async fn a_restart_forgets_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let open = async || {
         let path = directory.path().to_owned();
-        World::start_with(|options| options.data_dir = Some(path)).await
+        TestStack::start_with(|options| options.data_dir = Some(path)).await
     };
-    let world = open().await;
-    let caller = Caller::new(&world, &json!({})).await;
+    let stack = open().await;
+    let caller = Caller::new(&stack, &json!({})).await;
     let mut texts = vec![];
     for (path, body) in caller.requests() {
-        texts.push(post(&world, path, &caller.key, KEY, &body).await.text);
+        texts.push(post(&stack, path, &caller.key, KEY, &body).await.text);
     }
-    world.stack.stop().await;
-    let world = open().await;
+    stack.local.stop().await;
+    let stack = open().await;
     for ((path, body), text) in caller.requests().into_iter().zip(texts) {
-        let answer = post(&world, path, &caller.key, KEY, &body).await;
+        let answer = post(&stack, path, &caller.key, KEY, &body).await;
         assert_eq!((answer.text.as_str(), is_replayed(&answer)), (text.as_str(), true));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({"scopes": ["read:things"], "maxAllowed": 50})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({"scopes": ["read:things"], "maxAllowed": 50})).await;
     let [(path, body), _] = caller.requests();
     let update = |scopes: &[&str]| json!({"action": "updateRegistration", "registrationId": caller.registration, "scopes": scopes});
     let mut issued = Vec::new();
     let keys = (0..11).map(|n| format!("key-{n}")).collect::<Vec<_>>();
     for (n, key) in keys.iter().enumerate() {
-        issued.push(post(&world, path, &caller.key, key, &body).await.text);
+        issued.push(post(&stack, path, &caller.key, key, &body).await.text);
         if n < 10 {
-            world.provision(&update(&["read:things", key])).await;
+            stack.provision(&update(&["read:things", key])).await;
         }
         for (key, text) in keys.iter().zip(&issued) {
-            let again = post(&world, path, &caller.key, key, &body).await;
+            let again = post(&stack, path, &caller.key, key, &body).await;
             assert_eq!((&again.json()["token"], is_replayed(&again)), (&token(text), true));
         }
     }
     // An item has its limits.
-    let refused = world.stack.invoke("provision", &update(&["other"])).await.unwrap_err();
+    let refused = stack.local.invoke("provision", &update(&["other"])).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("scopes cannot be changed now: "), "{refused}");
-    let same = world.stack.invoke("provision", &update(&["read:things", "key-9"])).await;
+    let same = stack.local.invoke("provision", &update(&["read:things", "key-9"])).await;
     assert_eq!(same.unwrap(), json!({"registrationId": caller.registration}));
-    assert!(world.revoke_token(&caller.registration, token(&issued[0])["id"].as_str().unwrap()).await);
-    world.provision(&update(&["other"])).await;
+    assert!(stack.revoke_token(&caller.registration, token(&issued[0])["id"].as_str().unwrap()).await);
+    stack.provision(&update(&["other"])).await;
     for (key, text) in keys.iter().zip(&issued).skip(1) {
-        assert_eq!(post(&world, path, &caller.key, key, &body).await.json()["token"], token(text));
+        assert_eq!(post(&stack, path, &caller.key, key, &body).await.json()["token"], token(text));
     }
 }
 
@@ -213,10 +213,10 @@ fn token(text: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_request_with_the_same_key_is_422() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({})).await;
     for (path, body) in caller.requests() {
-        post(&world, path, &caller.key, KEY, &body).await;
+        post(&stack, path, &caller.key, KEY, &body).await;
         for changes in [
             json!({"email": "other@example.com", "description": "other"}),
             json!({"email": null, "description": null}),
@@ -224,16 +224,16 @@ async fn another_request_with_the_same_key_is_422() {
         ] {
             let mut other = body.clone();
             other.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-            post(&world, path, &caller.key, KEY, &other).await.assert(422, &error(path, 2002, REUSED));
+            post(&stack, path, &caller.key, KEY, &other).await.assert(422, &error(path, 2002, REUSED));
         }
     }
-    assert_eq!(tokens(&world, &caller).await, [1, 1]);
+    assert_eq!(tokens(&stack, &caller).await, [1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_registration_fits_its_item() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({"maxAllowed": 1000})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({"maxAllowed": 1000})).await;
     let email =
         ["x".repeat(63), "@".to_owned(), "a".repeat(63), ".".to_owned(), "b".repeat(63), ".".to_owned()].concat();
     let email = format!("{email}{}.com", "c".repeat(58));
@@ -255,36 +255,36 @@ async fn the_largest_registration_fits_its_item() {
         "UpdateExpression": "SET tokens = :tokens, earlierScopes = :earlier",
         "ExpressionAttributeValues": {":tokens": {"M": tokens}, ":earlier": {"L": earlier}},
     });
-    world.dynamodb("UpdateItem", update).await;
+    stack.dynamodb("UpdateItem", update).await;
     let body = json!({"registrationId": caller.registration, "email": email});
-    let last = post(&world, "/api/v1/create-token", &caller.key, KEY, &body).await;
+    let last = post(&stack, "/api/v1/create-token", &caller.key, KEY, &body).await;
     assert_eq!((last.status, &last.json()["activeTokens"]), (201, &json!(1000)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_the_callers_own() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({"scopes": ["oauth.token.create", "mad.application.token.create"]})).await;
-    let token = world.post("/api/v1/create-token", &caller.key, &json!({"registrationId": caller.registration})).await;
-    let bearers = [caller.key.clone(), world.api_key(&caller.organization).await, secret(&token)];
-    let more = world.registration(&caller.organization, &json!({})).await;
-    world.application(&caller.organization, "other-app").await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({"scopes": ["oauth.token.create", "mad.application.token.create"]})).await;
+    let token = stack.post("/api/v1/create-token", &caller.key, &json!({"registrationId": caller.registration})).await;
+    let bearers = [caller.key.clone(), stack.api_key(&caller.organization).await, secret(&token)];
+    let more = stack.registration(&caller.organization, &json!({})).await;
+    stack.application(&caller.organization, "other-app").await;
     for (path, body) in caller.requests() {
         let mut secrets = BTreeSet::new();
         for bearer in &bearers {
-            let answer = post(&world, path, bearer, KEY, &body).await;
+            let answer = post(&stack, path, bearer, KEY, &body).await;
             assert!(!is_replayed(&answer));
             secrets.insert(secret(&answer));
-            assert!(is_replayed(&post(&world, path, bearer, KEY, &body).await));
+            assert!(is_replayed(&post(&stack, path, bearer, KEY, &body).await));
             let other_path = path.replace("my-app", "other-app");
             let mut other_body = body.clone();
             if path.contains("create-token") {
                 other_body["registrationId"] = more.clone().into();
             }
-            let elsewhere = post(&world, &other_path, bearer, KEY, &other_body).await;
+            let elsewhere = post(&stack, &other_path, bearer, KEY, &other_body).await;
             assert!(!is_replayed(&elsewhere));
             secrets.insert(secret(&elsewhere));
-            let other_key = post(&world, path, bearer, "another-key", &body).await;
+            let other_key = post(&stack, path, bearer, "another-key", &body).await;
             assert!(!is_replayed(&other_key));
             secrets.insert(secret(&other_key));
         }
@@ -294,85 +294,85 @@ async fn a_key_is_the_callers_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({"maxAllowed": 1, "tokenTtlSeconds": 10})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({"maxAllowed": 1, "tokenTtlSeconds": 10})).await;
     let [(path, body), (app_path, app_body)] = caller.requests();
-    let first = post(&world, path, &caller.key, KEY, &body).await;
-    world.clock.advance(9);
-    assert!(is_replayed(&post(&world, path, &caller.key, KEY, &body).await));
-    world.clock.advance(1);
+    let first = post(&stack, path, &caller.key, KEY, &body).await;
+    stack.clock.advance(9);
+    assert!(is_replayed(&post(&stack, path, &caller.key, KEY, &body).await));
+    stack.clock.advance(1);
     // Fifty at once find the place of the expired one, and even with another address it is a new request.
     let other = json!({"registrationId": caller.registration});
-    let answers = join_all((0..50).map(|_| post(&world, path, &caller.key, KEY, &other))).await;
+    let answers = join_all((0..50).map(|_| post(&stack, path, &caller.key, KEY, &other))).await;
     let texts: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
     assert_eq!((texts.len(), texts.contains(first.text.as_str())), (1, false));
     assert_eq!(answers.iter().filter(|answer| !is_replayed(answer)).count(), 1);
 
     let second = answers[0].json()["token"]["id"].as_str().unwrap().to_owned();
-    assert!(world.revoke_token(&caller.registration, &second).await);
-    let third = post(&world, path, &caller.key, KEY, &body).await;
+    assert!(stack.revoke_token(&caller.registration, &second).await);
+    let third = post(&stack, path, &caller.key, KEY, &body).await;
     assert!(!is_replayed(&third));
     assert_ne!(third.json()["token"]["id"], second, "an id that was revoked never comes back");
 
     let mut seen = BTreeSet::new();
     for _ in 0..5 {
-        let created = post(&world, app_path, &caller.key, KEY, &app_body).await;
+        let created = post(&stack, app_path, &caller.key, KEY, &app_body).await;
         assert!(!is_replayed(&created));
-        let repeated = post(&world, app_path, &caller.key, KEY, &app_body).await;
+        let repeated = post(&stack, app_path, &caller.key, KEY, &app_body).await;
         assert_eq!((&repeated.text, is_replayed(&repeated)), (&created.text, true));
         let id = created.json()["data"]["id"].as_str().unwrap().to_owned();
         assert!(seen.insert(secret(&created)) && seen.insert(id.clone()), "nor does a secret");
-        assert!(world.revoke_app_token(&id).await && !world.revoke_app_token(&id).await);
+        assert!(stack.revoke_app_token(&id).await && !stack.revoke_app_token(&id).await);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_headers_bounds_are_kept() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({})).await;
     for (path, body) in caller.requests() {
-        world.calls.reset();
+        stack.calls.reset();
         for wrong in ["", &"x".repeat(256), "a b", "a\tb", "é", "a,b"] {
-            post(&world, path, &caller.key, wrong, &body).await.assert(400, &error(path, 2001, MALFORMED));
+            post(&stack, path, &caller.key, wrong, &body).await.assert(400, &error(path, 2001, MALFORMED));
         }
-        let twice = world.http.post(world.url(path)).bearer_auth(&caller.key).body(body.to_string());
+        let twice = stack.http.post(stack.url(path)).bearer_auth(&caller.key).body(body.to_string());
         let twice = twice.header("content-type", "application/json").header("idempotency-key", "a");
-        let answer = world.send(twice.header("idempotency-key", "b")).await;
+        let answer = stack.send(twice.header("idempotency-key", "b")).await;
         answer.assert(400, &error(path, 2001, MALFORMED));
-        assert_eq!(world.calls.count().keys().collect::<Vec<_>>(), ["GetItem"]);
+        assert_eq!(stack.calls.count().keys().collect::<Vec<_>>(), ["GetItem"]);
         for right in ["!", "~", "\"quoted\"", &"x".repeat(255)] {
-            assert!(post(&world, path, &caller.key, right, &body).await.status < 300, "{right}");
+            assert!(post(&stack, path, &caller.key, right, &body).await.status < 300, "{right}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_repeats_until_an_answer_comes_has_one_token() {
-    let world = World::start().await;
-    let caller = Caller::new(&world, &json!({"maxAllowed": 1000})).await;
+    let stack = TestStack::start().await;
+    let caller = Caller::new(&stack, &json!({"maxAllowed": 1000})).await;
     let mut expected = [0, 0];
     for (endpoint, (path, body)) in caller.requests().into_iter().enumerate() {
         for operation in ["GetItem", "Sign", "GenerateMac", "UpdateItem", "PutItem"] {
-            for fault in [Fault::NotSent, Fault::AnswerLost] {
+            for fault in [InjectedFault::NotSent, InjectedFault::AnswerLost] {
                 for attempts in 1..=6 {
                     let key = format!("{operation}-{fault:?}-{attempts}");
-                    world.calls.fail(operation, &vec![fault; attempts]);
-                    let mut answer = post(&world, path, &caller.key, &key, &body).await;
+                    stack.calls.fail(operation, &vec![fault; attempts]);
+                    let mut answer = post(&stack, path, &caller.key, &key, &body).await;
                     let internal_error = error(path, 1001, "Internal server error");
                     for _ in 0..4 {
                         if answer.status < 300 {
                             break;
                         }
                         answer.assert(500, &internal_error);
-                        answer = post(&world, path, &caller.key, &key, &body).await;
+                        answer = post(&stack, path, &caller.key, &key, &body).await;
                     }
-                    world.calls.heal();
-                    let again = post(&world, path, &caller.key, &key, &body).await;
+                    stack.calls.heal();
+                    let again = post(&stack, path, &caller.key, &key, &body).await;
                     assert_eq!((secret(&again), is_replayed(&again)), (secret(&answer), true), "{key}");
                     expected[endpoint] += 1;
                 }
             }
         }
     }
-    assert_eq!(tokens(&world, &caller).await, expected);
+    assert_eq!(tokens(&stack, &caller).await, expected);
 }

@@ -9,17 +9,17 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     exchange_token::{client, code_body, login},
-    harness::{Answer, START, World, with},
+    harness::{Answer, START, TestStack, with},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_client_is_not_registered_for_is_refused() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     let client = json!({
         "action": "createClient", "redirectUris": ["https://app.example.com/callback"], "services": ["email"],
         "scopes": ["openid", "email"],
     });
-    let client = world.provision(&client).await["clientId"].clone();
+    let client = stack.provision(&client).await["clientId"].clone();
     let login = json!({
         "clientId": client, "service": "email", "redirectUri": "https://app.example.com/callback", "subject": "user-1",
         "scope": "openid",
@@ -30,16 +30,16 @@ async fn what_the_client_is_not_registered_for_is_refused() {
             Value::Null => login.as_object_mut().unwrap().remove(field),
             value => login.as_object_mut().unwrap().insert(field.to_owned(), value),
         };
-        world.stack.invoke("issue-code", &login).await
+        stack.local.invoke("issue-code", &login).await
     };
-    world.calls.reset();
+    stack.calls.reset();
     let issued = issue("language", json!("en")).await.unwrap();
     assert_eq!(issued["expiresAt"], "2027-01-15T08:02:00.000Z");
     assert!(issued["code"].as_str().unwrap().starts_with("tmc_") && issued.as_object().unwrap().len() == 2);
-    assert_eq!(world.calls.rounds(), 2);
+    assert_eq!(stack.calls.rounds(), 2);
 
     let registered = "must be what the client is registered for";
-    world.calls.reset();
+    stack.calls.reset();
     for (field, value, message) in [
         ("service", json!("sms"), format!("service {registered}")),
         ("redirectUri", json!("https://app.example.com/"), format!("redirectUri {registered}")),
@@ -63,7 +63,7 @@ async fn what_the_client_is_not_registered_for_is_refused() {
         let refused = issue(field, value).await.unwrap_err();
         assert_eq!(refused, json!({"errorType": "InvalidRequest", "errorMessage": message}));
     }
-    assert!(!world.calls.count().contains_key("PutItem"));
+    assert!(!stack.calls.count().contains_key("PutItem"));
 }
 
 // ------------------------------------------------------------------------------------------------ claims
@@ -72,16 +72,16 @@ const INVOKE: &str = "/2015-03-31/functions/issue-code/invocations";
 const SCOPES: &str = "openid profile address";
 
 /// Issues a code with claims of this JSON text, through what a login service calls.
-async fn issue_with(world: &World, claims: &str) -> Answer {
+async fn issue_with(stack: &TestStack, claims: &str) -> Answer {
     let mut event = with(&login(), &json!({"scope": SCOPES})).to_string();
     event.truncate(event.len() - 1);
-    world.send(world.http.post(world.url(INVOKE)).body(format!("{event},\"claims\":{claims}}}"))).await
+    stack.send(stack.http.post(stack.url(INVOKE)).body(format!("{event},\"claims\":{claims}}}"))).await
 }
 
 /// The payload of the ID token that a code is exchanged for.
-async fn id_token(world: &World, issued: &Answer) -> String {
+async fn id_token(stack: &TestStack, issued: &Answer) -> String {
     let body = with(&code_body(issued.json()["code"].as_str().unwrap()), &json!({"scope": SCOPES}));
-    let answer = world.post("/api/v1/tokens", "", &body).await;
+    let answer = stack.post("/api/v1/tokens", "", &body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let answer = answer.json();
     let payload = answer["items"][0]["idToken"].as_str().unwrap().split('.').nth(1).unwrap();
@@ -109,16 +109,16 @@ fn same(one: &str, other: &str) -> bool {
     }
 }
 
-async fn world_with_a_client() -> World {
-    let world = World::start().await;
-    client(&world, &json!({"scopes": ["openid", "profile", "address"]})).await;
-    world
+async fn world_with_a_client() -> TestStack {
+    let stack = TestStack::start().await;
+    client(&stack, &json!({"scopes": ["openid", "profile", "address"]})).await;
+    stack
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_that_cannot_be_kept_exactly_are_refused() {
-    let world = world_with_a_client().await;
-    world.calls.reset();
+    let stack = world_with_a_client().await;
+    stack.calls.reset();
     let nested = |levels: usize| format!("{{\"address\":{}1{}}}", "{\"a\":".repeat(levels - 1), "}".repeat(levels - 1));
     for (claims, field) in [
         (r#"{"name":"A","name":"B"}"#, "claims.name"),
@@ -135,19 +135,19 @@ async fn claims_that_cannot_be_kept_exactly_are_refused() {
         (&nested(40), "claims.address"),
         (&nested(1000), "claims.address"),
     ] {
-        let refused = issue_with(&world, claims).await.json();
+        let refused = issue_with(&stack, claims).await.json();
         assert_eq!(refused["errorType"], "InvalidRequest", "{claims}: {refused}");
         assert!(
             refused["errorMessage"].as_str().unwrap().starts_with(&format!("{field} must ")),
             "{claims}: {refused}"
         );
     }
-    let twice = issue_with(&world, r#"{"name":"A"},"claims":{"name":"B"}"#).await.json();
+    let twice = issue_with(&stack, r#"{"name":"A"},"claims":{"name":"B"}"#).await.json();
     assert_eq!(twice["errorMessage"], "claims must be given once");
-    assert!(!world.calls.count().contains_key("PutItem"));
+    assert!(!stack.calls.count().contains_key("PutItem"));
 
-    let issued = issue_with(&world, &nested(16)).await;
-    let payload = id_token(&world, &issued).await;
+    let issued = issue_with(&stack, &nested(16)).await;
+    let payload = id_token(&stack, &issued).await;
     let address = serde_json::from_str::<BTreeMap<String, &RawValue>>(&payload).unwrap()["address"];
     assert!(same(&format!("{{\"address\":{address}}}"), &nested(16)), "{payload}");
 }
@@ -185,13 +185,13 @@ fn value_text() -> impl Strategy<Value = String> {
 #[test]
 fn what_is_accepted_is_in_the_id_token_as_it_was_given() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let world = runtime.block_on(world_with_a_client());
+    let stack = runtime.block_on(world_with_a_client());
     let (accepted, refused) = (Cell::new(0), Cell::new(0));
     let claims = (number_text(), value_text());
     let result = TestRunner::default().run(&claims, |(number, value)| {
         let claims = format!("{{\"updated_at\":{number},\"address\":{{\"a\": {value}}}}}");
         runtime.block_on(async {
-            let issued = issue_with(&world, &claims).await;
+            let issued = issue_with(&stack, &claims).await;
             if issued.header("x-amz-function-error").is_some() {
                 refused.set(refused.get() + 1);
                 let refused = issued.json();
@@ -200,7 +200,7 @@ fn what_is_accepted_is_in_the_id_token_as_it_was_given() {
                 return Ok(());
             }
             accepted.set(accepted.get() + 1);
-            let payload = id_token(&world, &issued).await;
+            let payload = id_token(&stack, &issued).await;
             let kept = serde_json::from_str::<BTreeMap<String, &RawValue>>(&payload).unwrap();
             let kept = format!("{{\"updated_at\":{},\"address\":{}}}", kept["updated_at"], kept["address"]);
             prop_assert!(same(&claims, &kept), "{} became {}", claims, kept);

@@ -1,4 +1,4 @@
-//! `openapi.yaml`, held to the code. Beyond these tests, [`World::send`] holds every answer of the suite to it.
+//! `openapi.yaml`, held to the code. Beyond these tests, [`TestStack::send`] holds every answer of the suite to it.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exchange_token::CLIENT,
-    harness::{Answer, Fault, World, api},
+    harness::{Answer, InjectedFault, TestStack, api},
 };
 
 const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
@@ -16,11 +16,11 @@ const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
 const BAD_CREDENTIAL: &str = "code or refresh_token is not valid for this request";
 
 /// The demo, which the document's examples are about, and its API key.
-async fn demo() -> (World, String) {
-    let world = World::start().await;
-    let lines = world.stack.provision_demo().await.unwrap();
+async fn demo() -> (TestStack, String) {
+    let stack = TestStack::start().await;
+    let lines = stack.local.provision_demo().await.unwrap();
     let key = lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
-    (world, key)
+    (stack, key)
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn its_examples_fit_its_schemas() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn its_requests_work_on_the_demo() {
-    let (world, key) = demo().await;
+    let (stack, key) = demo().await;
     for (route, operation) in api().operations() {
         let (method, path) = route.split_once(' ').unwrap();
         let mut path = path.to_owned();
@@ -79,12 +79,12 @@ async fn its_requests_work_on_the_demo() {
             path = path.replace(&name, parameter["example"].as_str().unwrap());
         }
         let Some(body) = operation.get("requestBody") else {
-            assert_eq!((method, world.get(&path).await.status), ("GET", 200), "{route}");
+            assert_eq!((method, stack.get(&path).await.status), ("GET", 200), "{route}");
             continue;
         };
         let bearer = if operation["security"] == json!([]) { "" } else { &key };
         for (name, example) in body["content"]["application/json"]["examples"].as_object().unwrap() {
-            let answer = world.post(&path, bearer, &example["value"]).await;
+            let answer = stack.post(&path, bearer, &example["value"]).await;
             assert!(answer.status < 300, "{route} {name}: {answer:?}");
         }
     }
@@ -93,21 +93,21 @@ async fn its_requests_work_on_the_demo() {
 /// A status that nothing can give would be a promise to nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_status_of_it_is_given() {
-    let (world, key) = demo().await;
-    let organization = world.organization("acme").await;
-    let weak = world.api_key_that_may(&organization, &[]).await;
+    let (stack, key) = demo().await;
+    let organization = stack.organization("acme").await;
+    let weak = stack.api_key_that_may(&organization, &[]).await;
     let mut seen = BTreeSet::new();
     let mut gives = |id: &'static str, answer: Answer| {
         seen.insert((id.to_owned(), answer.status.to_string()));
     };
 
     gives("getKeySet", {
-        world.calls.fail("GetPublicKey", &[Fault::NotSent; 3]);
-        world.get("/.well-known/jwks.json").await
+        stack.calls.fail("GetPublicKey", &[InjectedFault::NotSent; 3]);
+        stack.get("/.well-known/jwks.json").await
     });
-    gives("getKeySet", world.get("/.well-known/jwks.json").await);
+    gives("getKeySet", stack.get("/.well-known/jwks.json").await);
     for client in [CLIENT, "unknown"] {
-        gives("getAppKeys", world.get(&format!("/api/v1/apps/{client}/keys")).await);
+        gives("getAppKeys", stack.get(&format!("/api/v1/apps/{client}/keys")).await);
     }
 
     let create = json!({"registrationId": "demo"});
@@ -131,26 +131,26 @@ async fn every_status_of_it_is_given() {
             json!({"description": "other"}),
         ),
     ] {
-        gives(id, world.post(path, "", body).await);
-        gives(id, world.post(path, &key, &malformed).await);
-        gives(id, world.post(path, &weak, body).await);
-        gives(id, world.post(unknown_path, &key, &unknown).await);
+        gives(id, stack.post(path, "", body).await);
+        gives(id, stack.post(path, &key, &malformed).await);
+        gives(id, stack.post(path, &weak, body).await);
+        gives(id, stack.post(unknown_path, &key, &unknown).await);
         for body in [body, &other] {
-            let request = world.http.post(world.url(path)).bearer_auth(&key).header("idempotency-key", "one");
-            gives(id, world.send(json_body(request, body)).await);
+            let request = stack.http.post(stack.url(path)).bearer_auth(&key).header("idempotency-key", "one");
+            gives(id, stack.send(json_body(request, body)).await);
         }
-        world.calls.fail("GetItem", &[Fault::NotSent; 6]);
-        gives(id, world.post(path, &key, body).await);
+        stack.calls.fail("GetItem", &[InjectedFault::NotSent; 6]);
+        gives(id, stack.post(path, &key, body).await);
     }
 
     let exchange = api().operation("exchangeToken");
     let exchange = &exchange["requestBody"]["content"]["application/json"]["examples"]["code"]["value"];
-    world.calls.fail("GetItem", &[Fault::NotSent; 6]);
+    stack.calls.fail("GetItem", &[InjectedFault::NotSent; 6]);
     for body in [exchange, exchange, &json!({})] {
-        gives("exchangeToken", world.post("/api/v1/tokens", "", body).await);
+        gives("exchangeToken", stack.post("/api/v1/tokens", "", body).await);
     }
-    world.calls.fail("GetItem", &[Fault::NotSent; 3]);
-    gives("getAppKeys", world.get(&format!("/api/v1/apps/{CLIENT}/keys")).await);
+    stack.calls.fail("GetItem", &[InjectedFault::NotSent; 3]);
+    gives("getAppKeys", stack.get(&format!("/api/v1/apps/{CLIENT}/keys")).await);
 
     let mut documented = BTreeSet::new();
     for (_, operation) in api().operations() {
@@ -181,7 +181,7 @@ type Bound<'a> = (&'a str, Place, Option<(usize, usize)>, &'a dyn Fn(usize) -> V
 /// What is at a bound of the document is taken, and what is beyond is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn its_bounds_are_the_codes() {
-    let (world, key) = demo().await;
+    let (stack, key) = demo().await;
     let text = |length: usize| json!("x".repeat(length));
     let distinct =
         |separator: &str, length: usize| (0..length).map(|n| format!("s{n}")).collect::<Vec<_>>().join(separator);
@@ -221,7 +221,7 @@ async fn its_bounds_are_the_codes() {
         for (size, fits) in lower.chain(upper) {
             let value = make(size);
             assert_eq!(validator.is_valid(&value), fits, "{id} {place:?} {size}: the document");
-            let answer = send(&world, &key, id, place, &value).await;
+            let answer = send(&stack, &key, id, place, &value).await;
             let refused = answer.status == 400 && !answer.text.contains(BAD_CREDENTIAL);
             assert_eq!(!refused, fits, "{id} {place:?} {size}: {answer:?}");
         }
@@ -243,7 +243,7 @@ fn schema_of(operation: &Value, place: Place) -> (Value, Value) {
 }
 
 /// The demo's request of an operation with this value in it.
-async fn send(world: &World, key: &str, id: &str, place: Place, value: &Value) -> Answer {
+async fn send(stack: &TestStack, key: &str, id: &str, place: Place, value: &Value) -> Answer {
     let operation = api().operation(id);
     let examples = &operation["requestBody"]["content"]["application/json"]["examples"];
     let mut body = examples.as_object().unwrap().values().next().unwrap()["value"].clone();
@@ -259,12 +259,12 @@ async fn send(world: &World, key: &str, id: &str, place: Place, value: &Value) -
         Place::Parameter("applicationId") => path = path.replace("{applicationId}", value.as_str().unwrap()),
         Place::Parameter(_) => {}
     }
-    let mut request = world.http.post(world.url(&path.replace("{applicationId}", "demo-app")));
+    let mut request = stack.http.post(stack.url(&path.replace("{applicationId}", "demo-app")));
     if let Place::Parameter(name @ "Idempotency-Key") = place {
         request = request.header(name, value.as_str().unwrap());
     }
     if operation["security"] != json!([]) {
         request = request.bearer_auth(key);
     }
-    world.send(json_body(request, &body)).await
+    stack.send(json_body(request, &body)).await
 }

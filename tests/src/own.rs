@@ -7,11 +7,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::World;
+use crate::harness::TestStack;
 
 /// Every kind of path: the request line, the header that belongs to it, and the body.
-fn kinds(world: &World) -> [(&'static str, &'static str, String, String); 4] {
-    let key = json!({"KeyId": world.stack.environment().variables["SIGNING_KEY_ID"]});
+fn kinds(stack: &TestStack) -> [(&'static str, &'static str, String, String); 4] {
+    let key = json!({"KeyId": stack.local.environment().variables["SIGNING_KEY_ID"]});
     let organization = json!({"action": "createOrganization", "slug": format!("o-{}", unique())});
     [
         ("Invoke", "POST /2015-03-31/functions/provision/invocations", String::new(), organization.to_string()),
@@ -39,7 +39,7 @@ fn raw(address: &str, text: &str) -> (u16, String, String) {
 }
 
 /// Sends every kind of request with these header lines. Returns the statuses of Invoke, DynamoDB, KMS and the API.
-fn statuses(world: &World, address: &str, headers: &str) -> Vec<u16> {
+fn statuses(stack: &TestStack, address: &str, headers: &str) -> Vec<u16> {
     let send = |(kind, line, header, body): (&str, &str, String, String)| {
         // `text/plain`, which needs no preflight.
         let text = format!(
@@ -54,16 +54,16 @@ fn statuses(world: &World, address: &str, headers: &str) -> Vec<u16> {
         }
         status
     };
-    kinds(world).map(send).to_vec()
+    kinds(stack).map(send).to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_host_or_origin_reaches_the_api_alone() {
-    let world = World::start().await;
-    let url = world.url("");
+    let stack = TestStack::start().await;
+    let url = stack.url("");
     let address = url.strip_prefix("http://").unwrap();
     let port = address.rsplit_once(':').unwrap().1;
-    let before = world.dump().await;
+    let before = stack.dump().await;
     for headers in [
         "Host: evil.example\r\n".to_owned(),
         format!("Host: evil.example:{port}\r\n"),
@@ -81,9 +81,9 @@ async fn a_foreign_host_or_origin_reaches_the_api_alone() {
         format!("Host: {address}\r\nOrigin: http://{address}\r\nOrigin: http://evil.example\r\n"),
         format!("Host: {address}\r\nOrigin: http://{address}@evil.example\r\n"),
     ] {
-        assert_eq!(statuses(&world, address, &headers), [403, 403, 403, 200], "{headers}");
+        assert_eq!(statuses(&stack, address, &headers), [403, 403, 403, 200], "{headers}");
     }
-    assert_eq!(world.dump().await, before);
+    assert_eq!(stack.dump().await, before);
 
     for headers in [
         format!("Host: {address}\r\n"),
@@ -95,14 +95,14 @@ async fn a_foreign_host_or_origin_reaches_the_api_alone() {
         format!("Host: {address}\r\nOrigin: http://localhost:{port}\r\n"),
         "Host: localhost:8080\r\nOrigin: http://localhost:8080\r\n".to_owned(),
     ] {
-        assert_eq!(statuses(&world, address, &headers), [200; 4], "{headers}");
+        assert_eq!(statuses(&stack, address, &headers), [200; 4], "{headers}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_without_a_host_reaches_no_function() {
-    let world = World::start().await;
-    let url = world.url("");
+    let stack = TestStack::start().await;
+    let url = stack.url("");
     for version in ["1.0", "1.1"] {
         let text = format!(
             "POST /2015-03-31/functions/provision/invocations HTTP/{version}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
@@ -114,20 +114,20 @@ async fn a_request_without_a_host_reaches_no_function() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_every_interface_the_address_that_is_called_is_own() {
-    let world = World::start_with(|options| {
+    let stack = TestStack::start_with(|options| {
         options.host = [0, 0, 0, 0].into();
         options.allow_hosts = vec!["host.docker.internal".to_owned()];
     })
     .await;
-    let url = world.url("");
+    let url = stack.url("");
     let port = url.rsplit_once(':').unwrap().1;
     let address = format!("127.0.0.1:{port}");
     for host in ["0.0.0.0", "127.0.0.1", "localhost", "host.docker.internal"] {
-        assert_eq!(statuses(&world, &address, &format!("Host: {host}:{port}\r\n")), [200; 4], "{host}");
+        assert_eq!(statuses(&stack, &address, &format!("Host: {host}:{port}\r\n")), [200; 4], "{host}");
     }
     for host in ["192.0.2.1", "evil.example"] {
-        assert_eq!(statuses(&world, &address, &format!("Host: {host}:{port}\r\n")), [403, 403, 403, 200], "{host}");
+        assert_eq!(statuses(&stack, &address, &format!("Host: {host}:{port}\r\n")), [403, 403, 403, 200], "{host}");
     }
     // The functions' own calls of AWS come this way too.
-    world.organization("acme").await;
+    stack.organization("acme").await;
 }

@@ -4,14 +4,14 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use serde_json::json;
 
-use crate::harness::{ApiRequest, Fault, Node, Secrets, World, calls};
+use crate::harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, calls};
 
 const CACHED: &str = "public, max-age=300";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_set_has_the_signing_key() {
-    let world = World::start().await;
-    let answer = world.get("/.well-known/jwks.json").await;
+    let stack = TestStack::start().await;
+    let answer = stack.get("/.well-known/jwks.json").await;
     assert_eq!(answer.status, 200);
     answer.assert_headers(CACHED);
     let set = answer.json();
@@ -21,25 +21,25 @@ async fn the_key_set_has_the_signing_key() {
     let expected = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": key["kid"], "n": key["n"], "e": "AQAB"});
     assert_eq!(set, json!({"keys": [expected]}));
 
-    world.calls.reset();
-    assert_eq!(world.get("/.well-known/jwks.json").await, answer);
-    assert!(world.calls.count().is_empty(), "the key is fetched once per process");
+    stack.calls.reset();
+    assert_eq!(stack.get("/.well-known/jwks.json").await, answer);
+    assert!(stack.calls.count().is_empty(), "the key is fetched once per process");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_apps_keys_are_the_same_in_pem() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     let client = "11111111-1111-1111-1111-AAAAAAAAAAAA";
     let create = json!({
         "action": "createClient", "clientId": client, "redirectUris": ["https://app.example.com/callback"],
         "services": ["email"], "scopes": ["openid"],
     });
-    assert_eq!(world.provision(&create).await, json!({"clientId": client.to_lowercase()}));
-    let error = world.stack.invoke("provision", &create).await.unwrap_err();
+    assert_eq!(stack.provision(&create).await, json!({"clientId": client.to_lowercase()}));
+    let error = stack.local.invoke("provision", &create).await.unwrap_err();
     assert_eq!(error, json!({"errorType": "Taken", "errorMessage": "clientId must not be taken already"}));
 
-    let set = world.get("/.well-known/jwks.json").await.json();
-    let answer = world.get(&format!("/api/v1/apps/{client}/keys")).await;
+    let set = stack.get("/.well-known/jwks.json").await.json();
+    let answer = stack.get(&format!("/api/v1/apps/{client}/keys")).await;
     assert_eq!(answer.status, 200);
     answer.assert_headers(CACHED);
     let keys = answer.json();
@@ -58,9 +58,9 @@ async fn an_apps_keys_are_the_same_in_pem() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_client_has_no_keys() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     for client in ["11111111-1111-1111-1111-111111111111", "x", "a%2Fb", "%FF"] {
-        let answer = world.get(&format!("/api/v1/apps/{client}/keys")).await;
+        let answer = stack.get(&format!("/api/v1/apps/{client}/keys")).await;
         assert_eq!((answer.status, answer.json()), (404, json!({"message": "Client not found"})), "{client}");
         answer.assert_headers(CACHED);
     }
@@ -68,18 +68,18 @@ async fn an_unknown_client_has_no_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_answered_and_not_cached() {
-    let world = World::start().await;
-    world.calls.fail("GetPublicKey", &[Fault::NotSent; 3]);
-    world.get("/.well-known/jwks.json").await.assert(500, &json!({"message": "Internal server error"}));
-    assert!(world.calls.all_failed());
-    assert_eq!(world.get("/.well-known/jwks.json").await.status, 200);
+    let stack = TestStack::start().await;
+    stack.calls.fail("GetPublicKey", &[InjectedFault::NotSent; 3]);
+    stack.get("/.well-known/jwks.json").await.assert(500, &json!({"message": "Internal server error"}));
+    assert!(stack.calls.all_failed());
+    assert_eq!(stack.get("/.well-known/jwks.json").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn other_routes_are_not_found() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     for path in ["/", "/api/v1", "/.well-known/jwks.json/", "/api/v1/create-token", "/api/v1/apps//keys"] {
-        let answer = world.get(path).await;
+        let answer = stack.get(path).await;
         assert_eq!((answer.status, answer.json()), (404, json!({"message": "Not Found"})), "{path}");
     }
 }
@@ -87,8 +87,8 @@ async fn other_routes_are_not_found() {
 // ------------------------------------------------------------------------------------------------ previous KMS keys
 
 /// A key pair that KMS makes: its ARN and id.
-async fn new_key(world: &World) -> (String, String) {
-    let key = world.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
+async fn new_key(stack: &TestStack) -> (String, String) {
+    let key = stack.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
     let text = |field: &str| key["KeyMetadata"][field].as_str().unwrap().to_owned();
     (text("Arn"), text("KeyId"))
 }
@@ -104,31 +104,31 @@ async fn published(node: &Node) -> Vec<String> {
     keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
-fn own_key(world: &World) -> String {
-    world.stack.environment().variables["SIGNING_KEY_ID"].clone()
+fn own_key(stack: &TestStack) -> String {
+    stack.local.environment().variables["SIGNING_KEY_ID"].clone()
 }
 
 /// A bare id is one of the own account; only an ARN names another account's key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_asked_for_by_its_arn() {
-    let world = World::start().await;
-    let (arn, id) = new_key(&world).await;
+    let stack = TestStack::start().await;
+    let (arn, id) = new_key(&stack).await;
     let foreign = arn.replace(":000000000000:", ":111122223333:");
-    for (previous, expected) in [(&arn, vec![own_key(&world), id.clone()]), (&foreign, vec![own_key(&world)])] {
-        let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", previous)]);
+    for (previous, expected) in [(&arn, vec![own_key(&stack), id.clone()]), (&foreign, vec![own_key(&stack)])] {
+        let node = Node::start_with(&stack, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", previous)]);
         assert_eq!(published(&node).await, expected, "{previous}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_previous_key_that_kms_does_not_give_is_left_out_for_a_minute() {
-    let world = World::start().await;
-    let (arn, id) = new_key(&world).await;
+    let stack = TestStack::start().await;
+    let (arn, id) = new_key(&stack).await;
     let previous = format!("1234abcd-12ab-34cd-56ef-1234567890ab,{arn}");
-    let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &previous)]);
+    let node = Node::start_with(&stack, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &previous)]);
     // The last of three calls is for the key that there is.
-    node.calls.fail_nth("GetPublicKey", 2, &[Fault::Error("KMSInvalidStateException")]);
-    assert_eq!(published(&node).await, [own_key(&world)]);
+    node.calls.fail_nth("GetPublicKey", 2, &[InjectedFault::Error("KMSInvalidStateException")]);
+    assert_eq!(published(&node).await, [own_key(&stack)]);
     assert!(node.calls.all_failed());
     for error in [
         "AccessDeniedException",
@@ -139,49 +139,49 @@ async fn a_previous_key_that_kms_does_not_give_is_left_out_for_a_minute() {
         "NotFoundException",
         "UnsupportedOperationException",
     ] {
-        world.clock.advance(60);
+        stack.clock.advance(60);
         node.calls.reset();
-        node.calls.fail("GetPublicKey", &[Fault::Error(error); 2]);
-        assert_eq!(published(&node).await, [own_key(&world)], "{error}");
-        world.clock.advance(59);
-        assert_eq!(published(&node).await, [own_key(&world)], "{error}");
+        node.calls.fail("GetPublicKey", &[InjectedFault::Error(error); 2]);
+        assert_eq!(published(&node).await, [own_key(&stack)], "{error}");
+        stack.clock.advance(59);
+        assert_eq!(published(&node).await, [own_key(&stack)], "{error}");
         assert_eq!(node.calls.count(), calls(&[("GetPublicKey", 2)]), "{error}");
-        world.clock.advance(1);
+        stack.clock.advance(1);
     }
-    assert_eq!(published(&node).await, [own_key(&world), id]);
+    assert_eq!(published(&node).await, [own_key(&stack), id]);
 }
 
 /// A set without a key would end its tokens, so an outage must not make one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_previous_key_is_not_left_out_for_an_outage() {
-    let world = World::start().await;
-    let (arn, id) = new_key(&world).await;
+    let stack = TestStack::start().await;
+    let (arn, id) = new_key(&stack).await;
     for fault in [
-        Fault::NotSent,
-        Fault::Stalled,
-        Fault::Truncated,
-        Fault::Error("DependencyTimeoutException"),
-        Fault::Error("KMSInternalException"),
-        Fault::Error("KeyUnavailableException"),
-        Fault::Error("LimitExceededException"),
-        Fault::Error("ThrottlingException"),
+        InjectedFault::NotSent,
+        InjectedFault::Stalled,
+        InjectedFault::Truncated,
+        InjectedFault::Error("DependencyTimeoutException"),
+        InjectedFault::Error("KMSInternalException"),
+        InjectedFault::Error("KeyUnavailableException"),
+        InjectedFault::Error("LimitExceededException"),
+        InjectedFault::Error("ThrottlingException"),
     ] {
-        let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &arn)]);
+        let node = Node::start_with(&stack, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &arn)]);
         node.calls.fail_nth("GetPublicKey", 1, &[fault; 3]);
         assert_eq!(node.send(&key_set()).await.status, 500, "{fault:?}");
         node.calls.heal();
-        assert_eq!(published(&node).await, [own_key(&world), id.clone()], "{fault:?}");
+        assert_eq!(published(&node).await, [own_key(&stack), id.clone()], "{fault:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_key_that_signs_there_is_no_set() {
-    let world = World::start().await;
-    let node = Node::start_with(&world, TimeDelta::zero(), &[("SIGNING_KEY_ID", "1234abcd")]);
+    let stack = TestStack::start().await;
+    let node = Node::start_with(&stack, TimeDelta::zero(), &[("SIGNING_KEY_ID", "1234abcd")]);
     assert_eq!(node.send(&key_set()).await.status, 500);
     // With envelope signing it is one of the previous keys.
     let changes = [("SIGNING_KEY_ID", "1234abcd"), ("SIGNING_MODE", "envelope")];
-    let node = Node::start_with(&world, TimeDelta::zero(), &changes);
+    let node = Node::start_with(&stack, TimeDelta::zero(), &changes);
     let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
     let kid = node.send(&rotation).await.body["kid"].as_str().unwrap().to_owned();
     assert_eq!(published(&node).await, [kid]);
@@ -190,23 +190,23 @@ async fn without_the_key_that_signs_there_is_no_set() {
 /// A bearer signed by a key that was left out is refused, and costs no call that the key set would not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bearer_of_a_key_that_was_left_out_is_refused() {
-    let world = World::start().await;
-    let organization = world.organization("acme").await;
-    let key = world.api_key(&organization).await;
-    let registration = world.registration(&organization, &json!({})).await;
+    let stack = TestStack::start().await;
+    let organization = stack.organization("acme").await;
+    let key = stack.api_key(&organization).await;
+    let registration = stack.registration(&organization, &json!({})).await;
     let create =
         |bearer: &str| ApiRequest::new("create-token", &json!({}), bearer, &json!({"registrationId": registration}));
-    let (arn, _) = new_key(&world).await;
-    let before = Node::start_with(&world, TimeDelta::zero(), &[("SIGNING_KEY_ID", &arn)]);
+    let (arn, _) = new_key(&stack).await;
+    let before = Node::start_with(&stack, TimeDelta::zero(), &[("SIGNING_KEY_ID", &arn)]);
     let token = before.send(&create(&key)).await.body["token"]["accessToken"].as_str().unwrap().to_owned();
     Secrets::add_credential(&token);
 
-    let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &arn)]);
-    node.calls.fail("GetPublicKey", &[Fault::Error("KMSInvalidStateException")]);
+    let node = Node::start_with(&stack, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &arn)]);
+    node.calls.fail("GetPublicKey", &[InjectedFault::Error("KMSInvalidStateException")]);
     for _ in 0..3 {
         assert_eq!(node.send(&create(&token)).await.status, 401);
     }
     assert_eq!(node.calls.count(), calls(&[("GetPublicKey", 1)]));
-    world.clock.advance(60);
+    stack.clock.advance(60);
     assert_eq!(node.send(&create(&token)).await.status, 201);
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use shared::{settings::SigningMode, store::Organization};
+use shared::{keys::SigningMode, store::Organization};
 
-use crate::harness::{Deployment, Gate, World, command};
+use crate::harness::{AwsProxy, Deployment, TestStack, command};
 
 pub(crate) fn events() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
@@ -31,12 +31,12 @@ pub(crate) fn event(name: &str) -> Value {
 /// on the demo's data.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     let mut seen = BTreeSet::new();
-    world.stack.provision_demo().await.unwrap();
+    stack.local.provision_demo().await.unwrap();
     for (name, event) in events() {
         let (function, case) = name.split_once('.').unwrap();
-        let answer = world.stack.invoke(function, &event).await;
+        let answer = stack.local.invoke(function, &event).await;
         let success = case.starts_with("success");
         match answer {
             Ok(answer) if answer.get("statusCode").is_some() => {
@@ -76,13 +76,13 @@ pub(crate) fn own_variables(properties: &Value) -> BTreeSet<String> {
 /// A function that reads a variable refuses to start with a malformed one, and one that does not read it does not notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_has_the_variables_that_it_reads_and_no_other() {
-    let world = World::start().await;
+    let stack = TestStack::start().await;
     let functions = functions(SigningMode::Kms);
     let known: BTreeSet<String> = functions.values().flat_map(own_variables).collect();
     for (function, properties) in functions {
         let set = own_variables(&properties);
         for variable in &known {
-            let mut command = command(&world, &function);
+            let mut command = command(&stack, &function);
             // Where it starts, it asks a Runtime API that is not there for its first event, and ends by that.
             let output = command.env(variable, "not valid").output().unwrap();
             let refused = String::from_utf8(output.stdout).unwrap().contains("refusing to start");
@@ -94,8 +94,8 @@ async fn each_function_has_the_variables_that_it_reads_and_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_may_do_what_it_does_and_nothing_else() {
     for mode in [SigningMode::Kms, SigningMode::Transition, SigningMode::Envelope] {
-        let world = World::start_with(|options| options.signing_mode = mode).await;
-        world.stack.provision_demo().await.unwrap();
+        let stack = TestStack::start_with(|options| options.signing_mode = mode).await;
+        stack.local.provision_demo().await.unwrap();
         let demo = "demo".parse().unwrap();
         for (function, properties) in functions(mode) {
             let mut allowed = BTreeSet::new();
@@ -112,22 +112,22 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
                     allowed.insert(action.to_owned());
                 }
             }
-            let process = Gate::start(&world, &function).await;
+            let process = AwsProxy::start(&stack, &function).await;
             let named = |name: &str| name.split('.').next() == Some(&function);
             let mut events: Vec<Value> =
                 events().into_iter().filter(|(name, _)| named(name)).map(|(_, event)| event).collect();
             if function == "create-app-token" {
                 // An OAuth access token is a bearer too.
-                let token = world.stack.invoke("create-token", &event("create-token.success")).await.unwrap();
+                let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
                 let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
                 let token = token["token"]["accessToken"].as_str().unwrap();
                 let mut with_token = event("create-app-token.success");
                 with_token["headers"]["authorization"] = format!("Bearer {token}").into();
                 events.push(with_token);
                 // A key whose token was revoked looks for its next generation.
-                let first = world.stack.invoke("create-app-token", &event("create-app-token.success-idempotent")).await;
+                let first = stack.local.invoke("create-app-token", &event("create-app-token.success-idempotent")).await;
                 let first: Value = serde_json::from_str(first.unwrap()["body"].as_str().unwrap()).unwrap();
-                assert!(world.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
+                assert!(stack.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
             }
             if function == "provision" {
                 events.push(json!({"action": "createApiKey", "organizationId": Organization::id(&demo)}));

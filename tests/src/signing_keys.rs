@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jw
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Deployment, Lambda, World, command},
+    harness::{Deployment, Lambda, TestStack, command},
     repository::{event, own_variables},
 };
 
@@ -20,17 +20,17 @@ struct Keys(BTreeMap<&'static str, String>);
 
 impl Keys {
     /// Deploys the stack: makes the keys that it has now and had not before. Those that it has no longer are kept.
-    async fn deploy(&mut self, world: &World, signing_keys: &str, previous: &[String]) -> Functions {
+    async fn deploy(&mut self, stack: &TestStack, signing_keys: &str, previous: &[String]) -> Functions {
         let parameters = [("SigningKeys", signing_keys), ("PreviousSigningKeyArns", &previous.join(","))];
         let resources = Deployment::new(&parameters).resources();
         self.0.retain(|name, _| resources.contains_key(*name));
         let mut deployment = Deployment::new(&parameters)
-            .with_id("MacKey", &world.stack.environment().variables["MAC_KEY_ID"])
+            .with_id("MacKey", &stack.local.environment().variables["MAC_KEY_ID"])
             .with_id("Table", local::TABLE);
         for name in ["SigningKeyA", "SigningKeyB"] {
             if let Some(resource) = resources.get(name) {
                 if !self.0.contains_key(name) {
-                    let key = world.kms("CreateKey", &resource["Properties"]).await;
+                    let key = stack.kms("CreateKey", &resource["Properties"]).await;
                     self.0.insert(name, key["KeyMetadata"]["Arn"].as_str().unwrap().to_owned());
                 }
                 deployment = deployment.with_id(name, &self.0[name]);
@@ -38,7 +38,7 @@ impl Keys {
         }
         let mut functions = BTreeMap::new();
         for name in ["create-app-token", "create-token", "exchange-token", "publish-keys"] {
-            let command = deployed(world, name, &deployment.functions()[name]);
+            let command = deployed(stack, name, &deployment.functions()[name]);
             functions.insert(name, Lambda::start_with(command).await);
         }
         Functions(functions)
@@ -46,9 +46,9 @@ impl Keys {
 }
 
 /// A function's command with the variables that the template gives it, and no other of ours.
-fn deployed(world: &World, function: &str, properties: &Value) -> Command {
-    let mut command = command(world, function);
-    for variable in world.stack.environment().variables.keys() {
+fn deployed(stack: &TestStack, function: &str, properties: &Value) -> Command {
+    let mut command = command(stack, function);
+    for variable in stack.local.environment().variables.keys() {
         command.env_remove(variable);
     }
     for variable in own_variables(properties) {
@@ -77,9 +77,9 @@ impl Functions {
         body["token"]["accessToken"].as_str().unwrap().to_owned()
     }
 
-    async fn id_token(&self, world: &World) -> String {
+    async fn id_token(&self, stack: &TestStack) -> String {
         let login = event("issue-code.success");
-        let code = world.stack.invoke("issue-code", &login).await.unwrap()["code"].clone();
+        let code = stack.local.invoke("issue-code", &login).await.unwrap()["code"].clone();
         let request = json!({
             "client_id": login["clientId"], "service": login["service"], "redirect_uri": login["redirectUri"],
             "grant_type": "authorization_code", "code": code, "state": login["state"], "nonce": login["nonce"],
@@ -113,24 +113,24 @@ fn verifies(keys: &JwkSet, token: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_is_refused_while_the_signing_key_is_replaced_twice() {
-    let world = World::start().await;
-    world.clock.meet_the_systems();
-    world.stack.provision_demo().await.unwrap();
+    let stack = TestStack::start().await;
+    stack.clock.meet_the_systems();
+    stack.local.provision_demo().await.unwrap();
     let demo = json!({"pk": {"S": "REGISTRATION#demo"}, "sk": {"S": "ITEM"}});
     let more = json!({"Key": demo, "UpdateExpression": "SET maxAllowed = :n", "ExpressionAttributeValues": {":n": {"N": "1000"}}});
-    world.dynamodb("UpdateItem", more).await;
+    stack.dynamodb("UpdateItem", more).await;
 
     let mut keys = Keys::default();
-    let mut before = keys.deploy(&world, "A", &[]).await;
+    let mut before = keys.deploy(&stack, "A", &[]).await;
     let (mut left, mut tokens, mut signers) = (vec![], vec![], vec![]);
     for signing_keys in ["AB", "BA", "B", "BA", "AB", "A"] {
         // A key that leaves the stack is named in the same deployment.
         let leaving = |name: &str| (!signing_keys.contains(&name[10..])).then(|| keys.0.get(name).cloned()).flatten();
         left.extend(["SigningKeyA", "SigningKeyB"].into_iter().filter_map(leaving));
-        let now = keys.deploy(&world, signing_keys, &left).await;
+        let now = keys.deploy(&stack, signing_keys, &left).await;
         for functions in [&before, &now] {
             tokens.push(functions.access_token().await);
-            let id_token = functions.id_token(&world).await;
+            let id_token = functions.id_token(&stack).await;
             // Verifiers may have a copy of the set that is 300 s old, which is when the step before ended.
             for keys in [before.key_set().await, now.key_set().await] {
                 assert!(verifies(&keys, &id_token), "an ID token at {signing_keys}");
@@ -151,12 +151,12 @@ async fn no_token_is_refused_while_the_signing_key_is_replaced_twice() {
 /// What the waits of the recipe are for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_signs_before_it_is_published_is_refused() {
-    let world = World::start().await;
-    world.clock.meet_the_systems();
-    world.stack.provision_demo().await.unwrap();
+    let stack = TestStack::start().await;
+    stack.clock.meet_the_systems();
+    stack.local.provision_demo().await.unwrap();
     let mut keys = Keys::default();
-    let before = keys.deploy(&world, "A", &[]).await;
-    let now = keys.deploy(&world, "BA", &[]).await;
+    let before = keys.deploy(&stack, "A", &[]).await;
+    let now = keys.deploy(&stack, "BA", &[]).await;
     let token = now.access_token().await;
     assert!(now.accepts(&token).await && !before.accepts(&token).await);
     assert!(verifies(&now.key_set().await, &token) && !verifies(&before.key_set().await, &token));

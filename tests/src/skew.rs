@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, Node, Outcome, Secrets, World, scale},
+    harness::{ApiRequest, Node, Outcome, Secrets, TestStack, scale},
 };
 
 const MAX_SKEW_MILLISECONDS: i64 = 5000;
@@ -35,7 +35,7 @@ enum Event {
 
 /// A stack, its functions, and what they gave out.
 struct Side {
-    world: World,
+    stack: TestStack,
     nodes: Vec<Node>,
     key: String,
     registration: String,
@@ -46,17 +46,17 @@ struct Side {
 
 impl Side {
     async fn start(skews: &[i64]) -> Self {
-        let world = World::start().await;
-        let organization = world.organization("acme").await;
-        world.application(&organization, "my-app").await;
-        let key = world.api_key(&organization).await;
+        let stack = TestStack::start().await;
+        let organization = stack.organization("acme").await;
+        stack.application(&organization, "my-app").await;
+        let key = stack.api_key(&organization).await;
         let scopes = ["oauth.token.create", "mad.application.token.create"];
         let registration = json!({"maxAllowed": 3, "tokenTtlSeconds": TOKEN_TTL_SECONDS, "scopes": scopes});
-        let registration = world.registration(&organization, &registration).await;
-        exchange_token::client(&world, &json!({"refreshReuseSeconds": REFRESH_REUSE_SECONDS})).await;
-        let nodes = skews.iter().map(|skew| Node::start(&world, TimeDelta::milliseconds(*skew))).collect();
+        let registration = stack.registration(&organization, &registration).await;
+        exchange_token::client(&stack, &json!({"refreshReuseSeconds": REFRESH_REUSE_SECONDS})).await;
+        let nodes = skews.iter().map(|skew| Node::start(&stack, TimeDelta::milliseconds(*skew))).collect();
         let (access_tokens, codes, refresh_tokens) = (Vec::new(), Vec::new(), Vec::new());
-        Self { world, nodes, key, registration, access_tokens, codes, refresh_tokens }
+        Self { stack, nodes, key, registration, access_tokens, codes, refresh_tokens }
     }
 
     /// What a function answers, `None` where the event is none for a function.
@@ -65,7 +65,7 @@ impl Side {
             ApiRequest::new("create-token", &json!({}), &self.key, &json!({"registrationId": self.registration}));
         let request = match event {
             Event::Pass(steps) => {
-                self.world.clock.advance(steps * STEP_SECONDS);
+                self.stack.clock.advance(steps * STEP_SECONDS);
                 return None;
             }
             Event::CreateToken => create,
@@ -142,8 +142,8 @@ async fn a_reuse_window_shorter_than_the_skew_is_the_operators_risk() {
     let side = async |reuse: i64| {
         let mut side = Side::start(&[-MAX_SKEW_MILLISECONDS, MAX_SKEW_MILLISECONDS]).await;
         let client = "22222222-2222-2222-2222-222222222222";
-        exchange_token::client(&side.world, &json!({"clientId": client, "refreshReuseSeconds": reuse})).await;
-        let code = exchange_token::issue(&side.world, &json!({"clientId": client})).await;
+        exchange_token::client(&side.stack, &json!({"clientId": client, "refreshReuseSeconds": reuse})).await;
+        let code = exchange_token::issue(&side.stack, &json!({"clientId": client})).await;
         let mut body = code_body(&code);
         body["client_id"] = client.into();
         let first = side.nodes[0].send(&ApiRequest::new("exchange-token", &json!({}), "", &body)).await;

@@ -15,14 +15,14 @@ use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use shared::{
+    keys::SigningMode,
     random::{Random, SystemRandom},
-    settings::SigningMode,
 };
 
 use crate::{
     exchange_token::refresh_body,
     faults::{Case, Fixture, Held},
-    harness::{ApiRequest, Gate, Lambda, Moment, Node, Outcome, Secrets, World, lock, scale},
+    harness::{ApiRequest, AwsProxy, Lambda, Moment, Node, Outcome, Secrets, TestStack, lock, scale},
 };
 
 /// Environments of a function.
@@ -46,21 +46,21 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
         Case::RevokeApiKey,
     ] {
         let subject = fixture.subject(case).await;
-        let process = Gate::start(&fixture.world, subject.request.function).await;
+        let process = AwsProxy::start(&fixture.stack, subject.request.function).await;
         let outcome = Outcome::from(process.lambda.invoke(subject.request.event).await);
         assert_eq!(outcome.status, case.documented().0, "{outcome:?}");
         let calls = process.calls();
         for (call, moment) in (0..calls).flat_map(|call| [(call, Moment::Before), (call, Moment::After)]) {
             let what = format!("{case:?} killed {moment:?} call {call}");
             let subject = fixture.subject(case).await;
-            let process = Gate::start(&fixture.world, subject.request.function).await;
+            let process = AwsProxy::start(&fixture.stack, subject.request.function).await;
             process.kill_at(call, moment);
             let answer = process.lambda.invoke_doomed(subject.request.event.clone()).await;
             assert!(answer.is_none(), "{what}: {answer:?}");
 
             // Only the answer of the commit is lost after the work is done.
             let committed = (call, moment) == (calls - 1, Moment::After);
-            let again = Node::start(&fixture.world, TimeDelta::zero()).send(&subject.request).await;
+            let again = Node::start(&fixture.stack, TimeDelta::zero()).send(&subject.request).await;
             let worth = fixture.worth(&subject.held).await;
             if case == Case::ExchangeCode && committed {
                 // A code is for one use, whoever saw what came of it.
@@ -78,7 +78,7 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
 
 /// Processes of one function, as many as Lambda has environments of it, and a new one for each that dies.
 struct Fleet<'w> {
-    world: &'w World,
+    stack: &'w TestStack,
     function: &'static str,
     processes: Vec<Process>,
     next: AtomicUsize,
@@ -93,13 +93,13 @@ struct Process {
 }
 
 impl<'w> Fleet<'w> {
-    async fn start(world: &'w World, function: &'static str) -> Self {
+    async fn start(stack: &'w TestStack, function: &'static str) -> Self {
         let processes = (0..PROCESSES).map(async |_| {
-            let lambda = Mutex::new(Lambda::start(world, function).await.into());
+            let lambda = Mutex::new(Lambda::start(stack, function).await.into());
             Process { lambda, busy: tokio::sync::Mutex::default() }
         });
         let processes = join_all(processes).await;
-        Self { world, function, processes, next: 0.into(), answered: 0.into(), lost: 0.into() }
+        Self { stack, function, processes, next: 0.into(), answered: 0.into(), lost: 0.into() }
     }
 
     /// `None` where the process was killed before it answered.
@@ -110,7 +110,7 @@ impl<'w> Fleet<'w> {
         let answer = lambda.invoke_doomed(request.event.clone()).await;
         if answer.is_none() {
             self.lost.fetch_add(1, Relaxed);
-            *lock(&process.lambda) = Lambda::start(self.world, self.function).await.into();
+            *lock(&process.lambda) = Lambda::start(self.stack, self.function).await.into();
         } else {
             self.answered.fetch_add(1, Relaxed);
         }
@@ -167,13 +167,13 @@ async fn a_quota_holds_between_processes() {
         let max = many(20).min(900);
         let registration = fixture.registration(max).await;
         let request = fixture.create_token(&registration);
-        let fleet = Fleet::start(&fixture.world, "create-token").await;
+        let fleet = Fleet::start(&fixture.stack, "create-token").await;
         let answers = fleet.weather(fire, join_all((0..max * 4).map(|_| fleet.send(&request)))).await;
 
         let answered = answers.into_iter().flatten().collect::<Vec<_>>();
         let made = answered.iter().filter(|answer| answer.status == 201).collect::<Vec<_>>();
         assert!(answered.iter().all(|answer| [201, 400].contains(&answer.status)));
-        let held = fixture.world.registration_item(&registration).await["tokens"]["M"].clone();
+        let held = fixture.stack.registration_item(&registration).await["tokens"]["M"].clone();
         let held = held.as_object().unwrap();
         assert!(made.iter().all(|answer| held.contains_key(answer.body["token"]["id"].as_str().unwrap())));
         let numbers = made.iter().map(|answer| answer.body["activeTokens"].as_u64().unwrap()).collect::<BTreeSet<_>>();
@@ -194,7 +194,7 @@ async fn a_key_makes_one_token_between_processes() {
         for (request, held) in
             [(fixture.create_token(&registration), Held::Tokens(registration)), (subject.request, subject.held)]
         {
-            let fleet = Fleet::start(&fixture.world, request.function).await;
+            let fleet = Fleet::start(&fixture.stack, request.function).await;
             let pairs = (0..keys).map(async |key| {
                 let request = request.clone().with_idempotency_key(&format!("key-{key}"));
                 join(fleet.insist(&request), fleet.insist(&request)).await
@@ -216,7 +216,7 @@ async fn a_key_makes_one_token_between_processes() {
 async fn a_code_is_for_one_use_between_processes() {
     for fire in [false, true] {
         let fixture = Fixture::new(60, SigningMode::Kms).await;
-        let fleet = Fleet::start(&fixture.world, "exchange-token").await;
+        let fleet = Fleet::start(&fixture.stack, "exchange-token").await;
         let mut codes = Vec::new();
         for _ in 0..many(15) {
             codes.push(fixture.subject(Case::ExchangeCode).await);
@@ -239,7 +239,7 @@ async fn a_code_is_for_one_use_between_processes() {
 async fn a_chain_of_refreshes_outlives_its_processes() {
     for fire in [false, true] {
         let fixture = Fixture::new(60, SigningMode::Kms).await;
-        let fleet = Fleet::start(&fixture.world, "exchange-token").await;
+        let fleet = Fleet::start(&fixture.stack, "exchange-token").await;
         let chains = (0..6).map(async |_| {
             let mut request = fixture.subject(Case::Refresh).await.request;
             for _ in 0..many(10) {

@@ -8,11 +8,10 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, Permission},
     clock::Clock,
-    error::ApiError,
-    http::{Endpoint, Request, Response},
-    settings::{Environment, SettingsError},
+    runtime::http::{Endpoint, Request, Response},
+    runtime::telemetry::{Phase, timed},
+    runtime::{ApiError, Environment, SettingsError},
     store::Store,
-    telemetry::{Step, step},
     tokens::app_tokens::{AppTokens, CreateRequest},
 };
 
@@ -50,13 +49,13 @@ impl Endpoint for CreateAppToken {
             Ok(request) => request,
             // A stranger does not learn what is wrong with the request.
             Err(invalid) => {
-                step(Step::Load, self.authenticator.authenticate(bearer, now)).await?;
+                timed(Phase::Load, self.authenticator.authenticate(bearer, now)).await?;
                 return Err(invalid.into());
             }
         };
         let application = self.store.load_application(request.application_id);
         let reads = self.authenticator.authenticate_beside(bearer, now, application);
-        let (caller, application) = step(Step::Load, reads).await?;
+        let (caller, application) = timed(Phase::Load, reads).await?;
         caller.require(Permission::MadApplicationTokenCreate)?;
         let request = CreateRequest {
             endpoint: Self::NAME,

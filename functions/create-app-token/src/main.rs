@@ -1,9 +1,9 @@
 //! The Lambda function `create-app-token`.
 
 use create_app_token::CreateAppToken;
-use shared::http::Http;
+use shared::runtime::http::Http;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
-    shared::function::run::<Http<CreateAppToken>>().await
+    shared::runtime::function::run::<Http<CreateAppToken>>().await
 }

@@ -2,13 +2,12 @@
 
 use serde_json::{Value, json};
 use shared::{
-    auth::Unauthenticated,
-    error::ApiError,
-    field::{Invalid, Rule, Scope},
-    function::Outcome,
-    http::{Request, Response, StatusCode},
+    auth::IdempotencyKey,
+    error::{Constraint, Unauthenticated, ValidationError},
     id::{ObjectId, Reference},
-    idempotency::IdempotencyKey,
+    input::Scope,
+    runtime::http::{Request, Response, StatusCode},
+    runtime::{ApiError, Outcome},
     store::{Application, Organization},
     tokens::app_tokens::CreatedAppToken,
 };
@@ -26,11 +25,11 @@ pub(crate) struct CreateAppTokenRequest {
 }
 
 impl CreateAppTokenRequest {
-    pub(crate) fn parse(request: &Request) -> Result<Self, Invalid> {
-        let reference = |name: &'static str| -> Result<Reference, Invalid> {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
+        let reference = |name: &'static str| -> Result<Reference, ValidationError> {
             // API Gateway gives every parameter of the route; one that is missing breaks the rule as an empty one does.
             let text = request.path_parameters.get(name).map_or("", String::as_str);
-            text.parse().map_err(|Rule(rule)| Invalid::new(name, rule))
+            text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule))
         };
         let (organization, application) = (reference("organizationId")?, reference("applicationId")?);
         // Slugs hash to ids, so resolving one needs no read.
@@ -40,7 +39,7 @@ impl CreateAppTokenRequest {
         let description = body.string("description")?;
         if description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION_CHARACTERS) {
             let rule = format!("must have at most {MAX_DESCRIPTION_CHARACTERS} characters");
-            return Err(Invalid::new("description", rule));
+            return Err(ValidationError::new("description", rule));
         }
         let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default();
         let scopes = scopes.into_iter().map(Scope::into_inner).collect();
@@ -70,7 +69,7 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
     let body = |code: u16, message: &str| json!({"status": false, "error": {"code": code, "message": message}});
     match error {
         ApiError::Unauthenticated(Unauthenticated::Missing) => body(4002, "No auth token"),
-        ApiError::Unauthenticated(Unauthenticated::InvalidToken) => body(4004, "Invalid Token"),
+        ApiError::Unauthenticated(Unauthenticated::InvalidToken) => body(4004, "ValidationError Token"),
         ApiError::Invalid(invalid) => body(2001, &invalid.to_string()),
         ApiError::Forbidden => body(4003, "Permission denied"),
         ApiError::NotFound => body(3001, "Entity not found"),

@@ -8,12 +8,11 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, Permission},
     clock::Clock,
-    error::ApiError,
-    http::{Endpoint, Request, Response},
-    settings::{Environment, SettingsError},
-    signer::Signer,
+    keys::Signer,
+    runtime::http::{Endpoint, Request, Response},
+    runtime::telemetry::{Phase, timed},
+    runtime::{ApiError, Environment, SettingsError},
     store::Store,
-    telemetry::{Step, step},
     tokens::registration_tokens::{IssueRequest, RegistrationTokens},
 };
 
@@ -52,14 +51,14 @@ impl Endpoint for CreateToken {
             Ok(body) => body,
             // A stranger does not learn what is wrong with the request.
             Err(invalid) => {
-                step(Step::Load, self.authenticator.authenticate(bearer, now)).await?;
+                timed(Phase::Load, self.authenticator.authenticate(bearer, now)).await?;
                 return Err(invalid.into());
             }
         };
         let registration = self.store.load_registration(&body.registration_id);
         let reads = async { tokio::join!(registration, self.tokens.signer().prepare()) };
         let reads = self.authenticator.authenticate_beside(bearer, now, reads);
-        let (caller, (registration, prepared)) = step(Step::Load, reads).await?;
+        let (caller, (registration, prepared)) = timed(Phase::Load, reads).await?;
         caller.require(Permission::OauthTokenCreate)?;
         let request = IssueRequest {
             endpoint: Self::NAME,

@@ -3,13 +3,13 @@
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 use shared::{
-    error::ApiError,
-    field::{Email, Invalid, required},
-    function::Outcome,
-    http::{Request, Response, StatusCode},
+    auth::IdempotencyKey,
+    error::ValidationError,
     id::RegistrationId,
-    idempotency::IdempotencyKey,
-    jwt::ACCESS_TOKEN_PREFIX,
+    input::{Email, required},
+    keys::jwt::ACCESS_TOKEN_PREFIX,
+    runtime::http::{Request, Response, StatusCode},
+    runtime::{ApiError, Outcome},
     tokens::registration_tokens::IssuedToken,
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct CreateTokenRequest {
 }
 
 impl CreateTokenRequest {
-    pub(crate) fn parse(request: &Request) -> Result<Self, Invalid> {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
         let mut body = request.fields()?;
         Ok(Self {
             registration_id: required("registrationId", body.parsed("registrationId")?)?,

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{
-    fault::Fault, id::TokenId, oidc::claims_of_scopes, random::Random, settings::Issuer, tokens::grants::Redemption,
+    error::InternalError, id::TokenId, input::oidc::claims_of_scopes, keys::Issuer, random::Random,
+    tokens::grants::Redemption,
 };
 
 use crate::wire::TokenRequest;
@@ -56,7 +57,7 @@ impl AccessClaims {
         issuer: &Issuer,
         (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
         random: &dyn Random,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, InternalError> {
         let grant = &redemption.grant;
         let language = request.language.as_ref().or(grant.language.as_ref());
         Ok(Self {
@@ -81,7 +82,7 @@ impl IdClaims {
         redemption: &Redemption,
         access: &AccessClaims,
         random: &dyn Random,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, InternalError> {
         let grant = &redemption.grant;
         Ok(Self {
             common: AccessClaims { jti: TokenId::random(random)?, token_use: TokenUse::Id, ..access.clone() },

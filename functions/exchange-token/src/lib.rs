@@ -8,12 +8,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use shared::{
     clock::{Clock, expiry},
-    error::ApiError,
-    http::{Endpoint, Request, Response},
-    jwt::Type,
+    keys::jwt::TokenType,
+    keys::{Issuer, Signer},
     random::Random,
-    settings::{Environment, Issuer, SettingsError},
-    signer::Signer,
+    runtime::http::{Endpoint, Request, Response},
+    runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::grants::Grants,
 };
@@ -66,8 +65,8 @@ impl Endpoint for ExchangeToken {
         let random = self.random.as_ref();
         let access_claims = AccessClaims::new(&request, &redemption, &self.issuer, (now, expires_at), random)?;
         let id_claims = IdClaims::new(&request, &redemption, &access_claims, random)?;
-        let access_token = self.signer.sign(Type::Jwt, &access_claims);
-        let (access_token, id_token) = tokio::join!(access_token, self.signer.sign(Type::Jwt, &id_claims));
+        let access_token = self.signer.sign(TokenType::Jwt, &access_claims);
+        let (access_token, id_token) = tokio::join!(access_token, self.signer.sign(TokenType::Jwt, &id_claims));
         let (access_token, id_token) = (access_token?, id_token?);
 
         // Until here a failure leaves the code or refresh token as it was.

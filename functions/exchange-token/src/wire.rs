@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::{
     credential::GrantCredential,
-    error::ApiError,
-    field::{Fields, Invalid, Rule, ScopeList, required},
-    function::Outcome,
-    http::{Request, Response, StatusCode},
-    oidc::Language,
+    error::{Constraint, ValidationError},
+    input::oidc::Language,
+    input::{JsonObject, ScopeList, required},
+    runtime::http::{Request, Response, StatusCode},
+    runtime::{ApiError, Outcome},
     tokens::grants::{GrantRequest, PresentedGrant},
 };
 
@@ -49,15 +49,17 @@ impl TokenRequest {
 }
 
 /// The body's fields, where an empty string counts as absent.
-struct NonEmpty(Fields);
+struct NonEmpty(JsonObject);
 
 impl NonEmpty {
-    fn text(&mut self, name: &'static str) -> Result<Option<String>, Invalid> {
+    fn text(&mut self, name: &'static str) -> Result<Option<String>, ValidationError> {
         Ok(self.0.string(name)?.filter(|text| !text.is_empty()))
     }
 
-    fn parsed<T: FromStr<Err = Rule>>(&mut self, name: &'static str) -> Result<Option<T>, Invalid> {
-        self.text(name)?.map(|text| text.parse().map_err(|Rule(rule)| Invalid::new(name, rule))).transpose()
+    fn parsed<T: FromStr<Err = Constraint>>(&mut self, name: &'static str) -> Result<Option<T>, ValidationError> {
+        self.text(name)?
+            .map(|text| text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule)))
+            .transpose()
     }
 }
 
@@ -68,13 +70,13 @@ enum GrantType {
 }
 
 impl FromStr for GrantType {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         match text {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "refresh_token" => Ok(Self::RefreshToken),
-            _ => Err(Rule("must be authorization_code or refresh_token")),
+            _ => Err(Constraint("must be authorization_code or refresh_token")),
         }
     }
 }
@@ -83,11 +85,11 @@ impl FromStr for GrantType {
 struct AuthTime;
 
 impl FromStr for AuthTime {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let form = (1..=12).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
-        if form { Ok(Self) } else { Err(Rule("must be seconds since the epoch, in decimal digits")) }
+        if form { Ok(Self) } else { Err(Constraint("must be seconds since the epoch, in decimal digits")) }
     }
 }
 
@@ -95,14 +97,14 @@ impl FromStr for AuthTime {
 struct CodeVerifier(String);
 
 impl FromStr for CodeVerifier {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let form = (43..=128).contains(&text.len());
         if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~".contains(&c)) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be 43 to 128 of A-Z a-z 0-9 - . _ ~"))
+            Err(Constraint("must be 43 to 128 of A-Z a-z 0-9 - . _ ~"))
         }
     }
 }

@@ -11,13 +11,12 @@ use serde_json::{Value, json, value::RawValue};
 use shared::{
     clock::{Clock, expiry},
     credential::{GrantCredential, GrantId, GrantSalt},
-    fault::Fault,
-    field::Invalid,
-    function::{Function, Handled, Refusal},
+    error::{InternalError, ValidationError},
     random::Random,
-    settings::{Environment, SettingsError},
-    store::{Client, Creation, Grant, GrantState, GrantVersion, Store},
-    telemetry::{Step, step},
+    runtime::function::{Function, InvocationError},
+    runtime::telemetry::{Phase, timed},
+    runtime::{Environment, Handled, SettingsError},
+    store::{Client, Grant, GrantState, GrantVersion, Store, Update},
 };
 
 use self::request::IssueCodeRequest;
@@ -56,12 +55,12 @@ impl Function for IssueCode {
 }
 
 impl IssueCode {
-    async fn issue(&self, event: &str) -> Result<Value, Refusal> {
+    async fn issue(&self, event: &str) -> Result<Value, InvocationError> {
         let (now, random) = (self.clock.now(), self.random.as_ref());
 
         // Load.
         let request = IssueCodeRequest::read(event, now)?;
-        let client = step(Step::Load, self.store.load_client(request.client_id)).await?;
+        let client = timed(Phase::Load, self.store.load_client(request.client_id)).await?;
 
         // Decide.
         let id = GrantId::random(random)?;
@@ -72,12 +71,14 @@ impl IssueCode {
 
         // Commit.
         match self.store.create_grant(&id.session(), &grant, random).await? {
-            Creation::Done => {
+            Update::Applied(()) => {
                 let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Millis, true);
                 Ok(json!({"code": code.expose(), "expiresAt": expires_at}))
             }
             // Next to impossible with 128 random bits, so the random source is not one.
-            Creation::Taken => Err(Fault::new("create the grant", "its random id is taken").into()),
+            Update::Conflict(()) | Update::Missing => {
+                Err(InternalError::new("create the grant", "its random id is taken").into())
+            }
         }
     }
 }
@@ -88,10 +89,10 @@ fn decide(
     code: &GrantCredential,
     code_expires_at: DateTime<Utc>,
     (salt, version): (GrantSalt, GrantVersion),
-) -> Result<Grant, Invalid> {
-    let client = client.ok_or_else(|| Invalid::new("clientId", "must be the id of a client"))?;
+) -> Result<Grant, ValidationError> {
+    let client = client.ok_or_else(|| ValidationError::new("clientId", "must be the id of a client"))?;
     let registered = |registered: bool, field| {
-        registered.then_some(()).ok_or_else(|| Invalid::new(field, "must be what the client is registered for"))
+        registered.then_some(()).ok_or_else(|| ValidationError::new(field, "must be what the client is registered for"))
     };
     registered(client.services.contains(&request.service), "service")?;
     registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;

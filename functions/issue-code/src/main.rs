@@ -4,5 +4,5 @@ use issue_code::IssueCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
-    shared::function::run::<IssueCode>().await
+    shared::runtime::function::run::<IssueCode>().await
 }

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use shared::{
-    field::{Fields, Invalid, Rule, ScopeList, raw_member, required},
+    error::{Constraint, ValidationError},
     id::ClientId,
-    oidc::{Language, read_claims},
+    input::oidc::{Language, read_claims},
+    input::{JsonObject, ScopeList, raw_member, required},
 };
 
 /// How far ahead of ours the login service's clock may be, in seconds.
@@ -29,10 +30,10 @@ pub(crate) struct IssueCodeRequest {
 }
 
 impl IssueCodeRequest {
-    pub(crate) fn read(event: &str, now: DateTime<Utc>) -> Result<Self, Invalid> {
-        // From the text: what `Fields` makes of it has lost the digits and the members given twice.
+    pub(crate) fn read(event: &str, now: DateTime<Utc>) -> Result<Self, ValidationError> {
+        // From the text: what `JsonObject` makes of it has lost the digits and the members given twice.
         let claims = raw_member(event, "claims").map(|json| read_claims("claims", json)).transpose()?;
-        let mut event = Fields::from_json(event.as_bytes())?;
+        let mut event = JsonObject::from_json(event.as_bytes())?;
         event.object("claims")?;
         let latest = now.timestamp().saturating_add(CLOCK_SKEW_SECONDS).try_into().unwrap_or(0_u64);
         let auth_time = event.integer("authTime", 0..=latest)?;
@@ -62,13 +63,13 @@ fn instant(seconds: u64) -> Option<DateTime<Utc>> {
 struct Subject(String);
 
 impl FromStr for Subject {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         if (1..=255).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic() || c == b' ') {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be 1 to 255 printable ASCII characters"))
+            Err(Constraint("must be 1 to 255 printable ASCII characters"))
         }
     }
 }
@@ -77,13 +78,13 @@ impl FromStr for Subject {
 struct Opaque(String);
 
 impl FromStr for Opaque {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         if (1..=1024).contains(&text.chars().count()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be 1 to 1024 characters"))
+            Err(Constraint("must be 1 to 1024 characters"))
         }
     }
 }
@@ -92,13 +93,13 @@ impl FromStr for Opaque {
 struct CodeChallenge(String);
 
 impl FromStr for CodeChallenge {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         if text.len() == 43 && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_') {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be 43 characters of base64url (S256)"))
+            Err(Constraint("must be 43 characters of base64url (S256)"))
         }
     }
 }

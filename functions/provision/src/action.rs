@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
 use shared::{
     auth::Permission,
-    field::{Fields, Invalid, Rule, Scope, required},
+    error::{Constraint, ValidationError},
     id::{ClientId, ObjectId, RegistrationId, Slug},
+    input::{JsonObject, Scope, required},
     store::{Client, Registration},
 };
 
@@ -32,8 +33,8 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    pub(crate) fn read(event: &str) -> Result<Self, Invalid> {
-        let mut event = Fields::from_json(event.as_bytes())?;
+    pub(crate) fn read(event: &str) -> Result<Self, ValidationError> {
+        let mut event = JsonObject::from_json(event.as_bytes())?;
         let action = required("action", event.string("action")?)?;
         let action = match action.as_str() {
             "createOrganization" => Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)? },
@@ -88,7 +89,7 @@ impl Action {
             "rotateSigningKey" => {
                 Self::RotateSigningKey { withdraw_previous: event.boolean("withdrawPrevious")?.unwrap_or(false) }
             }
-            _ => return Err(Invalid::new("action", ACTIONS)),
+            _ => return Err(ValidationError::new("action", ACTIONS)),
         };
         event.refuse_others()?;
         Ok(action)
@@ -96,12 +97,12 @@ impl Action {
 }
 
 /// The scopes of a registration. A token carries them, and a header that holds the token has its limits.
-fn registration_scopes(event: &mut Fields) -> Result<Option<Vec<String>>, Invalid> {
+fn registration_scopes(event: &mut JsonObject) -> Result<Option<Vec<String>>, ValidationError> {
     let scopes = texts(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner);
     if scopes.iter().flatten().map(String::len).sum::<usize>() <= MAX_SCOPE_CHARACTERS {
         Ok(scopes)
     } else {
-        Err(Invalid::new("scopes", format!("must have at most {MAX_SCOPE_CHARACTERS} characters together")))
+        Err(ValidationError::new("scopes", format!("must have at most {MAX_SCOPE_CHARACTERS} characters together")))
     }
 }
 
@@ -113,19 +114,25 @@ fn texts<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<S
 }
 
 /// A list that must be given and have an entry.
-fn some<T>(field: &'static str, entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Result<Vec<String>, Invalid> {
+fn some<T>(
+    field: &'static str,
+    entries: Option<Vec<T>>,
+    text: impl Fn(T) -> String,
+) -> Result<Vec<String>, ValidationError> {
     let entries = required(field, texts(entries, text))?;
-    if entries.is_empty() { Err(Invalid::new(field, "must have at least one entry")) } else { Ok(entries) }
+    if entries.is_empty() { Err(ValidationError::new(field, "must have at least one entry")) } else { Ok(entries) }
 }
 
 #[derive(PartialEq)]
 struct PermissionName(Permission);
 
 impl FromStr for PermissionName {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        Permission::named(text).map(Self).ok_or(Rule("must be permissions of this service, such as oauth.token.create"))
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        Permission::named(text)
+            .map(Self)
+            .ok_or(Constraint("must be permissions of this service, such as oauth.token.create"))
     }
 }
 
@@ -133,13 +140,13 @@ impl FromStr for PermissionName {
 struct Text(String);
 
 impl FromStr for Text {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         if (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be 1 to 200 characters without control characters"))
+            Err(Constraint("must be 1 to 200 characters without control characters"))
         }
     }
 }
@@ -149,14 +156,14 @@ impl FromStr for Text {
 struct Service(String);
 
 impl FromStr for Service {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let form = (1..=64).contains(&text.len());
         if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c)) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must match ^[A-Za-z0-9._-]{1,64}$"))
+            Err(Constraint("must match ^[A-Za-z0-9._-]{1,64}$"))
         }
     }
 }
@@ -167,10 +174,10 @@ impl FromStr for Service {
 struct RedirectUri(String);
 
 impl FromStr for RedirectUri {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        const RULE: Rule = Rule("must be an absolute URI of at most 2048 characters without a fragment");
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: Constraint = Constraint("must be an absolute URI of at most 2048 characters without a fragment");
         let (scheme, rest) = text.split_once(':').ok_or(RULE)?;
         let scheme_form = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));

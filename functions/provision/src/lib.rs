@@ -9,14 +9,14 @@ use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
     clock::Clock,
-    credential::{Credential, Kind},
-    data_key::WrappingKey,
-    field::Invalid,
-    function::{Function, Handled, Refusal},
-    id::{ClientId, ObjectId, RegistrationId},
+    credential::{Credential, CredentialKind},
+    error::ValidationError,
+    id::{ClientId, KeyId, ObjectId, RegistrationId},
+    keys::WrappingKey,
     random::Random,
-    settings::{Environment, KeyId, SettingsError},
-    store::{ApiKey, Application, Creation, KeyRing, MAX_KEYS, Organization, Retry, RingWrite, Store, Update},
+    runtime::function::{Function, InvocationError},
+    runtime::{Environment, Handled, SettingsError},
+    store::{ApiKey, Application, KeySet, MAX_KEYS, Organization, Retry, Store, Update},
 };
 
 use self::{action::Action, registration::RegistrationUpdate};
@@ -59,7 +59,7 @@ impl Function for Provision {
 }
 
 impl Provision {
-    async fn perform(&self, action: Action) -> Result<Value, Refusal> {
+    async fn perform(&self, action: Action) -> Result<Value, InvocationError> {
         let random = self.random.as_ref();
         match action {
             Action::CreateOrganization { slug } => {
@@ -68,7 +68,7 @@ impl Provision {
             }
             Action::CreateApiKey { organization_id, permissions, description } => {
                 self.require_organization(organization_id).await?;
-                let secret = Credential::generate(Kind::ApiKey, random)?;
+                let secret = Credential::generate(CredentialKind::ApiKey, random)?;
                 let hash = secret.hash();
                 let api_key = ApiKey { hash, organization_id, permissions, description, revoked_at: None };
                 created("apiKey", self.store.create_api_key(secret.id(), &api_key, random).await?)?;
@@ -99,7 +99,7 @@ impl Provision {
             Action::RevokeApiKey { api_key_id } => {
                 match self.store.revoke_api_key(api_key_id, self.clock.now(), random).await? {
                     Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
-                    Update::Conflict(()) | Update::Missing => Err(Refusal::NotFound("apiKeyId")),
+                    Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFound("apiKeyId")),
                 }
             }
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
@@ -108,9 +108,13 @@ impl Provision {
 
     /// Changes a registration. Its tokens keep what they were issued with, so earlier scopes are kept for as long as a token
     /// which can be repeated has them.
-    async fn update_registration(&self, id: &RegistrationId, update: RegistrationUpdate) -> Result<(), Refusal> {
+    async fn update_registration(
+        &self,
+        id: &RegistrationId,
+        update: RegistrationUpdate,
+    ) -> Result<(), InvocationError> {
         let now = self.clock.now();
-        let missing = Refusal::NotFound("registrationId");
+        let missing = InvocationError::NotFound("registrationId");
         let Some(mut registration) = self.store.load_registration(id).await? else { return Err(missing) };
         let mut retry = Retry::new("update the registration", self.random.as_ref());
         loop {
@@ -126,40 +130,40 @@ impl Provision {
 
     /// Puts a new key pair in the place of the one that signs. Within a minute every function signs with it; the public
     /// key of the one before stays published unless it is withdrawn.
-    async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, Refusal> {
+    async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, InvocationError> {
         let Some(wrapping_key) = &self.wrapping_key else {
             let rule = "must not be rotateSigningKey where SIGNING_MODE is kms: KMS keys are replaced in the template";
-            return Err(Invalid::new("action", rule).into());
+            return Err(ValidationError::new("action", rule).into());
         };
-        let mut standing = self.store.key_ring().await?;
+        let mut key_set = self.store.load_key_set().await?;
         let new = wrapping_key.generate(KeyId::random(self.random.as_ref())?).await?;
         let mut retry = Retry::patient("record the signing key", self.random.as_ref());
         loop {
-            let replaces = standing.as_ref().map(|ring| ring.current.kid.clone());
-            let ring = KeyRing::rotated(standing, new.clone(), self.clock.now(), withdraw_previous);
-            if ring.keys() > MAX_KEYS {
+            let replaces = key_set.as_ref().map(|key_set| key_set.current.kid.clone());
+            let rotated = KeySet::rotated(key_set, new.clone(), self.clock.now(), withdraw_previous);
+            if rotated.keys() > MAX_KEYS {
                 let rule = format!("must be true: {MAX_KEYS} keys are published, and none of them is old enough to go");
-                return Err(Invalid::new("withdrawPrevious", rule).into());
+                return Err(ValidationError::new("withdrawPrevious", rule).into());
             }
-            match self.store.put_key_ring(&ring, replaces.as_ref()).await? {
-                RingWrite::Done => return Ok(json!({"kid": new.kid})),
-                RingWrite::Moved(faster) => standing = Some(faster),
+            match self.store.record_key_set(&rotated, replaces.as_ref()).await? {
+                Update::Applied(()) => return Ok(json!({"kid": new.kid})),
+                Update::Conflict(faster) => key_set = Some(faster),
+                Update::Missing => key_set = None,
             }
             retry.pause().await?;
         }
     }
 
     /// Organizations are never deleted, so what is true now stays true for the write that follows.
-    async fn require_organization(&self, id: ObjectId) -> Result<(), Refusal> {
-        self.store.load_organization(id).await?.map(|_| ()).ok_or(Refusal::NotFound("organizationId"))
+    async fn require_organization(&self, id: ObjectId) -> Result<(), InvocationError> {
+        self.store.load_organization(id).await?.map(|_| ()).ok_or(InvocationError::NotFound("organizationId"))
     }
 }
 
-/// Refuses to go on where the id or slug in `field` was taken. For a random one that is next to impossible, and no
-/// less wrong.
-fn created(field: &'static str, creation: Creation) -> Result<(), Refusal> {
-    match creation {
-        Creation::Done => Ok(()),
-        Creation::Taken => Err(Refusal::Taken(field)),
+/// Refuses if the id or slug in `field` was taken. For a random one that is next to impossible.
+fn created(field: &'static str, created: Update<()>) -> Result<(), InvocationError> {
+    match created {
+        Update::Applied(()) => Ok(()),
+        Update::Conflict(()) | Update::Missing => Err(InvocationError::Taken(field)),
     }
 }

@@ -4,5 +4,5 @@ use provision::Provision;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
-    shared::function::run::<Provision>().await
+    shared::runtime::function::run::<Provision>().await
 }

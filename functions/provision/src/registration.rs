@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::{
-    field::Invalid,
+    error::ValidationError,
     store::{EarlierScopes, MAX_EARLIER_SCOPES, Registration, RegistrationChange, ScopesChange},
 };
 
@@ -22,7 +22,7 @@ impl RegistrationUpdate {
         &self,
         registration: &Registration,
         now: DateTime<Utc>,
-    ) -> Result<RegistrationChange, Invalid> {
+    ) -> Result<RegistrationChange, ValidationError> {
         let scopes = match &self.scopes {
             Some(scopes) if *scopes != registration.scopes => {
                 let referred_to = |revision| {
@@ -40,7 +40,7 @@ impl RegistrationUpdate {
                         "cannot be changed now: active tokens were issued with {MAX_EARLIER_SCOPES} earlier lists of scopes; \
                          revoke them or wait until they expire"
                     );
-                    return Err(Invalid::new("scopes", rule));
+                    return Err(ValidationError::new("scopes", rule));
                 }
                 Some(ScopesChange { replaces: registration.scopes_revision, scopes: scopes.clone(), earlier })
             }

@@ -4,15 +4,13 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use shared::{
-    error::ApiError,
-    fault::Fault,
-    function::Outcome,
-    http::{Endpoint, Request, Response, StatusCode, header},
+    error::InternalError,
     id::ClientId,
-    public_keys::PublicKeys,
-    settings::{Environment, SettingsError},
+    keys::PublicKeys,
+    runtime::http::{Endpoint, Request, Response, StatusCode, header},
+    runtime::telemetry::{Phase, timed},
+    runtime::{ApiError, Environment, Outcome, SettingsError},
     store::Store,
-    telemetry::{Step, step},
 };
 
 /// Anyone may keep an answer for five minutes: keys change rarely, and one that a verifier does not know yet makes it ask
@@ -63,8 +61,8 @@ impl Endpoint for PublishKeys {
 
 impl PublishKeys {
     /// A JWK set (RFC 7517, 5).
-    async fn key_set(&self) -> Result<Value, Fault> {
-        let keys = step(Step::Load, self.keys.all()).await?;
+    async fn key_set(&self) -> Result<Value, InternalError> {
+        let keys = timed(Phase::Load, self.keys.all()).await?;
         let keys = keys.into_iter().map(|key| {
             json!({
                 "kty": "RSA",
@@ -79,10 +77,10 @@ impl PublishKeys {
     }
 
     /// The same keys in the form that clients of the token endpoint read. `None` where there is no such client.
-    async fn app_keys(&self, client: &str) -> Result<Option<Value>, Fault> {
+    async fn app_keys(&self, client: &str) -> Result<Option<Value>, InternalError> {
         let Ok(client) = client.parse::<ClientId>() else { return Ok(None) };
         let (client, keys) =
-            step(Step::Load, async { tokio::join!(self.store.load_client(client), self.keys.all()) }).await;
+            timed(Phase::Load, async { tokio::join!(self.store.load_client(client), self.keys.all()) }).await;
         if client?.is_none() {
             return Ok(None);
         }

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Creation, Store, Update, key::Key};
+use super::{Store, Update, key::Key};
 use crate::{
     credential::{Credential, CredentialHash},
-    fault::Fault,
+    error::InternalError,
     id::ObjectId,
     random::Random,
 };
@@ -34,7 +34,12 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn create_api_key(&self, id: ObjectId, api_key: &ApiKey, random: &dyn Random) -> Result<Creation, Fault> {
+    pub async fn create_api_key(
+        &self,
+        id: ObjectId,
+        api_key: &ApiKey,
+        random: &dyn Random,
+    ) -> Result<Update<()>, InternalError> {
         self.create(Key::api_key(id), api_key, random, "create the API key").await
     }
 
@@ -42,7 +47,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_api_key(&self, secret: &Credential) -> Result<Option<ApiKey>, Fault> {
+    pub async fn load_api_key(&self, secret: &Credential) -> Result<Option<ApiKey>, InternalError> {
         let api_key: Option<ApiKey> = self.get(Key::api_key(secret.id()), "load the API key").await?;
         Ok(api_key.filter(|api_key| api_key.revoked_at.is_none() && api_key.hash == secret.hash()))
     }
@@ -56,7 +61,7 @@ impl Store {
         id: ObjectId,
         now: DateTime<Utc>,
         random: &dyn Random,
-    ) -> Result<Update<()>, Fault> {
+    ) -> Result<Update<()>, InternalError> {
         self.revoke(Key::api_key(id), now, random, "revoke the API key").await
     }
 }

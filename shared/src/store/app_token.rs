@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::{Store, Update, key::Key};
 use crate::{
     credential::CredentialHash,
-    fault::Fault,
+    error::InternalError,
     id::ObjectId,
     random::Random,
-    telemetry::{Step, step},
+    runtime::telemetry::{Phase, timed},
 };
 
 /// An integration token, at `APP_TOKEN#<its id>`. The index `appTokensByApplication` lists them by application in the
@@ -55,17 +55,17 @@ impl Store {
         token: &AppToken,
         now: DateTime<Utc>,
         random: &dyn Random,
-    ) -> Result<Update<(), AppToken>, Fault> {
+    ) -> Result<Update<(), AppToken>, InternalError> {
         let item = AppTokenItem { token, created_at: now.to_rfc3339_opts(SecondsFormat::Millis, true) };
         let key = Key::app_token(token.app_token_id);
-        step(Step::Commit, self.create_or_get(key, &item, random, "record the app token")).await
+        timed(Phase::Commit, self.create_or_get(key, &item, random, "record the app token")).await
     }
 
     /// The app token with this id, revoked or not.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_app_token(&self, id: ObjectId) -> Result<Option<AppToken>, Fault> {
+    pub async fn load_app_token(&self, id: ObjectId) -> Result<Option<AppToken>, InternalError> {
         self.get(Key::app_token(id), "load the app token").await
     }
 
@@ -78,7 +78,7 @@ impl Store {
         id: ObjectId,
         now: DateTime<Utc>,
         random: &dyn Random,
-    ) -> Result<Update<()>, Fault> {
+    ) -> Result<Update<()>, InternalError> {
         self.revoke(Key::app_token(id), now, random, "revoke the app token").await
     }
 }

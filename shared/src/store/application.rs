@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Creation, Store, key::Key};
+use super::{Store, Update, key::Key};
 use crate::{
-    fault::Fault,
+    error::InternalError,
     id::{ObjectId, Slug},
     random::Random,
 };
@@ -46,7 +46,7 @@ impl Store {
         id: ObjectId,
         application: &Application,
         random: &dyn Random,
-    ) -> Result<Creation, Fault> {
+    ) -> Result<Update<()>, InternalError> {
         self.create(Key::application(id), application, random, "create the application").await
     }
 
@@ -54,7 +54,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_application(&self, id: ObjectId) -> Result<Option<Application>, Fault> {
+    pub async fn load_application(&self, id: ObjectId) -> Result<Option<Application>, InternalError> {
         self.get(Key::application(id), "load the application").await
     }
 }

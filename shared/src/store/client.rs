@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Creation, Store, key::Key};
-use crate::{fault::Fault, id::ClientId, random::Random};
+use super::{Store, Update, key::Key};
+use crate::{error::InternalError, id::ClientId, random::Random};
 
 /// A client, at `CLIENT#<id>`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -25,7 +25,12 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn create_client(&self, id: ClientId, client: &Client, random: &dyn Random) -> Result<Creation, Fault> {
+    pub async fn create_client(
+        &self,
+        id: ClientId,
+        client: &Client,
+        random: &dyn Random,
+    ) -> Result<Update<()>, InternalError> {
         self.create(Key::client(id), client, random, "create the client").await
     }
 
@@ -33,7 +38,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_client(&self, id: ClientId) -> Result<Option<Client>, Fault> {
+    pub async fn load_client(&self, id: ClientId) -> Result<Option<Client>, InternalError> {
         self.get(Key::client(id), "load the client").await
     }
 }

@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Creation, Store, Update, key::Key, send};
+use super::{Store, Update, key::Key, send};
 use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
-    fault::Fault,
+    error::InternalError,
     id::ClientId,
     random::Random,
-    telemetry::{Step, step},
+    runtime::telemetry::{Phase, timed},
 };
 
 /// A grant, at `GRANT#<its session id>`.
@@ -90,7 +90,7 @@ impl GrantVersion {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(format!("{:016x}", u64::from_be_bytes(random.bytes()?))))
     }
 }
@@ -128,15 +128,20 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn create_grant(&self, id: &SessionId, grant: &Grant, random: &dyn Random) -> Result<Creation, Fault> {
-        step(Step::Commit, self.create(Key::grant(id), grant, random, "create the grant")).await
+    pub async fn create_grant(
+        &self,
+        id: &SessionId,
+        grant: &Grant,
+        random: &dyn Random,
+    ) -> Result<Update<()>, InternalError> {
+        timed(Phase::Commit, self.create(Key::grant(id), grant, random, "create the grant")).await
     }
 
     /// The grant with this id.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_grant(&self, id: &SessionId) -> Result<Option<Grant>, Fault> {
+    pub async fn load_grant(&self, id: &SessionId) -> Result<Option<Grant>, InternalError> {
         self.get(Key::grant(id), "load the grant").await
     }
 
@@ -153,8 +158,8 @@ impl Store {
         change: &GrantChange,
         becomes: &GrantVersion,
         random: &dyn Random,
-    ) -> Result<Update<(), Grant>, Fault> {
-        const DOING: &str = "change the grant";
+    ) -> Result<Update<(), Grant>, InternalError> {
+        const CONTEXT: &str = "change the grant";
         let text = |hash: &CredentialHash| AttributeValue::S(hash.as_str().to_owned());
         let number = |number: i64| AttributeValue::N(number.to_string());
         let call = self.move_grant(id, decided_on, becomes).expression_attribute_names("#current", "current");
@@ -176,7 +181,7 @@ impl Store {
                 .expression_attribute_values(":rotatedAt", number(at.timestamp_millis())),
         };
         let own = |found: &Grant| (found.version == *becomes).then_some(());
-        match send(call, DOING, |_| Ok(()), own).await {
+        match send(call, CONTEXT, |_| Ok(()), own).await {
             Err(_) if self.has_happened(id, decided_on, becomes, random).await.unwrap_or(false) => {
                 Ok(Update::Applied(()))
             }
@@ -192,7 +197,7 @@ impl Store {
         decided_on: &GrantVersion,
         becomes: &GrantVersion,
         random: &dyn Random,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, InternalError> {
         let fence = GrantVersion::random(random)?;
         let call = self.move_grant(id, decided_on, &fence).update_expression("SET #version = :becomes");
         let own = |found: &Grant| (found.version == fence).then_some(());
@@ -206,7 +211,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer. Sent again, it is the same as once.
-    pub async fn revoke_grant(&self, id: &SessionId, random: &dyn Random) -> Result<Update<(), Grant>, Fault> {
+    pub async fn revoke_grant(&self, id: &SessionId, random: &dyn Random) -> Result<Update<(), Grant>, InternalError> {
         let becomes = GrantVersion::random(random)?;
         let call = self
             .client

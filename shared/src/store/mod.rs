@@ -8,15 +8,15 @@ mod application;
 mod client;
 mod grant;
 mod key;
-mod key_ring;
+mod key_set;
 mod organization;
 mod registration;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, str::FromStr, time::Duration};
 
 use aws_sdk_dynamodb::{
     operation::{
-        put_item::PutItemError,
+        put_item::{PutItemError, builders::PutItemFluentBuilder},
         update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
     },
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, error::ConditionalCheckFailedException},
@@ -34,7 +34,7 @@ pub use self::{
     application::Application,
     client::Client,
     grant::{Grant, GrantChange, GrantState, GrantVersion, Rotation},
-    key_ring::{DataKeyPair, KeyRing, MAX_KEYS, PreviousKey, RingWrite},
+    key_set::{DataKeyPair, KeySet, MAX_KEYS, PreviousKey},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
@@ -42,17 +42,38 @@ pub use self::{
     },
 };
 use crate::{
-    aws,
-    fault::Fault,
+    error::{Constraint, InternalError},
     random::Random,
-    settings::{Environment, SettingsError, TableName},
-    telemetry::{Step, step},
+    runtime::telemetry::{Phase, timed},
+    runtime::{Environment, SettingsError, aws},
 };
 
 type Item = HashMap<String, AttributeValue>;
 
 /// The attribute by which a put that is sent twice knows the item of its first sending.
 const CREATION: &str = "creation";
+
+/// `TABLE_NAME`: the name of the DynamoDB table.
+#[derive(Clone, Debug)]
+pub struct TableName(pub(crate) String);
+
+impl TableName {
+    /// The variable.
+    pub(crate) const VARIABLE: &'static str = "TABLE_NAME";
+}
+
+impl FromStr for TableName {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        let form = (3..=255).contains(&text.len());
+        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(&c)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Constraint("must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - ."))
+        }
+    }
+}
 
 /// The service's table.
 #[derive(Clone, Debug)]
@@ -71,6 +92,16 @@ pub enum Update<A, C = A> {
     Conflict(C),
     /// There is no such item.
     Missing,
+}
+
+impl<A, C> Update<A, C> {
+    fn map_conflict<D>(self, map: impl FnOnce(C) -> D) -> Update<A, D> {
+        match self {
+            Self::Applied(applied) => Update::Applied(applied),
+            Self::Conflict(existing) => Update::Conflict(map(existing)),
+            Self::Missing => Update::Missing,
+        }
+    }
 }
 
 /// Lets a write that lost a race be decided again on what it lost to, a bounded number of times.
@@ -100,25 +131,15 @@ impl<'a> Retry<'a> {
     ///
     /// # Errors
     /// When this was the last round.
-    pub async fn pause(&mut self) -> Result<(), Fault> {
+    pub async fn pause(&mut self) -> Result<(), InternalError> {
         self.rounds_left = self.rounds_left.saturating_sub(1);
         if self.rounds_left == 0 {
-            return Err(Fault::new(self.context, "it lost too many races in a row"));
+            return Err(InternalError::new(self.context, "it lost too many races in a row"));
         }
         let [factor] = self.random.bytes()?;
         tokio::time::sleep(self.pause * u32::from(factor)).await;
         Ok(())
     }
-}
-
-/// What came of creating an item.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[must_use]
-pub enum Creation {
-    /// It stands, made by this call.
-    Done,
-    /// Another stood there already and was left alone.
-    Taken,
 }
 
 impl Store {
@@ -128,7 +149,7 @@ impl Store {
     /// When the variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let TableName(table) = environment.required(TableName::VARIABLE)?;
-        Ok(Self { client: aws::dynamodb(environment), table })
+        Ok(Self { client: aws::dynamodb(&environment.aws), table })
     }
 
     /// Opens the connection that the first request would otherwise wait for. Failing is harmless.
@@ -136,24 +157,22 @@ impl Store {
         let _ = self.get::<()>(Key::nothing(), "warm up").await;
     }
 
-    async fn get<T: DeserializeOwned>(&self, key: Key, doing: &'static str) -> Result<Option<T>, Fault> {
+    async fn get<T: DeserializeOwned>(&self, key: Key, context: &'static str) -> Result<Option<T>, InternalError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key.into())).consistent_read(true);
-        let found = Box::pin(call.send()).await.map_err(|error| Fault::new(doing, error))?;
-        found.item.map(|item| read(item, doing)).transpose()
+        let found = Box::pin(call.send()).await.map_err(|error| InternalError::new(context, error))?;
+        found.item.map(|item| read(item, context)).transpose()
     }
 
-    /// Creates an item that must not exist yet.
+    /// Creates an item that must not exist yet. A conflict means that its key is taken.
     async fn create(
         &self,
         key: Key,
         item: &impl Serialize,
         random: &dyn Random,
-        doing: &'static str,
-    ) -> Result<Creation, Fault> {
-        match self.create_or_get::<IgnoredAny>(key, item, random, doing).await? {
-            Update::Applied(()) => Ok(Creation::Done),
-            Update::Conflict(_) | Update::Missing => Ok(Creation::Taken),
-        }
+        context: &'static str,
+    ) -> Result<Update<()>, InternalError> {
+        let created = self.create_or_get::<IgnoredAny>(key, item, random, context).await?;
+        Ok(created.map_conflict(|_| ()))
     }
 
     /// Creates an item, or returns the other one that exists.
@@ -162,28 +181,15 @@ impl Store {
         key: Key,
         item: &impl Serialize,
         random: &dyn Random,
-        doing: &'static str,
-    ) -> Result<Update<(), T>, Fault> {
-        let mut item: Item = serde_dynamo::to_item(item).map_err(|error| Fault::new(doing, error))?;
+        context: &'static str,
+    ) -> Result<Update<(), T>, InternalError> {
+        let mut item: Item = serde_dynamo::to_item(item).map_err(|error| InternalError::new(context, error))?;
         let creation = AttributeValue::S(random.uuid()?.to_string());
         item.insert(CREATION.to_owned(), creation.clone());
         item.extend(Item::from(key));
-        let call = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match Box::pin(call.send()).await {
-            Ok(_) => Ok(Update::Applied(())),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                    conflict(failed, doing, |item, _: &T| (item.get(CREATION) == Some(&creation)).then_some(()))
-                }
-                _ => Err(Fault::new(doing, error)),
-            },
-        }
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let call = call.condition_expression("attribute_not_exists(pk)");
+        put(call, context, |found, _| found.get(CREATION) == Some(&creation)).await
     }
 
     /// Marks a credential as revoked, once and for good.
@@ -192,8 +198,8 @@ impl Store {
         key: Key,
         now: DateTime<Utc>,
         random: &dyn Random,
-        doing: &'static str,
-    ) -> Result<Update<()>, Fault> {
+        context: &'static str,
+    ) -> Result<Update<()>, InternalError> {
         let revoked_by = random.uuid()?.to_string();
         let revoked_at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
         let call = self.client.update_item().table_name(&self.table).set_key(Some(key.into()));
@@ -205,11 +211,7 @@ impl Store {
             .expression_attribute_values(":revokedAt", AttributeValue::S(revoked_at))
             .expression_attribute_values(":revokedBy", AttributeValue::S(revoked_by.clone()));
         let own = |found: &Revocable| (found.revoked_by.as_ref() == Some(&revoked_by)).then_some(());
-        Ok(match send(call, doing, |_| Ok(()), own).await? {
-            Update::Applied(()) => Update::Applied(()),
-            Update::Conflict(_) => Update::Conflict(()),
-            Update::Missing => Update::Missing,
-        })
+        Ok(send(call, context, |_| Ok(()), own).await?.map_conflict(|_| ()))
     }
 }
 
@@ -224,18 +226,36 @@ struct Revocable {
 /// condition failed on, an earlier attempt of this very write.
 async fn send<A, C: DeserializeOwned>(
     call: UpdateItemFluentBuilder,
-    doing: &'static str,
-    applied: impl FnOnce(Item) -> Result<A, Fault>,
+    context: &'static str,
+    applied: impl FnOnce(Item) -> Result<A, InternalError>,
     own: impl FnOnce(&C) -> Option<A>,
-) -> Result<Update<A, C>, Fault> {
+) -> Result<Update<A, C>, InternalError> {
     let call = call.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    match step(Step::Commit, Box::pin(call.send())).await {
+    match timed(Phase::Commit, Box::pin(call.send())).await {
         Ok(output) => applied(output.attributes.unwrap_or_default()).map(Update::Applied),
         Err(error) => match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                conflict(failed, doing, |_, existing| own(existing))
+                conflict(failed, context, |_, existing| own(existing))
             }
-            _ => Err(Fault::new(doing, error)),
+            _ => Err(InternalError::new(context, error)),
+        },
+    }
+}
+
+/// Sends a conditional put. `own` recognises an earlier attempt of this very write.
+async fn put<C: DeserializeOwned>(
+    call: PutItemFluentBuilder,
+    context: &'static str,
+    own: impl FnOnce(&Item, &C) -> bool,
+) -> Result<Update<(), C>, InternalError> {
+    let call = call.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    match Box::pin(call.send()).await {
+        Ok(_) => Ok(Update::Applied(())),
+        Err(error) => match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                conflict(failed, context, |item, existing| own(item, existing).then_some(()))
+            }
+            _ => Err(InternalError::new(context, error)),
         },
     }
 }
@@ -243,14 +263,14 @@ async fn send<A, C: DeserializeOwned>(
 /// Reads the item that a condition failed on: the work of this very write, or of another.
 fn conflict<A, C: DeserializeOwned>(
     failed: &ConditionalCheckFailedException,
-    doing: &'static str,
+    context: &'static str,
     own: impl FnOnce(&Item, &C) -> Option<A>,
-) -> Result<Update<A, C>, Fault> {
+) -> Result<Update<A, C>, InternalError> {
     let Some(item) = failed.item() else { return Ok(Update::Missing) };
-    let existing: C = read(item.clone(), doing)?;
+    let existing: C = read(item.clone(), context)?;
     Ok(own(item, &existing).map_or(Update::Conflict(existing), Update::Applied))
 }
 
-fn read<T: DeserializeOwned>(item: Item, doing: &'static str) -> Result<T, Fault> {
-    serde_dynamo::from_item(item).map_err(|error| Fault::new(doing, error))
+fn read<T: DeserializeOwned>(item: Item, context: &'static str) -> Result<T, InternalError> {
+    serde_dynamo::from_item(item).map_err(|error| InternalError::new(context, error))
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Creation, Store, key::Key};
+use super::{Store, Update, key::Key};
 use crate::{
-    fault::Fault,
+    error::InternalError,
     id::{ObjectId, Slug},
     random::Random,
 };
@@ -33,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn create_organization(&self, slug: &Slug, random: &dyn Random) -> Result<Creation, Fault> {
+    pub async fn create_organization(&self, slug: &Slug, random: &dyn Random) -> Result<Update<()>, InternalError> {
         let organization = Organization { slug: slug.to_string() };
         self.create(Key::organization(Organization::id(slug)), &organization, random, "create the organization").await
     }
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_organization(&self, id: ObjectId) -> Result<Option<Organization>, Fault> {
+    pub async fn load_organization(&self, id: ObjectId) -> Result<Option<Organization>, InternalError> {
         self.get(Key::organization(id), "load the organization").await
     }
 }

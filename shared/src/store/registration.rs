@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::{
 use chrono::{DateTime, Utc, serde::ts_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{Creation, Store, Update, key::Key, read, send};
+use super::{Store, Update, key::Key, read, send};
 use crate::{
-    fault::Fault,
+    error::InternalError,
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
     random::Random,
 };
@@ -66,7 +66,7 @@ impl RevocationMark {
     ///
     /// # Errors
     /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         random.uuid().map(|uuid| Self(uuid.to_string()))
     }
 }
@@ -210,7 +210,7 @@ impl Store {
         id: &RegistrationId,
         registration: &Registration,
         random: &dyn Random,
-    ) -> Result<Creation, Fault> {
+    ) -> Result<Update<()>, InternalError> {
         self.create(Key::registration(id), registration, random, "create the registration").await
     }
 
@@ -218,7 +218,7 @@ impl Store {
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_registration(&self, id: &RegistrationId) -> Result<Option<Registration>, Fault> {
+    pub async fn load_registration(&self, id: &RegistrationId) -> Result<Option<Registration>, InternalError> {
         self.get(Key::registration(id), "load the registration").await
     }
 
@@ -232,9 +232,9 @@ impl Store {
         id: &RegistrationId,
         token: &RegistrationToken,
         reservation: &Reservation,
-    ) -> Result<Update<Registration>, Fault> {
-        const DOING: &str = "record the token";
-        let entry = serde_dynamo::to_attribute_value(token).map_err(|error| Fault::new(DOING, error))?;
+    ) -> Result<Update<Registration>, InternalError> {
+        const CONTEXT: &str = "record the token";
+        let entry = serde_dynamo::to_attribute_value(token).map_err(|error| InternalError::new(CONTEXT, error))?;
         let removed: Vec<String> = (0..reservation.expired.len()).map(|n| format!("#tokens.#x{n}")).collect();
         // A slot that was expired when it was judged may hold a live token by now.
         let slot_is_free =
@@ -273,7 +273,7 @@ impl Store {
             call = call.expression_attribute_names(format!("#x{n}"), slot.to_string());
         }
         let own = |found: &Registration| (found.tokens.get(&reservation.slot) == Some(token)).then(|| found.clone());
-        send(call, DOING, |item| read(item, DOING), own).await
+        send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
     /// Revokes the token with this id in this slot; its place in the quota is free at once. A conflict means that the slot no
@@ -287,8 +287,8 @@ impl Store {
         slot: TokenSlot,
         token: TokenId,
         random: &dyn Random,
-    ) -> Result<Update<Registration>, Fault> {
-        const DOING: &str = "revoke the token";
+    ) -> Result<Update<Registration>, InternalError> {
+        const CONTEXT: &str = "revoke the token";
         let mark = RevocationMark::random(random)?;
         let mut call = self
             .update_registration_item(id)
@@ -309,7 +309,7 @@ impl Store {
                 .expression_attribute_values(":jti", AttributeValue::S(token.to_string()))
         };
         let own = |found: &Registration| (found.last_revocation.as_ref() == Some(&mark)).then(|| found.clone());
-        send(call, DOING, |item| read(item, DOING), own).await
+        send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
     /// Changes settings of a registration. A conflict means that its scopes are of another revision by now.
@@ -320,9 +320,9 @@ impl Store {
         &self,
         id: &RegistrationId,
         change: &RegistrationChange,
-    ) -> Result<Update<Registration>, Fault> {
-        const DOING: &str = "update the registration";
-        let failed = |error| Fault::new(DOING, error);
+    ) -> Result<Update<Registration>, InternalError> {
+        const CONTEXT: &str = "update the registration";
+        let failed = |error| InternalError::new(CONTEXT, error);
         let mut values = vec![
             ("name", change.name.clone().map(AttributeValue::S)),
             ("maxAllowed", change.max_allowed.map(number)),
@@ -353,7 +353,7 @@ impl Store {
             let made = found.scopes == scopes.scopes && found.scopes_revision == scopes.replaces.saturating_add(1);
             made.then(|| found.clone())
         };
-        send(call.condition_expression(condition), DOING, |item| read(item, DOING), own).await
+        send(call.condition_expression(condition), CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
     fn update_registration_item(&self, id: &RegistrationId) -> UpdateItemFluentBuilder {

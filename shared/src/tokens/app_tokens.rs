@@ -10,15 +10,13 @@ use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 
 use crate::{
-    auth::Principal,
-    credential::{Credential, Kind},
-    error::ApiError,
-    fault::Fault,
+    auth::{IdempotencyKey, Principal},
+    credential::{Credential, CredentialKind},
+    error::InternalError,
     id::ObjectId,
-    idempotency::IdempotencyKey,
+    keys::MacKey,
     random::Random,
-    settings::{Environment, SettingsError},
-    signer::MacKey,
+    runtime::{ApiError, Environment, SettingsError},
     store::{AppToken, Application, Store, Update},
 };
 
@@ -90,7 +88,7 @@ impl AppTokens {
         }
         caller.require_all_of(&request.scopes)?;
         let Some(key) = request.idempotency_key else {
-            let secret = Credential::generate(Kind::AppBearer, self.random.as_ref())?;
+            let secret = Credential::generate(CredentialKind::AppBearer, self.random.as_ref())?;
             return self.create_once(&request, secret, now).await;
         };
         let message = key.scoped(request.endpoint, caller, &request.application_id.to_string());
@@ -108,7 +106,9 @@ impl AppTokens {
         match self.store.create_app_token(&token, now, self.random.as_ref()).await? {
             Update::Applied(()) => Ok(CreatedAppToken { token, secret, replayed: false }),
             // Next to impossible with 256 random bits, so the random source is broken.
-            Update::Conflict(_) | Update::Missing => Err(Fault::new("record the app token", "its id is taken").into()),
+            Update::Conflict(_) | Update::Missing => {
+                Err(InternalError::new("record the app token", "its id is taken").into())
+            }
         }
     }
 
@@ -139,7 +139,7 @@ impl AppTokens {
 
     /// The first generation after `revoked`, which is revoked, that is not. There is no generation without the one before
     /// it being revoked, so it is found in steps that double until one goes too far, and then begin again.
-    async fn next_generation(&self, generations: &Generations, mut revoked: u32) -> Result<u32, Fault> {
+    async fn next_generation(&self, generations: &Generations, mut revoked: u32) -> Result<u32, InternalError> {
         let mut step = 1;
         loop {
             let probed = revoked.saturating_add(step);
@@ -163,7 +163,7 @@ impl Generations {
         let mut secret = [0; 32];
         let mac = hmac::sign(&self.0, &generation.to_be_bytes());
         secret.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
-        Credential::of_secret(Kind::AppBearer, secret)
+        Credential::of_secret(CredentialKind::AppBearer, secret)
     }
 }
 

@@ -30,12 +30,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::{
     clock::expiry,
     credential::{CredentialHash, GrantCredential, SessionId},
-    error::ApiError,
     id::ClientId,
     random::Random,
-    settings::{Environment, SettingsError},
+    runtime::telemetry::{Phase, timed},
+    runtime::{ApiError, Environment, SettingsError},
     store::{Client, Grant, GrantChange, GrantState, GrantVersion, Retry, Rotation, Store, Update},
-    telemetry::{Step, step},
 };
 
 /// How long a grant lives after its code was exchanged.
@@ -134,7 +133,7 @@ impl Grants {
     pub async fn redeem(&self, request: &GrantRequest, now: DateTime<Utc>) -> Result<Redemption, ApiError> {
         let session = request.credential.session();
         let reads = async { tokio::join!(self.store.load_grant(&session), self.store.load_client(request.client_id)) };
-        let (grant, client) = step(Step::Load, reads).await;
+        let (grant, client) = timed(Phase::Load, reads).await;
         let (grant, client) = (grant?.ok_or(ApiError::BadCredential)?, client?);
         let grant_id = request.credential.credential().grant();
         let first = GrantCredential::generate_refresh_token(grant_id, self.random.as_ref())?;

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    fault::Fault,
+    error::InternalError,
     id::TokenSlot,
     random::Random,
     store::{Registration, Reservation},
@@ -41,7 +41,7 @@ pub(super) fn reserve(
 }
 
 /// A random `start` for [`reserve`].
-pub(super) fn random_start(random: &dyn Random) -> Result<usize, Fault> {
+pub(super) fn random_start(random: &dyn Random) -> Result<usize, InternalError> {
     random.bytes().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
 }
 

@@ -10,16 +10,14 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 
 use super::quota::{QuotaExceeded, random_start, reserve};
 use crate::{
-    auth::Principal,
+    auth::{IdempotencyKey, Principal},
     clock::expiry,
-    error::ApiError,
-    fault::Fault,
+    error::InternalError,
     id::{RegistrationId, TokenId, TokenSlot},
-    idempotency::IdempotencyKey,
-    jwt::{AccessTokenClaims, Type},
+    keys::jwt::{AccessTokenClaims, TokenType},
+    keys::{Audience, Issuer, Signer},
     random::Random,
-    settings::{Audience, Environment, Issuer, SettingsError},
-    signer::Signer,
+    runtime::{ApiError, Environment, SettingsError},
     store::{IdempotencyRecord, Registration, RegistrationToken, Reservation, Retry, Store, Update},
 };
 
@@ -104,7 +102,7 @@ impl RegistrationTokens {
             let (claims, jwt) = match signed.take().filter(|(claims, _)| *claims == decision.claims) {
                 Some(signed) => signed,
                 None => {
-                    let jwt = self.signer.sign(Type::AccessToken, &decision.claims).await?;
+                    let jwt = self.signer.sign(TokenType::AccessToken, &decision.claims).await?;
                     (decision.claims, jwt)
                 }
             };
@@ -187,6 +185,6 @@ struct Decision {
     to_record: Option<(RegistrationToken, Reservation)>,
 }
 
-fn damaged() -> Fault {
-    Fault::new("repeat the token", "the registration has lost the scopes that it was issued with")
+fn damaged() -> InternalError {
+    InternalError::new("repeat the token", "the registration has lost the scopes that it was issued with")
 }

@@ -34,7 +34,7 @@ use super::lock;
 
 /// What happens to one attempt of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fault {
+pub(crate) enum InjectedFault {
     /// The connection breaks before the server sees the request.
     NotSent,
     /// The request is on its way until the SDK gives up, and never arrives.
@@ -61,7 +61,7 @@ const DYNAMODB_ERRORS: [&str; 4] =
 const KMS_ERRORS: [&str; 4] =
     ["DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"];
 
-impl Fault {
+impl InjectedFault {
     /// All that can happen to an attempt of this operation.
     pub(crate) fn all(operation: &str) -> Vec<Self> {
         let errors = if operation.ends_with("Item") { DYNAMODB_ERRORS } else { KMS_ERRORS };
@@ -92,7 +92,7 @@ pub(crate) struct Calls {
     ticks: AtomicU64,
     done: Mutex<Vec<Call>>,
     script: Mutex<Vec<Planned>>,
-    weather: Mutex<Option<Weather>>,
+    weather: Mutex<Option<RandomFaults>>,
     overtaken: Mutex<Vec<(SharedHttpConnector, HttpRequest)>>,
     together: Mutex<BTreeMap<String, Arc<Barrier>>>,
 }
@@ -112,7 +112,7 @@ struct Call {
 struct Planned {
     operation: String,
     only: Option<Nth>,
-    fault: Fault,
+    fault: InjectedFault,
 }
 
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ impl Nth {
 
 /// Faults by chance: whether the nth attempt of the nth call of an operation meets one depends on the seed alone.
 #[derive(Debug)]
-struct Weather {
+struct RandomFaults {
     seed: u64,
     percent: u8,
     /// The calls of each operation, with how often each was attempted.
@@ -142,22 +142,22 @@ struct Weather {
 
 impl Calls {
     /// The next attempts at `operation`, whatever the call, meet these faults, one each.
-    pub(crate) fn fail(&self, operation: &str, faults: &[Fault]) {
-        let planned = |fault: &Fault| Planned { operation: operation.to_owned(), only: None, fault: *fault };
+    pub(crate) fn fail(&self, operation: &str, faults: &[InjectedFault]) {
+        let planned = |fault: &InjectedFault| Planned { operation: operation.to_owned(), only: None, fault: *fault };
         lock(&self.script).extend(faults.iter().map(planned));
     }
 
     /// The attempts of one call of `operation`, the one after `skip` others from now on, meet these faults, one each.
-    pub(crate) fn fail_nth(&self, operation: &str, skip: usize, faults: &[Fault]) {
+    pub(crate) fn fail_nth(&self, operation: &str, skip: usize, faults: &[InjectedFault]) {
         let nth = Nth { skip, seen: Arc::default() };
         let planned =
-            |fault: &Fault| Planned { operation: operation.to_owned(), only: Some(nth.clone()), fault: *fault };
+            |fault: &InjectedFault| Planned { operation: operation.to_owned(), only: Some(nth.clone()), fault: *fault };
         lock(&self.script).extend(faults.iter().map(planned));
     }
 
     /// So many of a hundred attempts meet some fault, until healed.
     pub(crate) fn fail_by_chance(&self, seed: u64, percent: u8) {
-        *lock(&self.weather) = Some(Weather { seed, percent, calls: BTreeMap::new() });
+        *lock(&self.weather) = Some(RandomFaults { seed, percent, calls: BTreeMap::new() });
     }
 
     /// From now on calls of `operation` get their answers when so many are under way. Calls that should be made at once
@@ -234,7 +234,7 @@ impl Calls {
         self.ticks.fetch_add(1, SeqCst)
     }
 
-    fn next_fault(&self, operation: &str, invocation: &str) -> Option<Fault> {
+    fn next_fault(&self, operation: &str, invocation: &str) -> Option<InjectedFault> {
         let mut script = lock(&self.script);
         let meets = |planned: &Planned| {
             planned.operation == operation && planned.only.as_ref().is_none_or(|nth| nth.is(invocation))
@@ -246,8 +246,8 @@ impl Calls {
     }
 }
 
-impl Weather {
-    fn next(&mut self, operation: &str, invocation: &str) -> Option<Fault> {
+impl RandomFaults {
+    fn next(&mut self, operation: &str, invocation: &str) -> Option<InjectedFault> {
         let calls = self.calls.entry(operation.to_owned()).or_default();
         let nth = calls.iter().position(|(other, _)| other == invocation).unwrap_or_else(|| {
             calls.push((invocation.to_owned(), 0));
@@ -257,7 +257,7 @@ impl Weather {
         let drawn = format!("{} {operation} {nth} {}", self.seed, calls[nth].1);
         let drawn = digest::digest(&digest::SHA256, drawn.as_bytes());
         let (happens, which) = (drawn.as_ref()[0], usize::from(drawn.as_ref()[1]));
-        let faults = Fault::all(operation);
+        let faults = InjectedFault::all(operation);
         (happens % 100 < self.percent).then(|| faults[which % faults.len()])
     }
 }
@@ -298,7 +298,7 @@ impl HttpConnector for Seen<SharedHttpConnector> {
             let started = calls.tick();
             let answer = match calls.next_fault(&operation, &invocation) {
                 None => inner.call(request).await,
-                Some(fault) => befall(fault, inner, request, &calls).await,
+                Some(fault) => inject(fault, inner, request, &calls).await,
             };
             let together = lock(&calls.together).get(&operation).cloned();
             if let Some(together) = together {
@@ -310,21 +310,21 @@ impl HttpConnector for Seen<SharedHttpConnector> {
     }
 }
 
-async fn befall(
-    fault: Fault,
+async fn inject(
+    fault: InjectedFault,
     inner: SharedHttpConnector,
     request: HttpRequest,
     calls: &Calls,
 ) -> Result<HttpResponse, ConnectorError> {
     let broken = || Err(ConnectorError::io("broken by the test".into()));
     match fault {
-        Fault::NotSent => return broken(),
-        Fault::Stalled => return pending().await,
-        Fault::Overtaken => {
+        InjectedFault::NotSent => return broken(),
+        InjectedFault::Stalled => return pending().await,
+        InjectedFault::Overtaken => {
             lock(&calls.overtaken).push((inner, request));
             return pending().await;
         }
-        Fault::Error(kind) => return Ok(error(kind)),
+        InjectedFault::Error(kind) => return Ok(error(kind)),
         _ => {}
     }
     let mut answer = inner.call(request).await?;
@@ -332,14 +332,14 @@ async fn befall(
     let body = body.collect().await.map_err(ConnectorError::io)?.to_bytes();
     let half = body.slice(..body.len() / 2);
     match fault {
-        Fault::Late => pending().await,
-        Fault::ErrorAfter(kind) => Ok(error(kind)),
-        Fault::Truncated => {
+        InjectedFault::Late => pending().await,
+        InjectedFault::ErrorAfter(kind) => Ok(error(kind)),
+        InjectedFault::Truncated => {
             answer.headers_mut().insert("content-length", half.len().to_string());
             *answer.body_mut() = SdkBody::from(half);
             Ok(answer)
         }
-        Fault::CutShort => {
+        InjectedFault::CutShort => {
             let end = io::Error::new(io::ErrorKind::UnexpectedEof, "broken by the test");
             let frames: [Result<_, io::Error>; 2] = [Ok(Frame::data(half)), Err(end)];
             *answer.body_mut() = SdkBody::from_body_1_x(StreamBody::new(stream::iter(frames)));

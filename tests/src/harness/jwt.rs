@@ -4,11 +4,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use serde_json::Value;
 
-use super::{ISSUER, World};
+use super::{ISSUER, TestStack};
 
 /// The header as it was written, and the claims, of a token with this audience.
-pub(crate) async fn verified(world: &World, jwt: &str, audience: &str) -> (String, Value) {
-    let keys: JwkSet = serde_json::from_str(&world.get("/.well-known/jwks.json").await.text).unwrap();
+pub(crate) async fn verified(stack: &TestStack, jwt: &str, audience: &str) -> (String, Value) {
+    let keys: JwkSet = serde_json::from_str(&stack.get("/.well-known/jwks.json").await.text).unwrap();
     let kid = decode_header(jwt).unwrap().kid.unwrap();
     let mut validation = Validation::new(Algorithm::RS256);
     validation.set_issuer(&[ISSUER]);
@@ -21,6 +21,6 @@ pub(crate) async fn verified(world: &World, jwt: &str, audience: &str) -> (Strin
 }
 
 /// The id of the signing key.
-pub(crate) async fn current_kid(world: &World) -> String {
-    world.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned()
+pub(crate) async fn current_kid(stack: &TestStack) -> String {
+    stack.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned()
 }

@@ -20,7 +20,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use super::{World, lock};
+use super::{TestStack, lock};
 
 /// The directory of the binaries. `cargo test` by itself does not build them; the whole workspace at once, so that
 /// the features of the dependencies are those of the test build and nothing is compiled twice.
@@ -34,16 +34,16 @@ pub(crate) fn binaries() -> &'static Path {
     })
 }
 
-/// A command that runs a function's binary in the environment that Lambda would give it on the world's AWS.
-pub(crate) fn command(world: &World, function: &str) -> Command {
+/// A command that runs a function's binary in the environment that Lambda would give it on the stack's AWS.
+pub(crate) fn command(stack: &TestStack, function: &str) -> Command {
     let mut command = Command::new(binaries().join(function));
     command
         .env_clear()
-        .envs(&world.stack.environment().variables)
+        .envs(&stack.local.environment().variables)
         .env("AWS_ACCESS_KEY_ID", "local")
         .env("AWS_SECRET_ACCESS_KEY", "local")
         .env("AWS_REGION", "local")
-        .env("AWS_ENDPOINT_URL", world.stack.base_url())
+        .env("AWS_ENDPOINT_URL", stack.local.base_url())
         .env("AWS_LAMBDA_FUNCTION_NAME", function)
         .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
@@ -75,8 +75,8 @@ pub(crate) struct Lambda {
 }
 
 impl Lambda {
-    pub(crate) async fn start(world: &World, function: &str) -> Self {
-        Self::start_with(command(world, function)).await
+    pub(crate) async fn start(stack: &TestStack, function: &str) -> Self {
+        Self::start_with(command(stack, function)).await
     }
 
     /// Starts a function's command, with what was changed in its environment.

@@ -40,7 +40,7 @@ impl Secrets {
 pub(crate) fn guard() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let subscriber = shared::telemetry::subscriber(|| Watched, tracing::level_filters::LevelFilter::INFO);
+        let subscriber = shared::runtime::telemetry::subscriber(|| Watched, tracing::level_filters::LevelFilter::INFO);
         tracing::subscriber::set_global_default(subscriber).unwrap();
     });
 }

@@ -1,8 +1,8 @@
 //! The stack under test, with a clock to set, randomness that needs no luck, and the AWS calls in view.
 
+mod aws_proxy;
 mod calls;
 mod cloudformation;
-mod gate;
 mod jwt;
 mod lambda;
 mod log;
@@ -26,14 +26,14 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use shared::{
     clock::{Clock, SystemClock},
+    keys::SigningMode,
     random::SystemRandom,
-    settings::SigningMode,
     store::{Store, Update},
 };
 
-pub(crate) use self::calls::{Calls, Fault};
+pub(crate) use self::aws_proxy::{AwsProxy, Moment};
+pub(crate) use self::calls::{Calls, InjectedFault};
 pub(crate) use self::cloudformation::Deployment;
-pub(crate) use self::gate::{Gate, Moment};
 pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
@@ -70,8 +70,8 @@ impl Clock for TestClock {
 }
 
 /// A running stack.
-pub(crate) struct World {
-    pub(crate) stack: Stack,
+pub(crate) struct TestStack {
+    pub(crate) local: Stack,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) calls: Arc<Calls>,
     pub(crate) http: reqwest::Client,
@@ -111,7 +111,7 @@ impl Answer {
     }
 }
 
-impl World {
+impl TestStack {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
@@ -120,7 +120,7 @@ impl World {
         log::guard();
         let clock = Arc::new(TestClock(AtomicI64::new(START)));
         let calls = Arc::new(Calls::default());
-        let connector = shared::aws::http_client();
+        let connector = shared::runtime::aws::http_client();
         let mut options = Options {
             host: [127, 0, 0, 1].into(),
             port: 0,
@@ -131,16 +131,18 @@ impl World {
             signing_mode: SigningMode::Kms,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(SystemRandom),
-            aws: shared::aws::config().http_client(calls::client(connector.clone(), &calls)).timeout_config(patient()),
+            aws: shared::runtime::aws::config()
+                .http_client(calls::client(connector.clone(), &calls))
+                .timeout_config(patient()),
         };
         change(&mut options);
-        let stack = Box::pin(Stack::start(options)).await.unwrap();
+        let local = Box::pin(Stack::start(options)).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { stack, clock, calls, http, connector }
+        Self { local, clock, calls, http, connector }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.stack.base_url())
+        format!("{}{path}", self.local.base_url())
     }
 
     /// Sends a request. An answer of a route must be one that `openapi.yaml` has.
@@ -174,7 +176,7 @@ impl World {
     }
 
     pub(crate) async fn provision(&self, action: &Value) -> Value {
-        self.stack.invoke("provision", action).await.unwrap()
+        self.local.invoke("provision", action).await.unwrap()
     }
 
     pub(crate) async fn organization(&self, slug: &str) -> String {
@@ -239,7 +241,7 @@ impl World {
 
     /// The table, for what no endpoint does.
     pub(crate) fn store(&self) -> Store {
-        Store::from_environment(self.stack.environment()).unwrap()
+        Store::from_environment(self.local.environment()).unwrap()
     }
 
     /// Whether a registration holds the token with this id.

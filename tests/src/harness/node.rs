@@ -1,4 +1,4 @@
-//! The functions once more, in an environment of their own on the world's AWS: cold, with another clock, less patient.
+//! The functions once more, in an environment of their own on the stack's AWS: cold, with another clock, less patient.
 
 use std::{
     sync::{
@@ -13,9 +13,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::lambda_runtime::Diagnostic;
 use local::Functions;
 use serde_json::{Value, json};
-use shared::{clock::Clock, settings::Environment};
+use shared::{clock::Clock, runtime::Environment};
 
-use super::{Calls, World, calls};
+use super::{Calls, TestStack, calls};
 
 /// Production has 2 s and 5 s: a tests' machine is busy, and many tests wait for them.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(600);
@@ -84,14 +84,14 @@ impl Clock for Skewed {
 impl Node {
     /// The functions, cold. The SDK's budget of retries is shared by all clients of a region, so each node has a region of
     /// its own.
-    pub(crate) fn start(world: &World, skew: TimeDelta) -> Self {
-        Self::start_with(world, skew, &[])
+    pub(crate) fn start(stack: &TestStack, skew: TimeDelta) -> Self {
+        Self::start_with(stack, skew, &[])
     }
 
     /// As [`Self::start`], with other variables.
-    pub(crate) fn start_with(world: &World, skew: TimeDelta, changes: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(stack: &TestStack, skew: TimeDelta, changes: &[(&str, &str)]) -> Self {
         static REGIONS: AtomicUsize = AtomicUsize::new(0);
-        let environment = world.stack.environment();
+        let environment = stack.local.environment();
         let region = Region::new(format!("node-{}", REGIONS.fetch_add(1, Relaxed)));
         let calls = Arc::new(Calls::default());
         let timeouts = TimeoutConfig::builder()
@@ -99,7 +99,7 @@ impl Node {
             .operation_timeout(OPERATION_TIMEOUT)
             .build();
         let aws = environment.aws.to_builder().region(region).timeout_config(timeouts);
-        let aws = aws.http_client(calls::client(world.connector.clone(), &calls)).build();
+        let aws = aws.http_client(calls::client(stack.connector.clone(), &calls)).build();
         let clock = Arc::new(Skewed { clock: Arc::clone(&environment.clock), by: skew });
         let mut variables = environment.variables.clone();
         variables.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));

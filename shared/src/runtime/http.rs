@@ -16,12 +16,11 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    error::ApiError,
-    field::{Fields, Invalid, Rule},
-    function::{Function, Handled, Outcome},
-    idempotency::IdempotencyKey,
-    settings::{Environment, SettingsError},
-    telemetry,
+    auth::IdempotencyKey,
+    error::{Constraint, ValidationError},
+    input::JsonObject,
+    runtime::function::Function,
+    runtime::{ApiError, Environment, Handled, Outcome, SettingsError, telemetry},
 };
 
 /// The largest body that is read, in bytes after base64 decoding.
@@ -69,11 +68,11 @@ impl<E: Endpoint> Function for Http<E> {
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<ApiGatewayV2httpResponse> {
         let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
-            return Err(Invalid::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
+            return Err(ValidationError::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
         };
         let response = self.0.respond(event.into()).await.unwrap_or_else(|error| {
             if let ApiError::Internal(fault) = &error {
-                telemetry::log_fault(fault);
+                telemetry::log_internal_error(fault);
             }
             let response = Response::new(error.status(), error.outcome(), &E::error_body(&error));
             match error {
@@ -102,9 +101,9 @@ impl Request {
     ///
     /// # Errors
     /// When the header is malformed.
-    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Invalid> {
+    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ValidationError> {
         let Some(value) = self.headers.get(IdempotencyKey::HEADER) else { return Ok(None) };
-        let invalid = |Rule(rule)| Invalid::new(IdempotencyKey::HEADER, rule);
+        let invalid = |Constraint(rule)| ValidationError::new(IdempotencyKey::HEADER, rule);
         // What is not ASCII breaks the same rule as an empty key.
         value.to_str().unwrap_or("").parse().map(Some).map_err(invalid)
     }
@@ -114,19 +113,19 @@ impl Request {
     /// # Errors
     /// When the content type is not `application/json`, or the body is empty, larger than
     /// [`MAX_BODY_BYTES`], or not one JSON object.
-    pub fn fields(&self) -> Result<Fields, Invalid> {
+    pub fn fields(&self) -> Result<JsonObject, ValidationError> {
         let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(Invalid::new("Content-Type", "must be application/json"));
+            return Err(ValidationError::new("Content-Type", "must be application/json"));
         }
         match &self.body {
-            None => Err(Invalid::new("body", "must be base64 where the event says so")),
-            Some(body) if body.is_empty() => Err(Invalid::new("body", "must not be empty")),
+            None => Err(ValidationError::new("body", "must be base64 where the event says so")),
+            Some(body) if body.is_empty() => Err(ValidationError::new("body", "must not be empty")),
             Some(body) if body.len() > MAX_BODY_BYTES => {
-                Err(Invalid::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))
+                Err(ValidationError::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))
             }
-            Some(body) => Fields::from_json(body),
+            Some(body) => JsonObject::from_json(body),
         }
     }
 }

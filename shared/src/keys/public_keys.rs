@@ -3,20 +3,21 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::rsa::PublicKey;
 use aws_sdk_kms::{error::ProvideErrorMetadata as _, primitives::Blob};
-use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::try_join_all;
 use tokio::sync::Mutex;
 
 use crate::{
-    aws,
     clock::Clock,
-    fault::Fault,
-    key_set::KeySetCache,
-    settings::{Environment, KeyId, KmsKey, SettingsError, SigningMode, previous_signing_keys, signing_key},
-    telemetry::warn_and_count,
+    error::InternalError,
+    id::KmsKey,
+    keys::SigningMode,
+    keys::key_set::KeySetCache,
+    keys::settings::{previous_signing_keys, signing_key},
+    keys::verification_key::VerificationKey,
+    runtime::telemetry::warn_and_count,
+    runtime::{Environment, SettingsError, aws},
 };
 
 /// KMS is asked for a key that it did not give at most this often.
@@ -64,16 +65,6 @@ enum Fetched {
     },
 }
 
-/// A public key.
-#[derive(Debug)]
-pub struct VerificationKey {
-    /// The `kid` of the tokens that it verifies.
-    pub id: KeyId,
-    /// SubjectPublicKeyInfo, DER (RFC 5280, 4.1).
-    spki: Vec<u8>,
-    rsa: PublicKey,
-}
-
 impl PublicKeys {
     /// The keys that `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` name, fetched when they are first needed, and with
     /// envelope signing those of the table.
@@ -87,7 +78,7 @@ impl PublicKeys {
         let previous = previous_signing_keys(environment)?.into_iter().map(|previous| key(previous, false));
         Ok(Self {
             mode,
-            kms: aws::kms(environment),
+            kms: aws::kms(&environment.aws),
             clock: Arc::clone(&environment.clock),
             keys: [current].into_iter().chain(previous).collect(),
             ring: Arc::new(KeySetCache::from_environment(environment)?),
@@ -99,7 +90,7 @@ impl PublicKeys {
     /// # Errors
     /// When the table does not answer, or KMS does not where it has to be asked. A previous key that KMS does not give is
     /// left out.
-    pub async fn all(&self) -> Result<Vec<Arc<VerificationKey>>, Fault> {
+    pub async fn all(&self) -> Result<Vec<Arc<VerificationKey>>, InternalError> {
         let kms = async {
             let keys = try_join_all(self.keys.iter().map(|key| self.fetched(key))).await?;
             Ok(keys.into_iter().flatten().collect::<Vec<_>>())
@@ -130,7 +121,7 @@ impl PublicKeys {
     }
 
     /// The key that a token says it was signed with, if it is one of ours.
-    pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
+    pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         match self.keys.iter().find(|key| key.key.id().as_str() == kid) {
             Some(key) => self.fetched(key).await,
             None if self.mode == SigningMode::Kms => Ok(None),
@@ -139,7 +130,7 @@ impl PublicKeys {
     }
 
     /// The key, fetched when it is first needed; `None` if KMS does not give it.
-    async fn fetched(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, Fault> {
+    async fn fetched(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         let mut fetched = key.fetched.lock().await;
         let now = self.clock.now();
         match &*fetched {
@@ -163,15 +154,15 @@ impl PublicKeys {
     }
 
     async fn fetch(&self, key: &KmsKey) -> Result<VerificationKey, FetchError> {
-        const DOING: &str = "fetch a public key";
+        const CONTEXT: &str = "fetch a public key";
         let call = self.kms.get_public_key().key_id(key.reference());
         let answer = Box::pin(call.send()).await.map_err(|error| match error.code() {
-            Some(code) if NOT_GIVEN.contains(&code) => FetchError::NotGiven(Fault::new(DOING, error)),
-            _ => FetchError::Failed(Fault::new(DOING, error)),
+            Some(code) if NOT_GIVEN.contains(&code) => FetchError::NotGiven(InternalError::new(CONTEXT, error)),
+            _ => FetchError::Failed(InternalError::new(CONTEXT, error)),
         })?;
         let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
         // Another kind of key never signed a token.
-        VerificationKey::new(key.id().clone(), spki, DOING).map_err(FetchError::NotGiven)
+        VerificationKey::new(key.id().clone(), spki, CONTEXT).map_err(FetchError::NotGiven)
     }
 }
 
@@ -179,38 +170,7 @@ impl PublicKeys {
 #[derive(Debug)]
 enum FetchError {
     /// KMS does not give it, or gives one that is not of RSA.
-    NotGiven(Fault),
+    NotGiven(InternalError),
     /// KMS did not answer.
-    Failed(Fault),
-}
-
-impl VerificationKey {
-    pub(crate) fn new(id: KeyId, spki: Vec<u8>, doing: &'static str) -> Result<Self, Fault> {
-        let rsa = PublicKey::from_der(&spki).map_err(|error| Fault::new(doing, error))?;
-        Ok(Self { id, spki, rsa })
-    }
-
-    pub(crate) fn rsa(&self) -> &PublicKey {
-        &self.rsa
-    }
-
-    /// The modulus, big-endian without leading zeros: `n` of a JWK (RFC 7518, 6.3.1.1).
-    #[must_use]
-    pub fn modulus(&self) -> &[u8] {
-        self.rsa.modulus().big_endian_without_leading_zero()
-    }
-
-    /// The exponent, big-endian without leading zeros: `e` of a JWK (RFC 7518, 6.3.1.2).
-    #[must_use]
-    pub fn exponent(&self) -> &[u8] {
-        self.rsa.exponent().big_endian_without_leading_zero()
-    }
-
-    /// The key in PEM (RFC 7468, 13).
-    #[must_use]
-    pub fn pem(&self) -> String {
-        let base64 = STANDARD.encode(&self.spki);
-        let lines = base64.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line) + "\n").collect::<String>();
-        format!("-----BEGIN PUBLIC KEY-----\n{lines}-----END PUBLIC KEY-----\n")
-    }
+    Failed(InternalError),
 }

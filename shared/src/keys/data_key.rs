@@ -10,10 +10,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
 use crate::{
-    aws,
-    fault::Fault,
-    settings::{Environment, KeyId, KmsKey, SettingsError, SigningMode, TableName},
-    store::DataKeyPair,
+    error::InternalError,
+    id::{KeyId, KmsKey},
+    keys::SigningMode,
+    runtime::{Environment, SettingsError, aws},
+    store::{DataKeyPair, TableName},
 };
 
 /// The symmetric KMS key under which private keys are kept.
@@ -37,7 +38,7 @@ impl WrappingKey {
         let TableName(table) = environment.required(TableName::VARIABLE)?;
         match (SigningMode::from_environment(environment)?, key) {
             (SigningMode::Kms, _) => Ok(None),
-            (_, Some(key)) => Ok(Some(Self { kms: aws::kms(environment), key, table })),
+            (_, Some(key)) => Ok(Some(Self { kms: aws::kms(&environment.aws), key, table })),
             (_, None) => Err(SettingsError::not_set(Self::VARIABLE)),
         }
     }
@@ -46,8 +47,8 @@ impl WrappingKey {
     ///
     /// # Errors
     /// When KMS does not make it.
-    pub async fn generate(&self, kid: KeyId) -> Result<DataKeyPair, Fault> {
-        const DOING: &str = "generate a signing key";
+    pub async fn generate(&self, kid: KeyId) -> Result<DataKeyPair, InternalError> {
+        const CONTEXT: &str = "generate a signing key";
         let call = self
             .kms
             .generate_data_key_pair_without_plaintext()
@@ -56,9 +57,10 @@ impl WrappingKey {
             .set_encryption_context(Some(self.context(&kid)))
             .customize()
             .config_override(patient());
-        let made = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
+        let made = Box::pin(call.send()).await.map_err(|error| InternalError::new(CONTEXT, error))?;
         let encoded = |blob: Option<Blob>| {
-            blob.map(|blob| STANDARD.encode(blob)).ok_or_else(|| Fault::new(DOING, "KMS answered without a key"))
+            blob.map(|blob| STANDARD.encode(blob))
+                .ok_or_else(|| InternalError::new(CONTEXT, "KMS answered without a key"))
         };
         let (public_key, wrapped_private_key) = (encoded(made.public_key)?, encoded(made.private_key_ciphertext_blob)?);
         let wrapping_key = made.key_id.and_then(|arn| arn.parse().ok());
@@ -72,26 +74,26 @@ impl WrappingKey {
     /// When KMS does not decrypt it, which it only does for the table and the id that it was made for, and when it is
     /// encrypted under another KMS key than this. That one is not used instead: IAM allows the functions this one alone,
     /// and whoever can write the table must not choose the key.
-    pub(crate) async fn decrypt(&self, pair: &DataKeyPair) -> Result<PrivateKey, Fault> {
-        const DOING: &str = "decrypt the signing key";
+    pub(crate) async fn decrypt(&self, pair: &DataKeyPair) -> Result<PrivateKey, InternalError> {
+        const CONTEXT: &str = "decrypt the signing key";
         if let Some(other) = pair.wrapping_key.as_ref().filter(|other| other.id() != self.key.id()) {
             let (other, own) = (other.reference(), self.key.reference());
             let cause = format!(
                 "it is encrypted under the KMS key {other}, but WRAPPING_KEY_ID is {own}: make a new signing key by \
                  invoking provision with the action rotateSigningKey"
             );
-            return Err(Fault::new(DOING, cause));
+            return Err(InternalError::new(CONTEXT, cause));
         }
-        let wrapped = STANDARD.decode(&pair.wrapped_private_key).map_err(|error| Fault::new(DOING, error))?;
+        let wrapped = STANDARD.decode(&pair.wrapped_private_key).map_err(|error| InternalError::new(CONTEXT, error))?;
         let call = self
             .kms
             .decrypt()
             .key_id(self.key.reference())
             .ciphertext_blob(Blob::new(wrapped))
             .set_encryption_context(Some(self.context(&pair.kid)));
-        let decrypted = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
+        let decrypted = Box::pin(call.send()).await.map_err(|error| InternalError::new(CONTEXT, error))?;
         let pkcs8 = Zeroizing::new(decrypted.plaintext.map(Blob::into_inner).unwrap_or_default());
-        let key = KeyPair::from_pkcs8(&pkcs8).map_err(|error| Fault::new(DOING, error))?;
+        let key = KeyPair::from_pkcs8(&pkcs8).map_err(|error| InternalError::new(CONTEXT, error))?;
         Ok(PrivateKey { kid: pair.kid.clone(), key })
     }
 

@@ -3,17 +3,14 @@
 
 use std::fmt;
 
-use aws_sdk_dynamodb::{
-    operation::put_item::PutItemError,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Item, Registration, Store, key::Key, read};
+use super::{Item, Registration, Store, Update, key::Key, put};
 use crate::{
-    fault::Fault,
-    settings::{KeyId, KmsKey},
+    error::InternalError,
+    id::{KeyId, KmsKey},
 };
 
 /// How long a process may still sign with a key that was replaced, in seconds. It is a minute by its own clock; a day
@@ -25,7 +22,7 @@ pub const MAX_KEYS: usize = 100;
 /// The keys, at `SIGNING_KEYS#`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct KeyRing {
+pub struct KeySet {
     /// The key that signs.
     #[serde(flatten)]
     pub current: DataKeyPair,
@@ -71,7 +68,7 @@ impl fmt::Debug for DataKeyPair {
     }
 }
 
-impl KeyRing {
+impl KeySet {
     /// The ring with a new current key. Of the one before, the private key is gone; its tokens, and those of the ones
     /// before it, can be verified for as long as they can live, unless `withdraw` ends that now.
     #[must_use]
@@ -108,32 +105,27 @@ impl KeyRing {
     }
 }
 
-/// What came of writing the ring.
-#[derive(Debug)]
-#[must_use]
-pub enum RingWrite {
-    /// It is written.
-    Done,
-    /// Another rotation was faster; the ring as it is now.
-    Moved(KeyRing),
-}
-
 impl Store {
-    /// The ring; `None` before the first key was made.
+    /// The keys; `None` before the first one was made.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn key_ring(&self) -> Result<Option<KeyRing>, Fault> {
+    pub async fn load_key_set(&self) -> Result<Option<KeySet>, InternalError> {
         self.get(Key::signing_keys(), "load the signing keys").await
     }
 
-    /// Writes the ring in the place of the one whose current key was `replaces`, or of none.
+    /// Writes the keys in the place of those whose current key is `replaces`, or of none. A conflict means that another
+    /// rotation was faster.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn put_key_ring(&self, ring: &KeyRing, replaces: Option<&KeyId>) -> Result<RingWrite, Fault> {
-        const DOING: &str = "record the signing key";
-        let mut item: Item = serde_dynamo::to_item(ring).map_err(|error| Fault::new(DOING, error))?;
+    pub async fn record_key_set(
+        &self,
+        key_set: &KeySet,
+        replaces: Option<&KeyId>,
+    ) -> Result<Update<(), KeySet>, InternalError> {
+        const CONTEXT: &str = "record the signing key";
+        let mut item: Item = serde_dynamo::to_item(key_set).map_err(|error| InternalError::new(CONTEXT, error))?;
         item.extend(Item::from(Key::signing_keys()));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = match replaces {
@@ -143,19 +135,8 @@ impl Store {
                 .expression_attribute_names("#kid", "kid")
                 .expression_attribute_values(":kid", AttributeValue::S(kid.as_str().to_owned())),
         };
-        let call = call.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        match Box::pin(call.send()).await {
-            Ok(_) => Ok(RingWrite::Done),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                    let standing = read::<KeyRing>(failed.item().cloned().unwrap_or_default(), DOING)?;
-                    // The key's id is random, so only an earlier attempt of this write, whose answer was lost, can have
-                    // put it there. Other rotations may have followed since.
-                    let own = standing.has_had(&ring.current.kid);
-                    Ok(if own { RingWrite::Done } else { RingWrite::Moved(standing) })
-                }
-                _ => Err(Fault::new(DOING, error)),
-            },
-        }
+        // The key's id is random, so only an earlier attempt of this write can have put it there. Other rotations may have
+        // followed since.
+        put(call, CONTEXT, |_, found: &KeySet| found.has_had(&key_set.current.kid)).await
     }
 }

@@ -1,6 +1,6 @@
 //! Strict reading of JSON objects: every refusal names the field and the rule, and never echoes a value.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
+use std::{fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,54 +8,36 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-/// What a value must be, as the end of a sentence that begins with the field's name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub struct Rule(pub &'static str);
+use crate::error::{Constraint, ValidationError};
 
-/// A request that breaks a rule: the field and the rule.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{field} {rule}")]
-pub struct Invalid {
-    field: Cow<'static, str>,
-    rule: Cow<'static, str>,
-}
-
-impl Invalid {
-    /// `field` must be named by the code, or be a field's *name* in a request; never a value.
-    pub fn new(field: impl Into<Cow<'static, str>>, rule: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: field.into(), rule: rule.into() }
-    }
-}
-
-/// The fields of a JSON object, each taken once. Fields that nobody takes are unknown: HTTP endpoints ignore them,
-/// the invoked functions refuse them with [`Fields::refuse_others`].
+/// The fields of a JSON object, each taken once. JsonObject that nobody takes are unknown: HTTP endpoints ignore them,
+/// the invoked functions refuse them with [`JsonObject::refuse_others`].
 #[derive(Debug, Default)]
-pub struct Fields(Vec<(String, Value)>);
+pub struct JsonObject(Vec<(String, Value)>);
 
-impl Fields {
+impl JsonObject {
     /// Reads a JSON text (RFC 8259).
     ///
     /// # Errors
     /// When it is not UTF-8, not JSON, nested more than 127 levels deep, or not an object.
-    pub fn from_json(json: &[u8]) -> Result<Self, Invalid> {
-        let text = std::str::from_utf8(json).map_err(|_| Invalid::new("body", "must be UTF-8"))?;
+    pub fn from_json(json: &[u8]) -> Result<Self, ValidationError> {
+        let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "must be UTF-8"))?;
         serde_json::from_str(text).map(|Members(fields)| Self(fields)).map_err(|error| {
             if error.is_data() {
-                return Invalid::new("body", "must be a JSON object");
+                return ValidationError::new("body", "must be a JSON object");
             }
             let (line, column) = (error.line(), error.column());
             let rule =
                 format!("must be JSON nested at most 127 levels deep; it is not from line {line} column {column} on");
-            Invalid::new("body", rule)
+            ValidationError::new("body", rule)
         })
     }
 
     /// Takes a field; `null` and absence are `None`.
-    fn take(&mut self, name: &'static str) -> Result<Option<Value>, Invalid> {
+    fn take(&mut self, name: &'static str) -> Result<Option<Value>, ValidationError> {
         let mut values = self.0.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
         match (values.next(), values.next()) {
-            (_, Some(_)) => Err(Invalid::new(name, "must be given once")),
+            (_, Some(_)) => Err(ValidationError::new(name, "must be given once")),
             (None | Some(Value::Null), None) => Ok(None),
             (value, None) => Ok(value),
         }
@@ -65,20 +47,20 @@ impl Fields {
     ///
     /// # Errors
     /// When it is of another type, or given twice.
-    pub fn string(&mut self, name: &'static str) -> Result<Option<String>, Invalid> {
+    pub fn string(&mut self, name: &'static str) -> Result<Option<String>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Invalid::new(name, "must be a string")),
+            Some(_) => Err(ValidationError::new(name, "must be a string")),
         }
     }
 
     /// A string of the form that `T` defines.
     ///
     /// # Errors
-    /// As [`Fields::string`], and when `T` refuses it.
-    pub fn parsed<T: FromStr<Err = Rule>>(&mut self, name: &'static str) -> Result<Option<T>, Invalid> {
-        let parse = |text: String| text.parse().map_err(|Rule(rule)| Invalid::new(name, rule));
+    /// As [`JsonObject::string`], and when `T` refuses it.
+    pub fn parsed<T: FromStr<Err = Constraint>>(&mut self, name: &'static str) -> Result<Option<T>, ValidationError> {
+        let parse = |text: String| text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule));
         self.string(name)?.map(parse).transpose()
     }
 
@@ -86,27 +68,28 @@ impl Fields {
     ///
     /// # Errors
     /// When it is anything else, or given twice.
-    pub fn distinct<T: FromStr<Err = Rule> + PartialEq>(
+    pub fn distinct<T: FromStr<Err = Constraint> + PartialEq>(
         &mut self,
         name: &'static str,
         max: usize,
-    ) -> Result<Option<Vec<T>>, Invalid> {
+    ) -> Result<Option<Vec<T>>, ValidationError> {
         let values = match self.take(name)? {
             None => return Ok(None),
             Some(Value::Array(values)) => values,
-            Some(_) => return Err(Invalid::new(name, "must be an array of strings")),
+            Some(_) => return Err(ValidationError::new(name, "must be an array of strings")),
         };
         if values.len() > max {
-            return Err(Invalid::new(name, format!("must have at most {max} entries")));
+            return Err(ValidationError::new(name, format!("must have at most {max} entries")));
         }
         let mut entries = Vec::with_capacity(values.len());
         for value in values {
             let Value::String(text) = value else {
-                return Err(Invalid::new(name, "must be an array of strings"));
+                return Err(ValidationError::new(name, "must be an array of strings"));
             };
-            let entry = text.parse::<T>().map_err(|Rule(rule)| Invalid::new(name, format!("entries {rule}")))?;
+            let entry =
+                text.parse::<T>().map_err(|Constraint(rule)| ValidationError::new(name, format!("entries {rule}")))?;
             if entries.contains(&entry) {
-                return Err(Invalid::new(name, "must not have an entry twice"));
+                return Err(ValidationError::new(name, "must not have an entry twice"));
             }
             entries.push(entry);
         }
@@ -121,14 +104,15 @@ impl Fields {
         &mut self,
         name: &'static str,
         range: RangeInclusive<N>,
-    ) -> Result<Option<N>, Invalid> {
+    ) -> Result<Option<N>, ValidationError> {
         let Some(value) = self.take(name)? else { return Ok(None) };
         let number = value.as_u64().and_then(|number| N::try_from(number).ok());
         match number.filter(|number| range.contains(number)) {
             Some(number) => Ok(Some(number)),
-            None => {
-                Err(Invalid::new(name, format!("must be a whole number from {} to {}", range.start(), range.end())))
-            }
+            None => Err(ValidationError::new(
+                name,
+                format!("must be a whole number from {} to {}", range.start(), range.end()),
+            )),
         }
     }
 
@@ -136,11 +120,11 @@ impl Fields {
     ///
     /// # Errors
     /// When it is of another type, or given twice.
-    pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, Invalid> {
+    pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Bool(value)) => Ok(Some(value)),
-            Some(_) => Err(Invalid::new(name, "must be true or false")),
+            Some(_) => Err(ValidationError::new(name, "must be true or false")),
         }
     }
 
@@ -148,11 +132,11 @@ impl Fields {
     ///
     /// # Errors
     /// When it is of another type, or given twice.
-    pub fn object(&mut self, name: &'static str) -> Result<Option<Map<String, Value>>, Invalid> {
+    pub fn object(&mut self, name: &'static str) -> Result<Option<Map<String, Value>>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Object(object)) => Ok(Some(object)),
-            Some(_) => Err(Invalid::new(name, "must be an object")),
+            Some(_) => Err(ValidationError::new(name, "must be an object")),
         }
     }
 
@@ -160,11 +144,11 @@ impl Fields {
     ///
     /// # Errors
     /// When a field is left.
-    pub fn refuse_others(self) -> Result<(), Invalid> {
+    pub fn refuse_others(self) -> Result<(), ValidationError> {
         match self.0.into_iter().next() {
             None => Ok(()),
             Some((name, _)) => {
-                Err(Invalid::new(name.chars().take(64).collect::<String>(), "is not a field of this request"))
+                Err(ValidationError::new(name.chars().take(64).collect::<String>(), "is not a field of this request"))
             }
         }
     }
@@ -174,8 +158,8 @@ impl Fields {
 ///
 /// # Errors
 /// When it is absent.
-pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, Invalid> {
-    value.ok_or_else(|| Invalid::new(name, "is required"))
+pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ValidationError> {
+    value.ok_or_else(|| ValidationError::new(name, "is required"))
 }
 
 /// The members of a JSON object. Preserves duplicate names, so they can be rejected.
@@ -207,7 +191,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
 }
 
 /// The JSON text of a member of the object `json`, for what [`Value`] would lose: digits, and names given twice. `None`
-/// if it is absent or null, and if `json` is not such a text, which [`Fields::from_json`] reports.
+/// if it is absent or null, and if `json` is not such a text, which [`JsonObject::from_json`] reports.
 #[must_use]
 pub fn raw_member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).ok()?;
@@ -215,106 +199,19 @@ pub fn raw_member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     Some(value.get()).filter(|text| *text != "null")
 }
 
-/// One plausible e-mail address of at most 254 octets (RFC 5321, 4.5.3.1.3): no display name, no address literal,
-/// a domain of at least two labels.
-#[derive(Clone, Eq, PartialEq)]
-pub struct Email(String);
-
-impl Email {
-    /// The address. Personal data: not for the log.
-    #[must_use]
-    pub fn into_inner(self) -> String {
-        self.0
-    }
-}
-
-impl FromStr for Email {
-    type Err = Rule;
-
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        let form =
-            email_address::Options::default().without_display_text().without_domain_literal().with_required_tld();
-        if text.len() <= 254 && email_address::EmailAddress::parse_with_options(text, form).is_ok() {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Rule("must be one e-mail address of at most 254 characters"))
-        }
-    }
-}
-
-impl fmt::Debug for Email {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Email(…)")
-    }
-}
-
-/// An RFC 6749 scope-token (3.3) of at most 64 characters: printable ASCII without space, `"` and `\`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Scope(String);
-
-impl Scope {
-    /// The scope as text.
-    #[must_use]
-    pub fn into_inner(self) -> String {
-        self.0
-    }
-}
-
-impl FromStr for Scope {
-    type Err = Rule;
-
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        let form = (1..=64).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\') {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Rule("must be 1 to 64 printable ASCII characters without space, quote and backslash"))
-        }
-    }
-}
-
-/// Scopes separated by spaces (RFC 6749, 3.3), each once, 50 at most.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ScopeList(Vec<String>);
-
-impl ScopeList {
-    /// The scopes.
-    #[must_use]
-    pub fn into_inner(self) -> Vec<String> {
-        self.0
-    }
-}
-
-impl FromStr for ScopeList {
-    type Err = Rule;
-
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        const RULE: Rule =
-            Rule("must be at most 50 scopes separated by single spaces, each of 1 to 64 printable ASCII characters");
-        let mut scopes = Vec::new();
-        for scope in text.split(' ') {
-            let Scope(scope) = scope.parse().map_err(|_| RULE)?;
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
-        }
-        if scopes.len() <= 50 { Ok(Self(scopes)) } else { Err(RULE) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
 
-    use proptest::{collection::vec, prelude::*};
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::input::Scope;
 
-    fn fields(json: &str) -> Fields {
-        Fields::from_json(json.as_bytes()).unwrap()
+    fn fields(json: &str) -> JsonObject {
+        JsonObject::from_json(json.as_bytes()).unwrap()
     }
 
-    fn refusal<T: fmt::Debug>(result: Result<T, Invalid>) -> String {
+    fn refusal<T: fmt::Debug>(result: Result<T, ValidationError>) -> String {
         result.unwrap_err().to_string()
     }
 
@@ -328,16 +225,16 @@ mod tests {
             (b"{}{}", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 3 on"),
             (b"{\"a\":", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 5 on"),
         ] {
-            assert_eq!(refusal(Fields::from_json(wrong)), message);
+            assert_eq!(refusal(JsonObject::from_json(wrong)), message);
         }
         let nested = |levels: usize| format!("{{\"unknown\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
-        assert!(Fields::from_json(nested(126).as_bytes()).is_ok());
+        assert!(JsonObject::from_json(nested(126).as_bytes()).is_ok());
         assert!(
-            refusal(Fields::from_json(nested(127).as_bytes()))
+            refusal(JsonObject::from_json(nested(127).as_bytes()))
                 .starts_with("body must be JSON nested at most 127 levels")
         );
         assert!(
-            refusal(Fields::from_json(nested(8000).as_bytes()))
+            refusal(JsonObject::from_json(nested(8000).as_bytes()))
                 .starts_with("body must be JSON nested at most 127 levels")
         );
     }
@@ -395,78 +292,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn scope_lists_are_separated_by_single_spaces() {
-        let list = |text: &str| text.parse::<ScopeList>().map(ScopeList::into_inner);
-        assert_eq!(list("openid profile openid").unwrap(), ["openid", "profile"]);
-        for wrong in ["", " ", "a ", " a", "a  b", "a\tb", "é"] {
-            assert!(list(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn emails_are_plausible() {
-        let long =
-            |local: usize, labels: usize| format!("{}@{}example.com", "x".repeat(local), "a23456789.".repeat(labels));
-        for right in ["user@example.com", "first.last+tag@sub.example.co", &long(63, 17)] {
-            assert!(right.parse::<Email>().is_ok(), "{right}");
-        }
-        assert_eq!(long(64, 18).len(), 256);
-        for wrong in [
-            "",
-            "user",
-            "@example.com",
-            "user@",
-            "user@localhost",
-            "a@b@example.com",
-            "A <a@example.com>",
-            "user@[127.0.0.1]",
-            "a b@example.com",
-            "a@exa mple.com",
-            "a@example..com",
-            " a@example.com",
-            "a@example.com\n",
-            &long(64, 18),
-        ] {
-            assert!(wrong.parse::<Email>().is_err(), "{wrong}");
-        }
-    }
-
     proptest! {
         #[test]
         fn no_text_panics(text in ".{0,80}") {
-            let _ = Fields::from_json(text.as_bytes());
-            let _ = text.parse::<Email>();
-            let _ = text.parse::<Scope>();
+            let _ = JsonObject::from_json(text.as_bytes());
         }
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = Fields::from_json(&bytes);
-        }
-
-        #[test]
-        fn a_scope_has_the_form_or_is_refused(text in "[ -~\té]{0,70}") {
-            let form = text.chars().all(|c| matches!(c, '!' | '#'..='[' | ']'..='~'));
-            prop_assert_eq!(text.parse::<Scope>().is_ok(), form && (1..=64).contains(&text.chars().count()));
-        }
-
-        #[test]
-        fn a_scope_list_is_its_scopes_each_once(scopes in vec("[a-c!~]{1,3}", 1..80)) {
-            let mut distinct = scopes.clone();
-            let mut seen = BTreeSet::new();
-            distinct.retain(|scope| seen.insert(scope.clone()));
-            let list = scopes.join(" ").parse::<ScopeList>().map(ScopeList::into_inner).ok();
-            prop_assert_eq!(list, (distinct.len() <= 50).then_some(distinct));
-        }
-
-        #[test]
-        fn an_accepted_email_is_one_address(text in "[a-z\"<>(),;:@. \x00-\x1f\u{7f}é]{0,12}@([a-zé-]{1,5}|\\[|\\.| |@|\r\n){0,6}") {
-            if text.parse::<Email>().is_ok() {
-                let (_, domain) = text.rsplit_once('@').unwrap();
-                prop_assert!(text.len() <= 254 && domain.contains('.') && !domain.contains([' ', '<', '>', '[', '\r', '\n']));
-                prop_assert!(!text.chars().any(char::is_control), "{:?}", text);
-            }
+            let _ = JsonObject::from_json(&bytes);
         }
 
         #[test]

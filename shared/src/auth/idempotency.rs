@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{auth::Principal, field::Rule};
+use crate::{auth::Principal, error::Constraint};
 
 /// What a caller names a request by: 1 to 255 visible ASCII characters but the comma, with which API Gateway joins a
 /// header that was given twice. Not for the log: it may be what somebody takes for a secret.
@@ -26,14 +26,14 @@ impl IdempotencyKey {
 }
 
 impl FromStr for IdempotencyKey {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let form = (1..=255).contains(&text.len());
         if form && text.bytes().all(|c| c.is_ascii_graphic() && c != b',') {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be given once, with 1 to 255 visible ASCII characters other than the comma"))
+            Err(Constraint("must be given once, with 1 to 255 visible ASCII characters other than the comma"))
         }
     }
 }

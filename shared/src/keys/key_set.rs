@@ -8,10 +8,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     clock::Clock,
-    fault::Fault,
-    public_keys::VerificationKey,
-    settings::{Environment, SettingsError},
-    store::{DataKeyPair, KeyRing, Store},
+    error::InternalError,
+    keys::verification_key::VerificationKey,
+    runtime::{Environment, SettingsError},
+    store::{DataKeyPair, KeySet, Store},
 };
 
 /// A request that finds the copy older than this reads it again, beside its other reads. The copy still serves if that
@@ -44,7 +44,7 @@ struct State {
 pub(crate) struct Snapshot {
     read_at: DateTime<Utc>,
     /// `None` before the first key was made.
-    ring: Option<KeyRing>,
+    ring: Option<KeySet>,
     public_keys: OnceLock<Vec<Arc<VerificationKey>>>,
 }
 
@@ -65,16 +65,16 @@ impl KeySetCache {
     }
 
     /// The keys as the table has them now.
-    pub(crate) async fn read(&self) -> Result<Arc<Snapshot>, Fault> {
+    pub(crate) async fn read(&self) -> Result<Arc<Snapshot>, InternalError> {
         let read_at = self.clock.now();
-        let ring = self.store.key_ring().await?;
+        let ring = self.store.load_key_set().await?;
         let snapshot = Arc::new(Snapshot { read_at, ring, public_keys: OnceLock::new() });
         self.state().latest = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
 
     /// A copy that may be used, read if there is none.
-    pub(crate) async fn recent(&self) -> Result<Arc<Snapshot>, Fault> {
+    pub(crate) async fn recent(&self) -> Result<Arc<Snapshot>, InternalError> {
         if let Some(snapshot) = self.latest(MAX_AGE) {
             return Ok(snapshot);
         }
@@ -86,7 +86,7 @@ impl KeySetCache {
     }
 
     /// Reads the keys again if it is time, so that [`Self::recent`] has no need to.
-    pub(crate) async fn refresh(&self) -> Result<(), Fault> {
+    pub(crate) async fn refresh(&self) -> Result<(), InternalError> {
         if self.latest(REFRESH_AFTER).is_some() {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl KeySetCache {
     }
 
     /// The key with this id. The table is asked about a new one, which may be that of a rotation a moment ago.
-    pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
+    pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         if let Lookup::Settled(key) = self.lookup(kid)? {
             return Ok(key);
         }
@@ -126,7 +126,7 @@ impl KeySetCache {
         Ok(found)
     }
 
-    fn lookup(&self, kid: &str) -> Result<Lookup, Fault> {
+    fn lookup(&self, kid: &str) -> Result<Lookup, InternalError> {
         let found = match self.latest(MAX_AGE) {
             Some(snapshot) => snapshot.find(kid)?,
             None => None,
@@ -160,20 +160,20 @@ impl Snapshot {
     }
 
     /// All public keys, that of the current one first. Parsed when they are first needed: who only signs never does.
-    pub(crate) fn public_keys(&self) -> Result<&[Arc<VerificationKey>], Fault> {
-        const DOING: &str = "read a public key";
+    pub(crate) fn public_keys(&self) -> Result<&[Arc<VerificationKey>], InternalError> {
+        const CONTEXT: &str = "read a public key";
         if let Some(keys) = self.public_keys.get() {
             return Ok(keys);
         }
-        let keys = self.ring.iter().flat_map(KeyRing::public_keys).map(|(kid, public_key)| {
-            let spki = STANDARD.decode(public_key).map_err(|error| Fault::new(DOING, error))?;
-            VerificationKey::new(kid.clone(), spki, DOING).map(Arc::new)
+        let keys = self.ring.iter().flat_map(KeySet::public_keys).map(|(kid, public_key)| {
+            let spki = STANDARD.decode(public_key).map_err(|error| InternalError::new(CONTEXT, error))?;
+            VerificationKey::new(kid.clone(), spki, CONTEXT).map(Arc::new)
         });
-        let keys = keys.collect::<Result<_, Fault>>()?;
+        let keys = keys.collect::<Result<_, InternalError>>()?;
         Ok(self.public_keys.get_or_init(|| keys))
     }
 
-    fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
+    fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         Ok(self.public_keys()?.iter().find(|key| key.id.as_str() == kid).map(Arc::clone))
     }
 }

@@ -31,8 +31,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    fault::Fault,
-    function::{Handled, Outcome},
+    error::InternalError,
+    runtime::{Handled, Outcome},
 };
 
 /// The target of summary lines, whose message is the whole line.
@@ -100,7 +100,7 @@ where
 
 /// The steps of a request that are timed.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
+pub enum Phase {
     /// Authenticate and read.
     Load,
     /// KMS.
@@ -127,15 +127,15 @@ tokio::task_local! {
 }
 
 /// Awaits `work` and adds its duration to the request's `step`.
-pub async fn step<T>(step: Step, work: impl Future<Output = T>) -> T {
+pub async fn timed<T>(step: Phase, work: impl Future<Output = T>) -> T {
     let start = Instant::now();
     let result = work.await;
     // Outside a request, as when warming up, there is nothing to add to.
     let _ = TRACE.try_with(|trace| {
         let sum = match step {
-            Step::Load => &trace.load_us,
-            Step::Sign => &trace.sign_us,
-            Step::Commit => &trace.commit_us,
+            Phase::Load => &trace.load_us,
+            Phase::Sign => &trace.sign_us,
+            Phase::Commit => &trace.commit_us,
         };
         sum.fetch_add(microseconds(start), Relaxed);
     });
@@ -143,13 +143,13 @@ pub async fn step<T>(step: Step, work: impl Future<Output = T>) -> T {
 }
 
 /// Logs a fault with all its causes: the caller is only told that there was one.
-pub fn log_fault(fault: &Fault) {
+pub fn log_internal_error(fault: &InternalError) {
     let request_id = TRACE.try_with(|trace| trace.request_id.clone()).unwrap_or_default();
     tracing::error!(request_id, error = fault.chain(), "request failed");
 }
 
 /// Logs a warning about the thing named `id`, and counts it in a metric of the deployment as a whole.
-pub(crate) fn warn_and_count(metric: &'static str, message: &str, id: &str, fault: &Fault) {
+pub(crate) fn warn_and_count(metric: &'static str, message: &str, id: &str, fault: &InternalError) {
     let directive = json!({"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": [{"Name": metric, "Unit": "Count"}]});
     let timestamp = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis();
     let line = json!({
@@ -276,7 +276,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::function::FunctionError;
+    use crate::runtime::FunctionError;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -296,7 +296,7 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         tracing::subscriber::with_default(subscriber(move || writer.clone(), LevelFilter::ERROR), || {
-            let fault = Fault::new("fetch a public key", "NotFoundException");
+            let fault = InternalError::new("fetch a public key", "NotFoundException");
             warn_and_count("SigningKeysLeftOut", "left out a previous signing key", "key-1", &fault);
         });
         let mut line: Value = serde_json::from_slice(&lines.0.lock().unwrap()).unwrap();

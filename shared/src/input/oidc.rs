@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Number, Value, value::RawValue};
 
-use crate::field::{Invalid, Members, Rule};
+use crate::{
+    error::{Constraint, ValidationError},
+    input::json::Members,
+};
 
 /// The type of a standard claim's value (5.1).
 #[derive(Clone, Copy, Debug)]
@@ -47,17 +50,17 @@ const MAX_CLAIMS_LEVELS: usize = 16;
 ///
 /// # Errors
 /// Which claim is not.
-pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>, Invalid> {
-    let Members(members) =
-        serde_json::from_str::<Members<&RawValue>>(json).map_err(|_| Invalid::new(field, "must be an object"))?;
+pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>, ValidationError> {
+    let Members(members) = serde_json::from_str::<Members<&RawValue>>(json)
+        .map_err(|_| ValidationError::new(field, "must be an object"))?;
     let mut claims = Map::new();
     for (name, json) in members {
         let standard = STANDARD_CLAIMS.iter().find(|(standard, ..)| *standard == name);
         let Some((standard, _, kind)) = standard else {
-            return Err(Invalid::new(field, "must have standard claims of OpenID Connect only"));
+            return Err(ValidationError::new(field, "must have standard claims of OpenID Connect only"));
         };
-        let invalid = |rule| Invalid::new(format!("{field}.{standard}"), rule);
-        let value = exact(json.get(), 2).map_err(|Rule(rule)| invalid(rule))?;
+        let invalid = |rule| ValidationError::new(format!("{field}.{standard}"), rule);
+        let value = exact(json.get(), 2).map_err(|Constraint(rule)| invalid(rule))?;
         let (right, rule) = match kind {
             ClaimType::Text => (value.is_string(), "must be a string"),
             ClaimType::Truth => (value.is_boolean(), "must be true or false"),
@@ -72,18 +75,18 @@ pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>
         }
     }
     if serde_json::to_vec(&claims).is_ok_and(|json| json.len() > MAX_CLAIMS_BYTES) {
-        return Err(Invalid::new(field, format!("must be at most {MAX_CLAIMS_BYTES} bytes long")));
+        return Err(ValidationError::new(field, format!("must be at most {MAX_CLAIMS_BYTES} bytes long")));
     }
     Ok(claims)
 }
 
 /// The value of a JSON text if DynamoDB and an ID token can hold just that. `level` is the one of an object or array.
-fn exact(json: &str, level: usize) -> Result<Value, Rule> {
+fn exact(json: &str, level: usize) -> Result<Value, Constraint> {
     let nested = matches!(json.as_bytes().first(), Some(b'{' | b'['));
     if nested && level > MAX_CLAIMS_LEVELS {
-        return Err(Rule("must be nested less deep: claims have at most 16 levels"));
+        return Err(Constraint("must be nested less deep: claims have at most 16 levels"));
     }
-    let unreadable = |_| Rule("must be Unicode text");
+    let unreadable = |_| Constraint("must be Unicode text");
     match json.as_bytes().first() {
         Some(b'{') => {
             let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).map_err(unreadable)?;
@@ -91,10 +94,10 @@ fn exact(json: &str, level: usize) -> Result<Value, Rule> {
             for (name, json) in members {
                 // DynamoDB has no empty names, and `serde_json` reads its own private ones back as something else.
                 if name.is_empty() || name.starts_with("$serde_json::private::") {
-                    return Err(Rule("must not have a member with an empty or reserved name"));
+                    return Err(Constraint("must not have a member with an empty or reserved name"));
                 }
                 if object.insert(name, exact(json.get(), level + 1)?).is_some() {
-                    return Err(Rule("must have each member once"));
+                    return Err(Constraint("must have each member once"));
                 }
             }
             Ok(object.into())
@@ -103,7 +106,7 @@ fn exact(json: &str, level: usize) -> Result<Value, Rule> {
             let entries = serde_json::from_str::<Vec<&RawValue>>(json).map_err(unreadable)?;
             entries.into_iter().map(|entry| exact(entry.get(), level + 1)).collect()
         }
-        Some(b'-' | b'0'..=b'9') => number(json).map(Value::Number).ok_or(Rule(
+        Some(b'-' | b'0'..=b'9') => number(json).map(Value::Number).ok_or(Constraint(
             "must have only numbers that are kept exactly: 64-bit integers, and double precision from 1e-130 to 9.9e125",
         )),
         _ => serde_json::from_str(json).map_err(unreadable),
@@ -173,9 +176,9 @@ impl Language {
 }
 
 impl std::str::FromStr for Language {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let mut subtags = text.split('-');
         let language = subtags.next().unwrap_or_default();
         let form = (2..=8).contains(&language.len())
@@ -184,7 +187,7 @@ impl std::str::FromStr for Language {
         if form && text.len() <= 35 {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be a language tag such as en or pt-BR"))
+            Err(Constraint("must be a language tag such as en or pt-BR"))
         }
     }
 }

@@ -9,118 +9,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::http::{HeaderMap, header};
 
 use crate::{
-    credential::{Credential, Kind},
-    error::ApiError,
+    auth::Principal,
+    credential::{Credential, CredentialKind},
+    error::Unauthenticated,
     id::{ObjectId, RegistrationId, TokenId},
-    jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
-    public_keys::PublicKeys,
-    settings::{Audience, Environment, Issuer, SettingsError},
+    keys::jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
+    keys::{Audience, Issuer, PublicKeys},
+    runtime::{ApiError, Environment, SettingsError},
     store::Store,
 };
-
-/// What a caller may be allowed to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Permission {
-    /// Create OAuth access tokens.
-    OauthTokenCreate,
-    /// List the OAuth access tokens of a registration.
-    OauthTokenList,
-    /// Revoke OAuth access tokens.
-    OauthTokenRevoke,
-    /// Ask whether a credential is valid, and what it may do.
-    OauthTokenIntrospect,
-    /// Create integration tokens of an app.
-    MadApplicationTokenCreate,
-    /// List the integration tokens of an app.
-    MadApplicationTokenList,
-    /// Revoke integration tokens of an app.
-    MadApplicationTokenRemove,
-}
-
-impl Permission {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::OauthTokenCreate,
-        Self::OauthTokenList,
-        Self::OauthTokenRevoke,
-        Self::OauthTokenIntrospect,
-        Self::MadApplicationTokenCreate,
-        Self::MadApplicationTokenList,
-        Self::MadApplicationTokenRemove,
-    ];
-
-    /// Its name, in API keys and in the scope of access tokens.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OauthTokenCreate => "oauth.token.create",
-            Self::OauthTokenList => "oauth.token.list",
-            Self::OauthTokenRevoke => "oauth.token.revoke",
-            Self::OauthTokenIntrospect => "oauth.token.introspect",
-            Self::MadApplicationTokenCreate => "mad.application.token.create",
-            Self::MadApplicationTokenList => "mad.application.token.list",
-            Self::MadApplicationTokenRemove => "mad.application.token.remove",
-        }
-    }
-
-    /// The permission with this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|permission| permission.as_str() == name)
-    }
-}
-
-/// An authenticated caller.
-#[derive(Clone, Debug)]
-pub struct Principal {
-    /// The organization that it acts for.
-    pub organization: ObjectId,
-    /// Which API key or registration it is.
-    pub id: String,
-    permissions: Vec<String>,
-}
-
-impl Principal {
-    /// Requires a permission.
-    ///
-    /// # Errors
-    /// [`ApiError::Forbidden`] if the caller does not hold it.
-    pub fn require(&self, permission: Permission) -> Result<(), ApiError> {
-        let held = self.permissions.iter().any(|held| held == permission.as_str());
-        if held { Ok(()) } else { Err(ApiError::Forbidden) }
-    }
-
-    /// Requires each of `scopes` that is a permission of this service: a caller cannot pass on what it does not hold. Other
-    /// scopes are free.
-    ///
-    /// # Errors
-    /// [`ApiError::Forbidden`] if the caller lacks one of them.
-    pub fn require_all_of(&self, scopes: &[String]) -> Result<(), ApiError> {
-        scopes.iter().filter_map(|scope| Permission::named(scope)).try_for_each(|permission| self.require(permission))
-    }
-}
-
-/// Why a caller is nobody to us. Which of the reasons made a token invalid is not told.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum Unauthenticated {
-    /// There is no `Authorization` header.
-    #[error("no authorization header")]
-    Missing,
-    /// It is malformed, unknown, expired or revoked.
-    #[error("invalid token")]
-    InvalidToken,
-}
-
-impl Unauthenticated {
-    /// The `WWW-Authenticate` header. A challenge has at least one parameter (RFC 6750, 3).
-    #[must_use]
-    pub const fn challenge(self) -> &'static str {
-        match self {
-            Self::Missing => "Bearer realm=\"tokenmint\"",
-            Self::InvalidToken => "Bearer realm=\"tokenmint\", error=\"invalid_token\"",
-        }
-    }
-}
 
 /// A bearer that is good as far as it can tell by itself: an API key of right form, or an access token of right
 /// signature, issuer, audience, type and time. What the table says of it is still to be read.
@@ -177,7 +74,7 @@ impl Authenticator {
     pub async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
         let header = headers.get(header::AUTHORIZATION).ok_or(Unauthenticated::Missing)?;
         let credential = header.to_str().ok().and_then(bearer_credential).ok_or(Unauthenticated::InvalidToken)?;
-        if let Some(api_key) = Credential::parse(Kind::ApiKey, credential) {
+        if let Some(api_key) = Credential::parse(CredentialKind::ApiKey, credential) {
             return Ok(Bearer(Presented::ApiKey(api_key)));
         }
         let jwt = credential.strip_prefix(ACCESS_TOKEN_PREFIX).ok_or(Unauthenticated::InvalidToken)?;

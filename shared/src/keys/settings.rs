@@ -1,207 +1,12 @@
-//! What a function is given when it starts: variables, AWS configuration, time and randomness.
+//! Which keys sign and verify, and for whom: the settings of JWTs.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
-
-use aws_config::SdkConfig;
-use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 use crate::{
-    aws,
-    clock::{Clock, SystemClock},
-    fault::Fault,
-    field::Rule,
-    random::{Random, SystemRandom},
+    error::Constraint,
+    id::KmsKey,
+    runtime::{Environment, SettingsError},
 };
-
-/// Where a function runs. Production takes it from the process, the `local` crate and the tests make their own.
-#[derive(Clone)]
-pub struct Environment {
-    /// The environment variables.
-    pub variables: HashMap<String, String>,
-    /// Region, credentials, endpoints, timeouts and retries of the AWS SDK.
-    pub aws: SdkConfig,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// The randomness.
-    pub random: Arc<dyn Random>,
-}
-
-impl Environment {
-    /// The environment of this process.
-    pub async fn of_process() -> Self {
-        let variables =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self {
-            variables: variables.collect(),
-            aws: aws::config().load().await,
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-        }
-    }
-
-    /// A setting that the function cannot run without.
-    ///
-    /// # Errors
-    /// When the variable is not set, or `T` refuses it.
-    pub fn required<T: FromStr<Err = Rule>>(&self, variable: &'static str) -> Result<T, SettingsError> {
-        self.optional(variable)?.ok_or(SettingsError::not_set(variable))
-    }
-
-    /// A setting that has a default; an empty variable counts as not set, as a template's empty parameter makes it.
-    ///
-    /// # Errors
-    /// When `T` refuses the variable.
-    pub fn optional<T: FromStr<Err = Rule>>(&self, variable: &'static str) -> Result<Option<T>, SettingsError> {
-        match self.variables.get(variable).filter(|value| !value.is_empty()) {
-            None => Ok(None),
-            Some(value) => value.parse().map(Some).map_err(|Rule(rule)| SettingsError { variable, rule }),
-        }
-    }
-}
-
-/// The AWS credentials are among the variables, so their values are not shown.
-impl fmt::Debug for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").field("variables", &self.variables.keys()).finish_non_exhaustive()
-    }
-}
-
-/// An environment variable that a function cannot start with.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("environment variable {variable} {rule}")]
-pub struct SettingsError {
-    variable: &'static str,
-    rule: &'static str,
-}
-
-impl SettingsError {
-    pub(crate) const fn not_set(variable: &'static str) -> Self {
-        Self { variable, rule: "is not set" }
-    }
-}
-
-/// `TABLE_NAME`: the name of the DynamoDB table.
-#[derive(Clone, Debug)]
-pub struct TableName(pub(crate) String);
-
-impl TableName {
-    /// The variable.
-    pub(crate) const VARIABLE: &'static str = "TABLE_NAME";
-}
-
-impl FromStr for TableName {
-    type Err = Rule;
-
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        let form = (3..=255).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(&c)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Rule("must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - ."))
-        }
-    }
-}
-
-/// The id of a key: of one in KMS, or of one that KMS made for envelope signing. As the `kid` of our JWTs (RFC 7515,
-/// 4.1.4) it names the key that signed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyId(String);
-
-impl KeyId {
-    /// A new random id: a UUID, as KMS gives its own keys.
-    ///
-    /// # Errors
-    /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, Fault> {
-        Ok(Self(random.uuid()?.to_string()))
-    }
-
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = Rule;
-
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        let form = (1..=64).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Rule("must be the id of a key: 1 to 64 of A-Z a-z 0-9 -"))
-        }
-    }
-}
-
-impl TryFrom<String> for KeyId {
-    type Error = Rule;
-
-    fn try_from(text: String) -> Result<Self, Rule> {
-        text.parse()
-    }
-}
-
-impl From<KeyId> for String {
-    fn from(id: KeyId) -> Self {
-        id.0
-    }
-}
-
-/// A key in KMS, by its id or ARN. An alias is refused, since it can come to mean another key.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KmsKey {
-    /// The id or ARN as it was given. KMS finds a key of another account by its ARN only.
-    reference: String,
-    id: KeyId,
-}
-
-impl KmsKey {
-    /// The id or ARN as it was given, which is what KMS is asked for.
-    pub(crate) fn reference(&self) -> &str {
-        &self.reference
-    }
-
-    /// The id alone: the `kid` of what it signed.
-    pub(crate) fn id(&self) -> &KeyId {
-        &self.id
-    }
-}
-
-impl FromStr for KmsKey {
-    type Err = Rule;
-
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        // arn:<partition>:kms:<region>:<account>:key/<id>
-        let id = match text.split(':').collect::<Vec<_>>()[..] {
-            [id] => Some(id),
-            ["arn", _, "kms", _, _, resource] => resource.strip_prefix("key/"),
-            _ => None,
-        };
-        let form = text.len() <= 2048 && text.bytes().all(|c| c.is_ascii_graphic());
-        let id = id.filter(|_| form).and_then(|id| id.parse().ok());
-        let id = id.ok_or(Rule("must be the id or ARN of a KMS key, not an alias"))?;
-        Ok(Self { reference: text.to_owned(), id })
-    }
-}
-
-impl TryFrom<String> for KmsKey {
-    type Error = Rule;
-
-    fn try_from(text: String) -> Result<Self, Rule> {
-        text.parse()
-    }
-}
-
-impl From<KmsKey> for String {
-    fn from(key: KmsKey) -> Self {
-        key.reference
-    }
-}
 
 /// `SIGNING_MODE`: where tokens are signed, and so which keys verify them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -236,11 +41,11 @@ impl SigningMode {
 }
 
 impl FromStr for SigningMode {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         let known = [Self::Kms, Self::Envelope, Self::Transition].into_iter().find(|mode| mode.as_str() == text);
-        known.ok_or(Rule("must be kms, envelope or transition"))
+        known.ok_or(Constraint("must be kms, envelope or transition"))
     }
 }
 
@@ -254,7 +59,7 @@ pub(crate) fn previous_signing_keys(environment: &Environment) -> Result<Vec<Kms
     let KmsKeyList(listed) = environment.optional("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
     let mut known = vec![signing_key(environment)?];
     for key in listed {
-        if !known.iter().any(|other| other.id == key.id) {
+        if !known.iter().any(|other| other.id() == key.id()) {
             known.push(key);
         }
     }
@@ -266,11 +71,11 @@ pub(crate) fn previous_signing_keys(environment: &Environment) -> Result<Vec<Kms
 struct KmsKeyList(Vec<KmsKey>);
 
 impl FromStr for KmsKeyList {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
-        let keys = text.split(',').map(|key| key.trim().parse()).collect::<Result<_, Rule>>();
-        keys.map(Self).map_err(|_| Rule("must be ids or ARNs of KMS keys, separated by commas"))
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        let keys = text.split(',').map(|key| key.trim().parse()).collect::<Result<_, Constraint>>();
+        keys.map(Self).map_err(|_| Constraint("must be ids or ARNs of KMS keys, separated by commas"))
     }
 }
 
@@ -317,13 +122,13 @@ impl Audience {
 }
 
 impl FromStr for Issuer {
-    type Err = Rule;
+    type Err = Constraint;
 
-    fn from_str(text: &str) -> Result<Self, Rule> {
+    fn from_str(text: &str) -> Result<Self, Constraint> {
         if text.len() <= 512 && text.bytes().all(|c| c.is_ascii_graphic()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be at most 512 printable ASCII characters without spaces"))
+            Err(Constraint("must be at most 512 printable ASCII characters without spaces"))
         }
     }
 }
@@ -332,7 +137,12 @@ impl FromStr for Issuer {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
+    use std::sync::Arc;
+
+    use aws_config::SdkConfig;
+
     use super::*;
+    use crate::{clock::SystemClock, random::SystemRandom};
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
         Environment {
@@ -397,12 +207,6 @@ mod tests {
         assert_eq!(audience(&[]).unwrap_err().to_string(), "environment variable ISSUER is not set");
     }
 
-    #[test]
-    fn debug_shows_no_value() {
-        let text = format!("{:?}", environment(&[("AWS_SECRET_ACCESS_KEY", "hush")]));
-        assert!(text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("hush"));
-    }
-
     proptest! {
         #[test]
         fn an_issuer_is_what_a_header_and_a_url_can_hold(text in "[!-~]{0,520}", any: String) {
@@ -415,7 +219,7 @@ mod tests {
         #[test]
         fn a_list_of_kms_keys_is_each_of_them(ids in vec("[A-Za-z0-9-]{1,64}", 1..5), wrong in "[ -~é]{0,20}", spaces in " {0,2}") {
             let list = |texts: &[String]| texts.join(&format!("{spaces},")).parse::<KmsKeyList>().map(|list| list.0).ok();
-            let named = |texts: &[String]| list(texts).map(|keys| keys.into_iter().map(|key| key.id.0).collect::<Vec<_>>());
+            let named = |texts: &[String]| list(texts).map(|keys| keys.into_iter().map(|key| key.id().as_str().to_owned()).collect::<Vec<_>>());
             let with_arn: Vec<String> = ids.iter().map(|id| format!("arn:aws:kms:eu-west-1:111122223333:key/{id}")).collect();
             prop_assert_eq!(named(&with_arn), Some(ids.clone()));
             prop_assert_eq!(named(&ids), Some(ids.clone()));

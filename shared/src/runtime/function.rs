@@ -4,17 +4,14 @@ use std::{fmt::Debug, future::Future, process::ExitCode};
 
 use lambda_http::{
     LambdaEvent,
-    http::StatusCode,
     lambda_runtime::{Diagnostic, run as serve},
     service_fn,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    fault::Fault,
-    field::Invalid,
-    settings::{Environment, SettingsError},
-    telemetry,
+    error::{InternalError, ValidationError},
+    runtime::{Environment, FunctionError, Handled, Outcome, SettingsError, telemetry},
 };
 
 /// A Lambda function.
@@ -39,52 +36,12 @@ pub trait Function: Sized + Send + Sync + 'static {
     fn handle(&self, event: LambdaEvent<Self::Event>) -> impl Future<Output = Handled<Self::Answer>> + Send;
 }
 
-/// A handled event: what leaves, and what the log says of it.
-#[derive(Debug)]
-pub struct Handled<A> {
-    /// The answer, or the error that Lambda reports as a function error.
-    pub result: Result<A, FunctionError>,
-    /// What came of it, for the log and the metrics.
-    pub outcome: Outcome,
-    /// The HTTP status, where there is one.
-    pub status: Option<StatusCode>,
-}
-
-/// What came of a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// A token was made.
-    Issued,
-    /// A token that was made before was made again.
-    Replayed,
-    /// The quota was full.
-    QuotaExceeded,
-    /// A code or refresh token was used again, and its grant revoked.
-    ReplayDetected,
-    /// It was refused for another reason.
-    Refused(&'static str),
-    /// It was done, without a token.
-    Done,
-    /// It failed, and not by the caller's fault.
-    Failed,
-}
-
-/// A function error: what an invoker gets in place of an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{error_type}: {message}")]
-pub struct FunctionError {
-    /// A name to tell errors apart by, such as `InvalidRequest`.
-    pub error_type: &'static str,
-    /// What is wrong, naming field and rule.
-    pub message: String,
-}
-
 /// Why an invoked function, one without a route, did nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum InvocationError {
     /// The event breaks a rule.
     #[error(transparent)]
-    Invalid(#[from] Invalid),
+    Invalid(#[from] ValidationError),
     /// This field names what does not exist.
     #[error("{0} must be the id of something that exists")]
     NotFound(&'static str),
@@ -93,18 +50,18 @@ pub enum Refusal {
     Taken(&'static str),
     /// It failed.
     #[error("Internal server error")]
-    Fault(#[from] Fault),
+    InternalError(#[from] InternalError),
 }
 
-impl<A> From<Result<A, Refusal>> for Handled<A> {
-    fn from(result: Result<A, Refusal>) -> Self {
+impl<A> From<Result<A, InvocationError>> for Handled<A> {
+    fn from(result: Result<A, InvocationError>) -> Self {
         let (outcome, error_type) = match &result {
             Ok(_) => (Outcome::Done, ""),
-            Err(Refusal::Invalid(_)) => (Outcome::Refused("invalid request"), "InvalidRequest"),
-            Err(Refusal::NotFound(_)) => (Outcome::Refused("not found"), "NotFound"),
-            Err(Refusal::Taken(_)) => (Outcome::Refused("taken"), "Taken"),
-            Err(Refusal::Fault(fault)) => {
-                telemetry::log_fault(fault);
+            Err(InvocationError::Invalid(_)) => (Outcome::Refused("invalid request"), "InvalidRequest"),
+            Err(InvocationError::NotFound(_)) => (Outcome::Refused("not found"), "NotFound"),
+            Err(InvocationError::Taken(_)) => (Outcome::Refused("taken"), "Taken"),
+            Err(InvocationError::InternalError(fault)) => {
+                telemetry::log_internal_error(fault);
                 (Outcome::Failed, "InternalError")
             }
         };

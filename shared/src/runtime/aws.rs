@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aws_config::{
-    BehaviorVersion, ConfigLoader,
+    BehaviorVersion, ConfigLoader, SdkConfig,
     environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
     retry::RetryConfig,
     timeout::TimeoutConfig,
@@ -17,10 +17,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 
-use crate::{
-    settings::Environment,
-    telemetry::{Meter, Service},
-};
+use crate::runtime::telemetry::{Meter, Service};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,12 +57,12 @@ pub fn http_client() -> SharedHttpClient {
     http_client_fn(move |_, _| connector.clone())
 }
 
-pub(crate) fn dynamodb(environment: &Environment) -> aws_sdk_dynamodb::Client {
-    let config = aws_sdk_dynamodb::config::Builder::from(&environment.aws).interceptor(Meter(Service::DynamoDb));
+pub(crate) fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::config::Builder::from(config).interceptor(Meter(Service::DynamoDb));
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
-pub(crate) fn kms(environment: &Environment) -> aws_sdk_kms::Client {
-    let config = aws_sdk_kms::config::Builder::from(&environment.aws).interceptor(Meter(Service::Kms));
+pub(crate) fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
+    let config = aws_sdk_kms::config::Builder::from(config).interceptor(Meter(Service::Kms));
     aws_sdk_kms::Client::from_conf(config.build())
 }

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{self, Digest};
 use aws_sdk_kms::{
     primitives::Blob,
-    types::{MacAlgorithmSpec, MessageType, SigningAlgorithmSpec},
+    types::{MessageType, SigningAlgorithmSpec},
 };
 use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::{
-    aws,
-    data_key::{PrivateKey, WrappingKey},
-    fault::Fault,
-    jwt::{self, Type},
-    key_set::KeySetCache,
-    public_keys::PublicKeys,
-    settings::{Environment, KmsKey, SettingsError, SigningMode, signing_key},
-    telemetry::{Step, step},
+    error::InternalError,
+    id::KmsKey,
+    keys::data_key::PrivateKey,
+    keys::jwt::{self, TokenType},
+    keys::key_set::KeySetCache,
+    keys::settings::signing_key,
+    keys::{PublicKeys, SigningMode, WrappingKey},
+    runtime::telemetry::{Phase, timed},
+    runtime::{Environment, SettingsError, aws},
 };
 
-const DOING: &str = "sign the token";
+const CONTEXT: &str = "sign the token";
 
 /// Signs with the current key.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Signer {
         let mode = SigningMode::from_environment(environment)?;
         let wrapping_key = WrappingKey::from_environment(environment)?.filter(|_| mode == SigningMode::Envelope);
         let envelope = wrapping_key.map(|wrapping_key| Envelope { wrapping_key, key_set, decrypted: Mutex::default() });
-        Ok(Self { kms: aws::kms(environment), key: signing_key(environment)?, envelope })
+        Ok(Self { kms: aws::kms(&environment.aws), key: signing_key(environment)?, envelope })
     }
 
     /// Opens the connection that the first signature would otherwise wait for, or decrypts the key. Failing is harmless.
@@ -86,7 +87,7 @@ impl Signer {
     ///
     /// # Errors
     /// When the keys known are too old to go on with, and cannot be read.
-    pub async fn prepare(&self) -> Result<(), Fault> {
+    pub async fn prepare(&self) -> Result<(), InternalError> {
         match &self.envelope {
             None => Ok(()),
             Some(envelope) => envelope.key_set.refresh().await,
@@ -98,24 +99,24 @@ impl Signer {
     ///
     /// # Errors
     /// When KMS does not sign, or does not decrypt the key.
-    pub async fn sign(&self, typ: Type, claims: &impl Serialize) -> Result<String, Fault> {
+    pub async fn sign(&self, typ: TokenType, claims: &impl Serialize) -> Result<String, InternalError> {
         let private_key = match &self.envelope {
             None => None,
             Some(envelope) => Some(envelope.key().await?),
         };
         let kid = private_key.as_ref().map_or(self.key.id(), |key| &key.kid);
-        let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| Fault::new(DOING, error))?;
+        let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| InternalError::new(CONTEXT, error))?;
         let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
-        let signature = step(Step::Sign, async {
+        let signature = timed(Phase::Sign, async {
             match &private_key {
                 None => self.sign_with_kms(&digest).await,
-                Some(key) => key.sign(&digest).map_err(|error| Fault::new(DOING, error)),
+                Some(key) => key.sign(&digest).map_err(|error| InternalError::new(CONTEXT, error)),
             }
         });
         Ok(jwt::compact(signing_input, &signature.await?))
     }
 
-    async fn sign_with_kms(&self, digest: &Digest) -> Result<Vec<u8>, Fault> {
+    async fn sign_with_kms(&self, digest: &Digest) -> Result<Vec<u8>, InternalError> {
         let call = self
             .kms
             .sign()
@@ -123,59 +124,26 @@ impl Signer {
             .message(Blob::new(digest.as_ref()))
             .message_type(MessageType::Digest)
             .signing_algorithm(SigningAlgorithmSpec::RsassaPkcs1V15Sha256);
-        let signed = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
-        let signature = signed.signature.ok_or_else(|| Fault::new(DOING, "KMS answered without a signature"))?;
+        let signed = Box::pin(call.send()).await.map_err(|error| InternalError::new(CONTEXT, error))?;
+        let signature =
+            signed.signature.ok_or_else(|| InternalError::new(CONTEXT, "KMS answered without a signature"))?;
         Ok(signature.into_inner())
     }
 }
 
 impl Envelope {
     /// The key that was the current one a minute ago at most, decrypted when it is first needed.
-    async fn key(&self) -> Result<Arc<PrivateKey>, Fault> {
+    async fn key(&self) -> Result<Arc<PrivateKey>, InternalError> {
         const NONE: &str = "there is none yet: invoke provision with the action rotateSigningKey";
         // Taken first, so that all see the keys change in the same order and none decrypts an older one again.
         let mut decrypted = self.decrypted.lock().await;
         let snapshot = self.key_set.recent().await?;
-        let current = snapshot.current().ok_or_else(|| Fault::new("load the signing key", NONE))?;
+        let current = snapshot.current().ok_or_else(|| InternalError::new("load the signing key", NONE))?;
         if let Some(key) = decrypted.as_ref().filter(|key| key.kid == current.kid) {
             return Ok(Arc::clone(key));
         }
         // What cannot be decrypted may have been replaced by now.
         let key = self.wrapping_key.decrypt(current).await.inspect_err(|_| self.key_set.forget())?;
         Ok(Arc::clone(decrypted.insert(Arc::new(key))))
-    }
-}
-
-/// Makes secrets that only the same input makes again: HMAC-SHA-256 (RFC 2104) with a key that never leaves KMS.
-#[derive(Debug)]
-pub struct MacKey {
-    kms: aws_sdk_kms::Client,
-    key: KmsKey,
-}
-
-impl MacKey {
-    /// The key that `MAC_KEY_ID` names.
-    ///
-    /// # Errors
-    /// When the variable is missing or malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self { kms: aws::kms(environment), key: environment.required("MAC_KEY_ID")? })
-    }
-
-    /// The MAC of a message.
-    ///
-    /// # Errors
-    /// When KMS does not make it.
-    pub async fn mac(&self, message: Vec<u8>) -> Result<[u8; 32], Fault> {
-        const DOING: &str = "make a MAC";
-        let call = self
-            .kms
-            .generate_mac()
-            .key_id(self.key.reference())
-            .mac_algorithm(MacAlgorithmSpec::HmacSha256)
-            .message(Blob::new(message));
-        let made = step(Step::Sign, Box::pin(call.send())).await.map_err(|error| Fault::new(DOING, error))?;
-        let mac = made.mac.map(Blob::into_inner).unwrap_or_default();
-        mac.try_into().map_err(|_| Fault::new(DOING, "KMS answered with another length than 32 bytes"))
     }
 }

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-use crate::{id::TokenId, settings::KeyId};
+use crate::id::{KeyId, TokenId};
 
 /// What stands before the JWT of an OAuth access token.
 pub const ACCESS_TOKEN_PREFIX: &str = "oauth2_";
@@ -16,7 +16,7 @@ const MAX_JWT_BYTES: usize = 10 * 1024;
 
 /// The `typ` header (RFC 7515, 4.1.9), which keeps one kind of token from serving as another (RFC 8725, 3.11).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Type {
+pub enum TokenType {
     /// An OAuth access token (RFC 9068, 2.1).
     #[serde(rename = "at+jwt")]
     AccessToken,
@@ -36,7 +36,7 @@ enum Algorithm {
 #[serde(deny_unknown_fields)]
 struct Header<K> {
     alg: Algorithm,
-    typ: Type,
+    typ: TokenType,
     kid: K,
 }
 
@@ -68,7 +68,7 @@ pub struct AccessTokenClaims {
 ///
 /// # Errors
 /// When the claims have no JSON form.
-pub(crate) fn signing_input(typ: Type, kid: &KeyId, claims: &impl Serialize) -> Result<String, serde_json::Error> {
+pub(crate) fn signing_input(typ: TokenType, kid: &KeyId, claims: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut text = encode(&Header { alg: Algorithm::Rs256, typ, kid: kid.as_str() })?;
     text.push('.');
     text.push_str(&encode(claims)?);
@@ -130,7 +130,7 @@ impl<'a> UnverifiedAccessToken<'a> {
         let (header, payload) = signed.split_once('.')?;
         let decode = |part| URL_SAFE_NO_PAD.decode(part).ok();
         let header: Header<String> = serde_json::from_slice(&decode(header)?).ok()?;
-        if header.typ != Type::AccessToken {
+        if header.typ != TokenType::AccessToken {
             return None;
         }
         Some(Self { signed, kid: header.kid, payload: decode(payload)?, signature: decode(signature)? })
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_header_is_exactly_three_members() {
-        let input = signing_input(Type::AccessToken, &"key-1".parse().unwrap(), &json!({})).unwrap();
+        let input = signing_input(TokenType::AccessToken, &"key-1".parse().unwrap(), &json!({})).unwrap();
         let (header, payload) = input.split_once('.').unwrap();
         assert_eq!(URL_SAFE_NO_PAD.decode(header).unwrap(), br#"{"alg":"RS256","typ":"at+jwt","kid":"key-1"}"#);
         assert_eq!(decoded(payload), json!({}));

@@ -15,7 +15,7 @@ use axum::{
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use super::{Lambda, World, command, lock};
+use super::{Lambda, TestStack, command, lock};
 
 /// When in a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,12 +27,12 @@ pub(crate) enum Moment {
 }
 
 /// A function's process behind its gate.
-pub(crate) struct Gate {
+pub(crate) struct AwsProxy {
     pub(crate) lambda: Arc<Lambda>,
-    passage: Arc<Passage>,
+    proxy: Arc<ProxyState>,
 }
 
-struct Passage {
+struct ProxyState {
     http: reqwest::Client,
     aws: String,
     process: OnceLock<Arc<Lambda>>,
@@ -41,57 +41,57 @@ struct Passage {
     fatal: Mutex<Option<(usize, Moment)>>,
 }
 
-impl Gate {
+impl AwsProxy {
     /// Starts a function's process and waits until it asks for its first event.
-    pub(crate) async fn start(world: &World, function: &str) -> Self {
-        let (http, aws) = (world.http.clone(), world.url("/"));
+    pub(crate) async fn start(stack: &TestStack, function: &str) -> Self {
+        let (http, aws) = (stack.http.clone(), stack.url("/"));
         let (calls, rights, fatal) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let passage = Arc::new(Passage { http, aws, process: OnceLock::new(), calls, rights, fatal });
+        let proxy = Arc::new(ProxyState { http, aws, process: OnceLock::new(), calls, rights, fatal });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(pass).with_state(Arc::clone(&passage));
+        let router = Router::new().fallback(pass).with_state(Arc::clone(&proxy));
         tokio::spawn(axum::serve(listener, router).into_future());
-        let mut command = command(world, function);
+        let mut command = command(stack, function);
         command.env("AWS_ENDPOINT_URL", address);
         let lambda = Arc::new(Lambda::start_with(command).await);
-        let _ = passage.process.set(Arc::clone(&lambda));
+        let _ = proxy.process.set(Arc::clone(&lambda));
         lambda.ready().await;
-        *lock(&passage.calls) = 0;
-        Self { lambda, passage }
+        *lock(&proxy.calls) = 0;
+        Self { lambda, proxy }
     }
 
     /// How many calls were made since the start.
     pub(crate) fn calls(&self) -> usize {
-        *lock(&self.passage.calls)
+        *lock(&self.proxy.calls)
     }
 
     /// The IAM actions of all calls, those of the cold start among them, with what leads a key of the table.
     pub(crate) fn rights(&self) -> BTreeSet<String> {
-        lock(&self.passage.rights).clone()
+        lock(&self.proxy.rights).clone()
     }
 
     /// The process is killed at this call, counted from the start.
     pub(crate) fn kill_at(&self, call: usize, moment: Moment) {
-        *lock(&self.passage.fatal) = Some((call, moment));
+        *lock(&self.proxy.fatal) = Some((call, moment));
     }
 }
 
-async fn pass(State(passage): State<Arc<Passage>>, request: Request) -> Response {
+async fn pass(State(proxy): State<Arc<ProxyState>>, request: Request) -> Response {
     let call = {
-        let mut calls = lock(&passage.calls);
+        let mut calls = lock(&proxy.calls);
         *calls += 1;
         *calls - 1
     };
-    let fatal = *lock(&passage.fatal);
-    let kill = || passage.process.get().unwrap().kill();
+    let fatal = *lock(&proxy.fatal);
+    let kill = || proxy.process.get().unwrap().kill();
     if fatal == Some((call, Moment::Before)) {
         kill();
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    lock(&passage.rights).insert(right(&parts, &body));
-    let request = passage.http.request(parts.method, &passage.aws).headers(parts.headers).body(body);
+    lock(&proxy.rights).insert(right(&parts, &body));
+    let request = proxy.http.request(parts.method, &proxy.aws).headers(parts.headers).body(body);
     let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = answer.bytes().await.unwrap();

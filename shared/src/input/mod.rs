@@ -1,0 +1,10 @@
+//! Strict reading of what callers send: every error names the field and the rule, and never repeats a value.
+
+mod fields;
+mod json;
+pub mod oidc;
+
+pub use self::{
+    fields::{Email, Scope, ScopeList},
+    json::{JsonObject, raw_member, required},
+};

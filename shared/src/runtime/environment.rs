@@ -1,0 +1,99 @@
+//! What a function is given when it starts: variables, AWS configuration, time and randomness.
+
+use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+
+use aws_config::SdkConfig;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    error::Constraint,
+    random::{Random, SystemRandom},
+    runtime::aws,
+};
+
+/// Where a function runs. Production takes it from the process, the `local` crate and the tests make their own.
+#[derive(Clone)]
+pub struct Environment {
+    /// The environment variables.
+    pub variables: HashMap<String, String>,
+    /// Region, credentials, endpoints, timeouts and retries of the AWS SDK.
+    pub aws: SdkConfig,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The randomness.
+    pub random: Arc<dyn Random>,
+}
+
+impl Environment {
+    /// The environment of this process.
+    pub async fn of_process() -> Self {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self {
+            variables: variables.collect(),
+            aws: aws::config().load().await,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    /// A setting that the function cannot run without.
+    ///
+    /// # Errors
+    /// When the variable is not set, or `T` refuses it.
+    pub fn required<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<T, SettingsError> {
+        self.optional(variable)?.ok_or(SettingsError::not_set(variable))
+    }
+
+    /// A setting that has a default; an empty variable counts as not set, as a template's empty parameter makes it.
+    ///
+    /// # Errors
+    /// When `T` refuses the variable.
+    pub fn optional<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<Option<T>, SettingsError> {
+        match self.variables.get(variable).filter(|value| !value.is_empty()) {
+            None => Ok(None),
+            Some(value) => value.parse().map(Some).map_err(|Constraint(rule)| SettingsError { variable, rule }),
+        }
+    }
+}
+
+/// The AWS credentials are among the variables, so their values are not shown.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("variables", &self.variables.keys()).finish_non_exhaustive()
+    }
+}
+
+/// An environment variable that a function cannot start with.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("environment variable {variable} {rule}")]
+pub struct SettingsError {
+    variable: &'static str,
+    rule: &'static str,
+}
+
+impl SettingsError {
+    pub(crate) const fn not_set(variable: &'static str) -> Self {
+        Self { variable, rule: "is not set" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        Environment {
+            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            aws: SdkConfig::builder().build(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let text = format!("{:?}", environment(&[("AWS_SECRET_ACCESS_KEY", "hush")]));
+        assert!(text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("hush"));
+    }
+}
