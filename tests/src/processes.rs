@@ -135,6 +135,20 @@ fn with_envelope_signing_it_begins_with_a_key_and_keeps_it() {
     assert_ne!(sets[0], sets[2], "the key that signs comes first");
 }
 
+/// In the form of the template's `AllowedOrigins`.
+#[test]
+fn several_origins_are_separated_by_commas() {
+    let process = Process::start(&["--allow-origin", "https://a.example,https://b.example"]);
+    for (origin, allowed) in [("https://a.example", true), ("https://b.example", true), ("https://c.example", false)] {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--head", "--request", "GET", "--header", &format!("Origin: {origin}")]);
+        let output = curl.arg(format!("{}/.well-known/jwks.json", process.base_url)).output().unwrap();
+        let headers = String::from_utf8(output.stdout).unwrap().to_lowercase();
+        assert_eq!(headers.contains(&format!("access-control-allow-origin: {origin}\r\n")), allowed, "{headers}");
+        assert_eq!(headers.contains("access-control-expose-headers: idempotency-replayed,retry-after,"), allowed);
+    }
+}
+
 #[test]
 fn a_port_in_use_is_one_clear_line() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -16,7 +16,8 @@ pub(crate) struct Deployment {
 impl Deployment {
     /// A stack with these parameters; the others have their defaults.
     pub(crate) fn new(parameters: &[(&str, &str)]) -> Self {
-        let template = Template::read().unwrap().document;
+        let mut template = Template::read().unwrap().document;
+        expand(template["Resources"].as_object_mut().unwrap());
         let defaults = template["Parameters"].as_object().unwrap().iter().filter_map(|(name, parameter)| {
             let default = &parameter["Default"];
             Some((name.clone(), default.as_str().map(str::to_owned).or_else(|| Some(default.as_i64()?.to_string()))?))
@@ -91,7 +92,7 @@ impl Deployment {
     fn evaluated(&self, value: &Value) -> Option<Value> {
         let text = |value: &Value| self.evaluated(value).unwrap().as_str().unwrap().to_owned();
         match (function(value), value) {
-            (Some(("Ref", name)), _) => self.reference(name.as_str().unwrap(), None),
+            (Some(("Ref", name)), _) => self.reference(&text(name), None),
             (Some(("Fn::GetAtt", path)), _) => self.reference(path[0].as_str().unwrap(), path[1].as_str()),
             (Some(("Fn::If", choice)), _) => {
                 let holds = self.holds(&json!({"Condition": choice[0]}));
@@ -141,6 +142,20 @@ impl Deployment {
             Some("Arn") if id.starts_with("arn:") => id.into(),
             Some(attribute) => format!("{id}.{attribute}").into(),
         })
+    }
+}
+
+/// Replaces each `Fn::ForEach` by what it makes.
+fn expand(resources: &mut Map<String, Value>) {
+    let loops: Vec<String> = resources.keys().filter(|name| name.starts_with("Fn::ForEach::")).cloned().collect();
+    for name in loops {
+        let each = resources.remove(&name).unwrap();
+        let placeholder = format!("${{{}}}", each[0].as_str().unwrap());
+        for entry in each[1].as_array().unwrap() {
+            let body = each[2].to_string().replace(&placeholder, entry.as_str().unwrap());
+            let made: Map<String, Value> = serde_json::from_str(&body).unwrap();
+            resources.extend(made);
+        }
     }
 }
 
