@@ -19,8 +19,8 @@ struct Arguments {
     /// The issuer of the tokens [default: the URL it serves at]
     #[arg(long)]
     issuer: Option<String>,
-    /// An origin that browsers may call from; may be repeated
-    #[arg(long, default_value = "*")]
+    /// An origin that browsers may call from; several are separated by commas, as in the template, or repeated
+    #[arg(long, default_value = "*", value_delimiter = ',')]
     allow_origin: Vec<String>,
     /// Where tokens are signed: kms, envelope or transition
     #[arg(long, default_value = "kms")]

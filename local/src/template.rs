@@ -4,18 +4,18 @@
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 use saphyr::{LoadableYamlNode, Yaml};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
 /// The parts of the template that the local stack follows.
 #[derive(Debug)]
 pub struct Template {
-    /// The whole of it, in JSON, without the tags of intrinsic functions.
+    /// The whole of it, in JSON, with intrinsic functions in their long form.
     pub document: Value,
     /// The API's routes.
     pub routes: Vec<Route>,
-    /// `CorsConfiguration` of the API, in JSON.
+    /// `CorsConfiguration` of the API, in JSON, as it is if there are origins.
     pub cors: Value,
     /// `Properties` of the table, in JSON.
     pub table: Value,
@@ -57,7 +57,7 @@ impl Template {
         }
         Ok(Self {
             routes,
-            cors: template["Resources"]["HttpApi"]["Properties"]["CorsConfiguration"].clone(),
+            cors: template["Resources"]["HttpApi"]["Properties"]["CorsConfiguration"]["Fn::If"][1].clone(),
             table: template["Resources"]["Table"]["Properties"].clone(),
             document: template,
         })
@@ -92,21 +92,21 @@ impl Route {
     }
 }
 
-/// Reads a YAML text as JSON, without tags such as those of intrinsic functions.
+/// Reads a YAML text as JSON. A tag becomes the long form of the intrinsic function, such as `{"Fn::If": […]}`.
 ///
 /// # Errors
 /// When it is not YAML, or empty.
 pub fn yaml(text: &str) -> Result<Value, String> {
     let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
-    documents.first().map(json).ok_or("it is empty".to_owned())
+    documents.first().map(to_json).ok_or("it is empty".to_owned())
 }
 
-fn json(yaml: &Yaml<'_>) -> Value {
+fn to_json(yaml: &Yaml<'_>) -> Value {
     match yaml {
-        Yaml::Tagged(_, inner) => json(inner),
-        Yaml::Sequence(entries) => entries.iter().map(json).collect(),
+        Yaml::Tagged(tag, inner) => intrinsic_function(&tag.suffix, &to_json(inner)),
+        Yaml::Sequence(entries) => entries.iter().map(to_json).collect(),
         Yaml::Mapping(entries) => {
-            entries.iter().map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), json(value))).collect()
+            entries.iter().map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), to_json(value))).collect()
         }
         scalar => match (scalar.as_bool(), scalar.as_integer(), scalar.as_str()) {
             (Some(truth), _, _) => truth.into(),
@@ -117,9 +117,29 @@ fn json(yaml: &Yaml<'_>) -> Value {
     }
 }
 
+fn intrinsic_function(name: &str, argument: &Value) -> Value {
+    match (name, argument.as_str().and_then(|text| text.split_once('.'))) {
+        ("Ref" | "Condition", _) => json!({name: argument}),
+        ("GetAtt", Some((resource, attribute))) => json!({"Fn::GetAtt": [resource, attribute]}),
+        _ => json!({format!("Fn::{name}"): argument}),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_is_the_short_form_of_an_intrinsic_function() {
+        let text = "[!Ref A, !If [B, !GetAtt C.D.E, !Sub 'f'], !Condition G, !GetAtt [H, I]]";
+        let expected = json!([
+            {"Ref": "A"},
+            {"Fn::If": ["B", {"Fn::GetAtt": ["C", "D.E"]}, {"Fn::Sub": "f"}]},
+            {"Condition": "G"},
+            {"Fn::GetAtt": ["H", "I"]},
+        ]);
+        assert_eq!(yaml(text), Ok(expected));
+    }
 
     #[test]
     fn paths_match_segment_by_segment() {

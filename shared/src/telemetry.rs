@@ -185,15 +185,20 @@ fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total
         "commitMs": milliseconds(trace.commit_us.load(Relaxed)),
         "totalMs": milliseconds(total_us),
     });
-    if let (Some(metric), Some(line)) = (metric, line.as_object_mut()) {
-        line.insert(metric.to_owned(), 1.into());
+    // Lambda counts these among the function's errors. Its errors beyond them are crashes, timeouts and failed starts.
+    let reported_error = handled.result.is_err().then_some("ReportedErrors");
+    let metrics: Vec<&str> = metric.into_iter().chain(reported_error).collect();
+    if let (false, Some(line)) = (metrics.is_empty(), line.as_object_mut()) {
+        line.extend(metrics.iter().map(|metric| ((*metric).to_owned(), 1.into())));
         let directive = json!({
             "Namespace": NAMESPACE,
             "Dimensions": [["functionName"]],
-            "Metrics": [{"Name": metric, "Unit": "Count"}],
+            "Metrics": metrics.iter().map(|metric| json!({"Name": metric, "Unit": "Count"})).collect::<Vec<_>>(),
         });
-        let timestamp = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis();
-        line.insert("_aws".to_owned(), json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
+        // Lambda's own metrics have the time at which the invocation began.
+        let began = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis()
+            - i64::try_from(total_us / 1000).unwrap_or_default();
+        line.insert("_aws".to_owned(), json!({"Timestamp": began, "CloudWatchMetrics": [directive]}));
     }
     line
 }
@@ -239,5 +244,28 @@ impl Intercept for Meter {
             trace.retries.fetch_add(u32::from(repeated), Relaxed);
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::FunctionError;
+
+    fn metrics(outcome: Outcome, error_type: Option<&'static str>) -> Vec<String> {
+        let result = error_type.map_or(Ok(()), |error_type| Err(FunctionError { error_type, message: String::new() }));
+        let line = summary("issue-code", &Handled { result, outcome, status: None }, &Trace::default(), 20_000);
+        let directives = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().cloned().unwrap_or_default();
+        let names = directives.iter().map(|metric| metric["Name"].as_str().unwrap().to_owned());
+        names.inspect(|name| assert_eq!(line[name], 1, "{line}")).collect()
+    }
+
+    #[test]
+    fn an_error_that_the_function_reports_itself_is_counted() {
+        assert_eq!(metrics(Outcome::Refused("taken"), Some("Taken")), ["ReportedErrors"]);
+        assert_eq!(metrics(Outcome::Failed, Some("InternalError")), ["Failures", "ReportedErrors"]);
+        assert_eq!(metrics(Outcome::Failed, None), ["Failures"]);
+        assert_eq!(metrics(Outcome::Issued, None), ["TokensIssued"]);
+        assert!(metrics(Outcome::Refused("not found"), None).is_empty());
     }
 }

@@ -16,5 +16,6 @@ mod openapi;
 mod processes;
 mod publish_keys;
 mod repository;
+mod signing_keys;
 mod skew;
 mod storms;

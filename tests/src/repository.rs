@@ -1,12 +1,15 @@
 //! What the repository's files promise, held to the code.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
-use local::Template;
 use serde_json::{Value, json};
 use shared::{settings::SigningMode, store::Organization};
 
-use crate::harness::{Gate, World, command};
+use crate::harness::{Deployment, Gate, World, command};
 
 pub(crate) fn events() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
@@ -53,48 +56,19 @@ async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
     }
 }
 
-/// A function of the template by the name of its binary, with its properties where tokens are signed so.
-fn deployed(mode: SigningMode) -> Vec<(String, Value)> {
-    let document = resolved(&Template::read().unwrap().document, mode).unwrap();
-    let resources = document["Resources"].as_object().unwrap().values();
-    let functions = resources.filter(|resource| resource["Type"] == "AWS::Serverless::Function");
-    let named = functions.map(|function| {
-        let name = function["Metadata"]["BuildProperties"]["Binary"].as_str().unwrap().to_owned();
-        let mut properties = function["Properties"].clone();
-        let shared = document["Globals"]["Function"]["Environment"]["Variables"].as_object().unwrap().clone();
-        match properties["Environment"]["Variables"].as_object_mut() {
-            Some(variables) => variables.extend(shared),
-            None => properties["Environment"] = json!({"Variables": shared}),
-        }
-        (name, properties)
-    });
-    named.collect()
-}
+const PREVIOUS_KEYS: [&str; 2] =
+    ["arn:aws:kms:eu-west-1:111122223333:key/one", "arn:aws:kms:eu-west-1:111122223333:key/two"];
 
-/// The template with its conditions decided; tags are not read, so that `!If [condition, one, other]` is a list.
-fn resolved(value: &Value, mode: SigningMode) -> Option<Value> {
-    let holds = |condition: &str| match condition {
-        "HasAlarmTopic" | "HasPreviousSigningKeys" => Some(true),
-        "HasWrappingKey" => Some(mode != SigningMode::Kms),
-        "SignsInFunctions" => Some(mode == SigningMode::Envelope),
-        _ => None,
-    };
-    match value {
-        Value::String(text) if text == "AWS::NoValue" => None,
-        Value::Array(entries) => match (entries.as_slice(), entries.first().and_then(Value::as_str).and_then(holds)) {
-            ([_, one, other], Some(holds)) => resolved(if holds { one } else { other }, mode),
-            _ => Some(entries.iter().filter_map(|entry| resolved(entry, mode)).collect()),
-        },
-        Value::Object(fields) => {
-            let fields = fields.iter().filter_map(|(name, value)| Some((name.clone(), resolved(value, mode)?)));
-            Some(Value::Object(fields.collect()))
-        }
-        other => Some(other.clone()),
-    }
+/// The functions' properties, with everything that they can have.
+fn functions(mode: SigningMode) -> BTreeMap<String, Value> {
+    let previous = PREVIOUS_KEYS.join(",");
+    let parameters =
+        [("SigningMode", mode.as_str()), ("SigningKeys", "BA"), ("PreviousSigningKeyArns", previous.as_str())];
+    Deployment::new(&parameters).functions()
 }
 
 /// The variables that our own settings read.
-fn own_variables(properties: &Value) -> BTreeSet<String> {
+pub(crate) fn own_variables(properties: &Value) -> BTreeSet<String> {
     let names = properties["Environment"]["Variables"].as_object().unwrap().keys();
     names.filter(|name| !name.starts_with("AWS_") && *name != "SSL_CERT_FILE").cloned().collect()
 }
@@ -103,9 +77,9 @@ fn own_variables(properties: &Value) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_has_the_variables_that_it_reads_and_no_other() {
     let world = World::start().await;
-    let deployed = deployed(SigningMode::Kms);
-    let known: BTreeSet<String> = deployed.iter().flat_map(|(_, properties)| own_variables(properties)).collect();
-    for (function, properties) in deployed {
+    let functions = functions(SigningMode::Kms);
+    let known: BTreeSet<String> = functions.values().flat_map(own_variables).collect();
+    for (function, properties) in functions {
         let set = own_variables(&properties);
         for variable in &known {
             let mut command = command(&world, &function);
@@ -123,7 +97,7 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
         let world = World::start_with(|options| options.signing_mode = mode).await;
         world.stack.provision_demo().await.unwrap();
         let demo = "demo".parse().unwrap();
-        for (function, properties) in deployed(mode) {
+        for (function, properties) in functions(mode) {
             let mut allowed = BTreeSet::new();
             for statement in properties["Policies"][0]["Statement"].as_array().unwrap() {
                 assert_eq!(statement["Effect"], "Allow");
@@ -164,13 +138,116 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
     }
 }
 
+/// A deployment changes a function's role before the function: one that still signs with the other key may do so.
+#[test]
+fn each_key_of_the_stack_may_sign_and_every_key_is_published() {
+    let previous = PREVIOUS_KEYS.join(",");
+    for keys in ["A", "AB", "BA", "B"] {
+        let of_the_stack: Vec<String> = keys.chars().map(|key| format!("SigningKey{key}.Arn")).collect();
+        let parameters = [("SigningKeys", keys), ("PreviousSigningKeyArns", previous.as_str())];
+        let published = [of_the_stack.clone(), PREVIOUS_KEYS.map(str::to_owned).to_vec()].concat();
+        for (function, properties) in Deployment::new(&parameters).functions() {
+            let may = |action: &str| -> BTreeSet<String> {
+                let statements = properties["Policies"][0]["Statement"].as_array().unwrap().iter();
+                let resources = statements.filter(|statement| statement["Action"] == action);
+                let resources = resources.flat_map(|statement| statement["Resource"].as_array().unwrap());
+                resources.map(|resource| resource.as_str().unwrap().to_owned()).collect()
+            };
+            let variables = &properties["Environment"]["Variables"];
+            let expected =
+                if ["create-token", "exchange-token"].contains(&function.as_str()) { &*of_the_stack } else { &[] };
+            assert_eq!(may("kms:Sign"), expected.iter().cloned().collect(), "{function} with {keys}");
+            if let Some(ids) = variables["PREVIOUS_SIGNING_KEY_IDS"].as_str() {
+                assert_eq!(variables["SIGNING_KEY_ID"], format!("SigningKey{}", &keys[..1]), "{function} with {keys}");
+                assert_eq!(ids, published[1..].join(","), "{function} with {keys}");
+                assert_eq!(may("kms:GetPublicKey"), published.iter().cloned().collect(), "{function} with {keys}");
+            }
+        }
+    }
+}
+
+/// Whatever the parameters, what is referred to exists.
+#[test]
+fn every_combination_of_parameters_can_be_deployed() {
+    for mode in ["kms", "transition", "envelope"] {
+        for keys in ["A", "AB", "BA", "B"] {
+            for previous in ["", PREVIOUS_KEYS[0]] {
+                for more in [
+                    [("AllowedOrigins", ""), ("AlarmTopicArn", "")],
+                    [("AllowedOrigins", "*"), ("AlarmTopicArn", "arn:aws:sns:x")],
+                ] {
+                    let fixed = [("SigningMode", mode), ("SigningKeys", keys), ("PreviousSigningKeyArns", previous)];
+                    let stack = Deployment::new(&[&fixed[..], &more[..]].concat());
+                    assert!(stack.resources().contains_key("Table"));
+                    assert_eq!(stack.outputs()["SigningKeyId"], format!("SigningKey{}", &keys[..1]));
+                    assert!(stack.functions().len() > 5);
+                }
+            }
+        }
+    }
+}
+
+/// A process that crashes or cannot start writes no line, so one alarm reads Lambda's own metrics.
+#[test]
+fn each_function_has_its_alarms() {
+    let resources = Deployment::new(&[]).resources();
+    let functions = resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::Serverless::Function");
+    for (function, _) in functions {
+        let alarm = |name: &str| &resources[&format!("{function}{name}Alarm")]["Properties"];
+        let watched =
+            |metric: &Value| json!([metric["Namespace"], metric["MetricName"], metric["Dimensions"][0]["Value"]]);
+        assert_eq!(watched(alarm("Failures")), json!(["tokenmint", "Failures", function]));
+        assert_eq!(watched(alarm("Throttles")), json!(["AWS/Lambda", "Throttles", function]));
+        let crashes = &alarm("Crashes")["Metrics"];
+        assert_eq!(crashes[0]["Expression"], "FILL(errors, 0) - FILL(reported, 0)");
+        for (index, id, expected) in [
+            (1, "errors", json!(["AWS/Lambda", "Errors", function])),
+            (2, "reported", json!(["tokenmint", "ReportedErrors", function])),
+        ] {
+            assert_eq!(crashes[index]["Id"], id);
+            assert_eq!(watched(&crashes[index]["MetricStat"]["Metric"]), expected);
+        }
+    }
+}
+
+/// New accounts have so little that Lambda refuses any reservation.
+#[test]
+fn concurrency_is_reserved_only_if_asked_for() {
+    for (parameter, expected) in [("0", Value::Null), ("100", "100".into())] {
+        for (function, properties) in Deployment::new(&[("ReservedConcurrency", parameter)]).functions() {
+            assert_eq!(properties["ReservedConcurrentExecutions"], expected, "{function}");
+        }
+    }
+}
+
+/// The keys of a deployment that failed are worth nothing. The table of one is kept, since its protection would stop the
+/// rollback.
 #[test]
 fn what_must_outlive_a_stack_does() {
-    let resources = Template::read().unwrap().document["Resources"].clone();
-    for name in ["Table", "SigningKey", "MacKey", "WrappingKey"] {
-        for policy in ["DeletionPolicy", "UpdateReplacePolicy"] {
-            assert_eq!(resources[name][policy], "Retain", "{name}");
+    let resources = Deployment::new(&[("SigningKeys", "AB"), ("SigningMode", "envelope")]).resources();
+    let kept = resources.iter().filter(|(_, resource)| resource["UpdateReplacePolicy"] == "Retain");
+    let kept: Vec<_> =
+        kept.map(|(name, resource)| (name.as_str(), resource["DeletionPolicy"].as_str().unwrap())).collect();
+    let keys = ["MacKey", "SigningKeyA", "SigningKeyB"].map(|key| (key, "RetainExceptOnCreate"));
+    assert_eq!(kept, [&keys[..], &[("Table", "Retain"), ("WrappingKey", "RetainExceptOnCreate")]].concat());
+    assert_eq!(resources["Table"]["Properties"]["DeletionProtectionEnabled"], true);
+}
+
+/// Without a version a policy is read by the rules of 2008, which know no policy variables.
+#[test]
+fn each_policy_is_of_the_current_version() {
+    let stack = Deployment::new(&[("SigningKeys", "AB"), ("SigningMode", "envelope")]);
+    for (function, properties) in stack.functions() {
+        for policy in properties["Policies"].as_array().unwrap() {
+            assert_eq!(policy["Version"], "2012-10-17", "{function}");
         }
+    }
+    for (name, resource) in stack.resources().iter().filter(|(_, resource)| resource["Type"] == "AWS::KMS::Key") {
+        let policy = &resource["Properties"]["KeyPolicy"];
+        assert_eq!(policy["Version"], "2012-10-17", "{name}");
+        // CloudFormation reads it of every key.
+        let administer = policy["Statement"][0]["Action"].as_array().unwrap();
+        assert!(administer.contains(&"kms:GetKeyRotationStatus".into()), "{name}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The stack under test, with a clock to set, randomness that needs no luck, and the AWS calls in view.
 
 mod calls;
+mod cloudformation;
 mod gate;
 mod jwt;
 mod lambda;
@@ -31,6 +32,7 @@ use shared::{
 };
 
 pub(crate) use self::calls::{Calls, Fault};
+pub(crate) use self::cloudformation::Deployment;
 pub(crate) use self::gate::{Gate, Moment};
 pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};

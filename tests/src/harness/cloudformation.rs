@@ -1,0 +1,164 @@
+//! The template as it is deployed: with these parameters, its conditions decided and its intrinsic functions evaluated.
+
+use std::collections::BTreeMap;
+
+use local::Template;
+use serde_json::{Map, Value, json};
+
+/// A stack of the template.
+pub(crate) struct Deployment {
+    template: Value,
+    parameters: BTreeMap<String, String>,
+    /// Ids or ARNs of resources, by their names in the template.
+    ids: BTreeMap<String, String>,
+}
+
+impl Deployment {
+    /// A stack with these parameters; the others have their defaults.
+    pub(crate) fn new(parameters: &[(&str, &str)]) -> Self {
+        let template = Template::read().unwrap().document;
+        let defaults = template["Parameters"].as_object().unwrap().iter().filter_map(|(name, parameter)| {
+            let default = &parameter["Default"];
+            Some((name.clone(), default.as_str().map(str::to_owned).or_else(|| Some(default.as_i64()?.to_string()))?))
+        });
+        let mut all: BTreeMap<String, String> = defaults.collect();
+        all.insert("Issuer".to_owned(), super::ISSUER.to_owned());
+        all.extend(parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Self { template, parameters: all, ids: BTreeMap::new() }
+    }
+
+    /// The stack with the id or ARN of a resource. A resource without one goes by its name in the template.
+    pub(crate) fn with_id(mut self, resource: &str, id: &str) -> Self {
+        self.ids.insert(resource.to_owned(), id.to_owned());
+        self
+    }
+
+    /// The resources that exist.
+    pub(crate) fn resources(&self) -> BTreeMap<String, Value> {
+        let existing = self.template["Resources"].as_object().unwrap().iter().filter(|(name, _)| self.exists(name));
+        existing.map(|(name, resource)| (name.clone(), self.evaluated(resource).unwrap())).collect()
+    }
+
+    /// The values of the outputs that exist.
+    pub(crate) fn outputs(&self) -> BTreeMap<String, Value> {
+        let outputs = self.template["Outputs"].as_object().unwrap().iter();
+        let existing = outputs.filter(|(_, output)| self.has(output));
+        existing.map(|(name, output)| (name.clone(), self.evaluated(&output["Value"]).unwrap())).collect()
+    }
+
+    /// The properties of the functions, with those that all have, by the names of their binaries.
+    pub(crate) fn functions(&self) -> BTreeMap<String, Value> {
+        let of_all = self.evaluated(&self.template["Globals"]["Function"]).unwrap();
+        let resources = self.resources().into_values();
+        let functions = resources.filter(|resource| resource["Type"] == "AWS::Serverless::Function");
+        let named = functions.map(|function| {
+            let name = function["Metadata"]["BuildProperties"]["Binary"].as_str().unwrap().to_owned();
+            let mut properties = of_all.clone();
+            merge(&mut properties, &function["Properties"]);
+            (name, properties)
+        });
+        named.collect()
+    }
+
+    fn exists(&self, resource: &str) -> bool {
+        let resource = &self.template["Resources"][resource];
+        assert!(resource.is_object(), "there is no such resource");
+        self.has(resource)
+    }
+
+    fn has(&self, entry: &Value) -> bool {
+        entry["Condition"].as_str().is_none_or(|condition| self.holds(&self.template["Conditions"][condition]))
+    }
+
+    fn holds(&self, condition: &Value) -> bool {
+        let (function, argument) = function(condition).unwrap_or_else(|| panic!("no condition: {condition}"));
+        let mut all = argument.as_array().into_iter().flatten();
+        match function {
+            "Condition" => self.holds(&self.template["Conditions"][argument.as_str().unwrap()]),
+            "Fn::And" => all.all(|condition| self.holds(condition)),
+            "Fn::Or" => all.any(|condition| self.holds(condition)),
+            "Fn::Not" => !self.holds(&argument[0]),
+            "Fn::Equals" => {
+                // Parameters are strings, and so is what they are compared with.
+                let text = |value: &Value| self.evaluated(value).map(|value| value.to_string().replace('"', ""));
+                text(&argument[0]) == text(&argument[1])
+            }
+            other => panic!("no condition: {other}"),
+        }
+    }
+
+    /// A value, or `None` for `AWS::NoValue`.
+    fn evaluated(&self, value: &Value) -> Option<Value> {
+        let text = |value: &Value| self.evaluated(value).unwrap().as_str().unwrap().to_owned();
+        match (function(value), value) {
+            (Some(("Ref", name)), _) => self.reference(name.as_str().unwrap(), None),
+            (Some(("Fn::GetAtt", path)), _) => self.reference(path[0].as_str().unwrap(), path[1].as_str()),
+            (Some(("Fn::If", choice)), _) => {
+                let holds = self.holds(&json!({"Condition": choice[0]}));
+                self.evaluated(&choice[if holds { 1 } else { 2 }])
+            }
+            (Some(("Fn::Join", join)), _) => {
+                let parts: Vec<_> = join[1].as_array().unwrap().iter().map(text).collect();
+                Some(parts.join(join[0].as_str().unwrap()).into())
+            }
+            (Some(("Fn::Split", split)), _) => {
+                Some(text(&split[1]).split(split[0].as_str().unwrap()).map(Value::from).collect())
+            }
+            (Some(("Fn::Sub", pattern)), _) => Some(self.substituted(pattern.as_str().unwrap()).into()),
+            (Some((other, _)), _) if other.starts_with("Fn::") => panic!("unknown intrinsic function: {other}"),
+            (_, Value::Array(entries)) => Some(entries.iter().filter_map(|entry| self.evaluated(entry)).collect()),
+            (_, Value::Object(fields)) => {
+                let fields = fields.iter().filter_map(|(name, value)| Some((name.clone(), self.evaluated(value)?)));
+                Some(Value::Object(fields.collect()))
+            }
+            (_, other) => Some(other.clone()),
+        }
+    }
+
+    fn substituted(&self, pattern: &str) -> String {
+        let mut parts = pattern.split("${");
+        let mut text = parts.next().unwrap().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once('}').unwrap();
+            let (name, attribute) = name.split_once('.').map_or((name, None), |(name, rest)| (name, Some(rest)));
+            text += self.reference(name, attribute).unwrap().as_str().unwrap();
+            text += rest;
+        }
+        text
+    }
+
+    fn reference(&self, name: &str, attribute: Option<&str>) -> Option<Value> {
+        if name == "AWS::NoValue" {
+            return None;
+        }
+        if let Some(value) = self.parameters.get(name) {
+            return Some(value.as_str().into());
+        }
+        assert!(name.starts_with("AWS::") || self.exists(name), "{name} does not exist with {:?}", self.parameters);
+        let id = self.ids.get(name).map_or(name, String::as_str);
+        Some(match attribute {
+            None => id.rsplit('/').next().unwrap().into(),
+            Some("Arn") if id.starts_with("arn:") => id.into(),
+            Some(attribute) => format!("{id}.{attribute}").into(),
+        })
+    }
+}
+
+/// The name and the argument of an intrinsic function.
+fn function(value: &Value) -> Option<(&str, &Value)> {
+    let fields = value.as_object().filter(|fields| fields.len() == 1)?;
+    let (name, argument) = fields.iter().next()?;
+    (name.starts_with("Fn::") || ["Condition", "Ref"].contains(&name.as_str())).then_some((name.as_str(), argument))
+}
+
+/// Adds the fields of `more`, as the settings of one function to those of all.
+fn merge(base: &mut Value, more: &Value) {
+    match (base, more) {
+        (Value::Object(base), Value::Object(more)) => {
+            for (name, value) in more {
+                merge(base.entry(name.as_str()).or_insert(Value::Object(Map::new())), value);
+            }
+        }
+        (base, more) => base.clone_from(more),
+    }
+}
