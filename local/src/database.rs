@@ -1,37 +1,31 @@
-//! DynamoDB: the embedded emulator, serving the real SDK over a socket, and the table as the template defines it.
+//! DynamoDB: the embedded emulator, and the table as the template defines it.
 
 use std::path::Path;
 
-use axum::body::Body;
+use axum::http::StatusCode;
 use dynoxide::{
-    Database,
+    Database, DynoxideError,
     actions::{
         create_table::CreateTableRequest, list_tables::ListTablesRequest, update_time_to_live::UpdateTimeToLiveRequest,
     },
 };
-use hyper_util::{client::legacy::Client, client::legacy::connect::HttpConnector, rt::TokioExecutor};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::StartError;
 
 /// The table's name.
 pub const TABLE: &str = "tokenmint";
 
-/// A running emulator.
-#[derive(Clone, Debug)]
-pub(crate) struct DynamoDb {
-    authority: String,
-    client: Client<HttpConnector, Body>,
-}
+/// The emulator. Its own HTTP server is not used: on a port beside ours, it would serve any web page, with CORS.
+pub(crate) struct DynamoDb(Database);
 
 impl DynamoDb {
-    /// Opens the database, in `file` or in memory, makes the table where there is none, and serves on a port of its
-    /// own.
+    /// Opens the database, in `file` or in memory, and makes the table if there is none.
     ///
     /// # Errors
     /// When the file cannot be used or the definition is refused.
-    pub(crate) async fn start(file: Option<&Path>, table: &Value) -> Result<Self, StartError> {
+    pub(crate) fn open(file: Option<&Path>, table: &Value) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot open the database: {error}"));
         let database = match file.map(|file| file.to_str().ok_or("its path is not UTF-8")) {
             None => Database::memory(),
@@ -39,25 +33,60 @@ impl DynamoDb {
         };
         let database = database.map_err(|error| failed(&error))?;
         create_table(&database, table).map_err(|error| StartError(format!("cannot create the table: {error}")))?;
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| failed(&error))?;
-        let authority = listener.local_addr().map_err(|error| failed(&error))?.to_string();
-        tokio::spawn(dynoxide::server::serve_on(listener, database));
-        Ok(Self { authority, client: Client::builder(TokioExecutor::new()).build_http() })
+        Ok(Self(database))
     }
 
-    /// Passes a request of the AWS API on.
-    ///
-    /// # Errors
-    /// When the emulator does not answer.
-    pub(crate) async fn forward(
-        &self,
-        mut request: axum::http::Request<Body>,
-    ) -> Result<axum::response::Response, String> {
-        let uri = format!("http://{}/", self.authority).parse().map_err(|error| format!("{error}"))?;
-        *request.uri_mut() = uri;
-        let answer = self.client.request(request).await.map_err(|error| error.to_string())?;
-        Ok(answer.map(Body::new))
+    /// Answers a request: the operation is what follows the dot in `X-Amz-Target`.
+    pub(crate) fn answer(&self, operation: &str, body: &[u8]) -> (StatusCode, String) {
+        let database = &self.0;
+        let answer = match operation {
+            "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
+            "BatchWriteItem" => run(body, |request| database.batch_write_item(request)),
+            "DeleteItem" => run(body, |request| database.delete_item(request)),
+            "DescribeTable" => run(body, |request| database.describe_table(request)),
+            "DescribeTimeToLive" => run(body, |request| database.describe_time_to_live(request)),
+            "ExecuteStatement" => run(body, |request| database.execute_statement(request)),
+            "GetItem" => run(body, |request| database.get_item(request)),
+            "ListTables" => run(body, |request| database.list_tables(request)),
+            "PutItem" => run(body, |request| database.put_item(request)),
+            "Query" => run(body, |request| database.query(request)),
+            "Scan" => run(body, |request| database.scan(request)),
+            "TransactGetItems" => run(body, |request| database.transact_get_items(request)),
+            "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
+            "UpdateItem" => run(body, |request| database.update_item(request)),
+            _ => {
+                let unknown = json!({"__type": "com.amazon.coral.service#UnknownOperationException"});
+                return (StatusCode::BAD_REQUEST, unknown.to_string());
+            }
+        };
+        match answer {
+            Ok(answer) => (StatusCode::OK, answer),
+            Err(error) => {
+                let status = StatusCode::from_u16(error.status_code()).unwrap_or(StatusCode::BAD_REQUEST);
+                (status, error.to_json())
+            }
+        }
     }
+}
+
+impl std::fmt::Debug for DynamoDb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DynamoDb")
+    }
+}
+
+fn run<Q: DeserializeOwned, A: Serialize>(
+    body: &[u8],
+    operate: impl FnOnce(Q) -> Result<A, DynoxideError>,
+) -> Result<String, DynoxideError> {
+    let request = serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            DynoxideError::ValidationException(error.to_string())
+        } else {
+            DynoxideError::SerializationException(error.to_string())
+        }
+    })?;
+    serde_json::to_string(&operate(request)?).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
 }
 
 fn create_table(database: &Database, definition: &Value) -> Result<(), Box<dyn std::error::Error>> {

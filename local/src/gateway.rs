@@ -1,39 +1,48 @@
 //! API Gateway's HTTP API: HTTP requests in, events of payload format 2.0 to the functions, their answers out. Beside
 //! it, on the same port, the paths of the AWS APIs: Lambda's Invoke, and DynamoDB and KMS by `X-Amz-Target`.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State, connect_info::Connected},
     http::{
         HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
         header::{self, CONTENT_TYPE, ORIGIN},
         request::Parts,
     },
     response::{IntoResponse, Response},
+    serve::IncomingStream,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 use shared::clock::Clock;
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::{
     database::DynamoDb,
     kms::Kms,
     lambda::Functions,
+    own::{Foreign, OwnHosts},
     template::{Route, Template},
 };
 
 /// What API Gateway and Lambda take.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
+/// What Lambda's Invoke paths begin with.
+const INVOKE: &str = "/2015-03-31/functions/";
 
 /// What answers a request.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) template: Template,
+    pub(crate) own_hosts: OwnHosts,
     pub(crate) allow_origins: Vec<String>,
     pub(crate) functions: Functions,
     pub(crate) dynamodb: DynamoDb,
@@ -41,23 +50,68 @@ pub(crate) struct Gateway {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// The address that a connection came in on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalAddress(SocketAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for LocalAddress {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        // A connection that is over already has none, and gets no answer.
+        Self(stream.io().local_addr().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)))
+    }
+}
+
+/// What a request is for.
+enum Target {
+    /// A route of the API, or nothing.
+    Api,
+    /// An operation of DynamoDB.
+    DynamoDb(String),
+    /// An operation of KMS.
+    Kms(String),
+    /// A function, at Lambda's Invoke path.
+    Invoke,
+}
+
+impl Target {
+    fn of(request: &Request) -> Self {
+        let operation = request.headers().get("x-amz-target").map(|target| target.to_str().unwrap_or_default());
+        match (request.method(), request.uri().path(), operation) {
+            (&Method::POST, "/", Some(operation)) => match operation.split_once('.') {
+                Some(("TrentService", operation)) => Self::Kms(operation.to_owned()),
+                Some((_, operation)) => Self::DynamoDb(operation.to_owned()),
+                None => Self::DynamoDb(operation.to_owned()),
+            },
+            (&Method::POST, path, _) if path.starts_with(INVOKE) => Self::Invoke,
+            _ => Self::Api,
+        }
+    }
+}
+
 /// Answers any request to the port.
-pub(crate) async fn answer(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let path = request.uri().path();
-    let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
-    match (request.method(), path, target) {
-        (&Method::POST, "/", Some(target)) => match target.strip_prefix("TrentService.").map(str::to_owned) {
-            None => {
-                gateway.dynamodb.forward(request).await.unwrap_or_else(|error| message(StatusCode::BAD_GATEWAY, &error))
-            }
-            Some(operation) => gateway.kms(&operation, request).await,
-        },
-        (&Method::POST, path, _) if path.starts_with("/2015-03-31/functions/") => gateway.invoke(request).await,
-        _ => gateway.route(request).await,
+pub(crate) async fn answer(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(LocalAddress(socket)): ConnectInfo<LocalAddress>,
+    request: Request,
+) -> Response {
+    let own = gateway.own_hosts.check(request.uri(), request.headers(), socket);
+    match (Target::of(&request), own) {
+        // For browsers of any origin. Everything else would make any page an operator.
+        (Target::Api, _) => gateway.route(request).await,
+        (_, Err(foreign)) => forbidden(foreign),
+        (Target::DynamoDb(operation), Ok(())) => gateway.dynamodb(&operation, request).await,
+        (Target::Kms(operation), Ok(())) => gateway.kms(&operation, request).await,
+        (Target::Invoke, Ok(())) => gateway.invoke(request).await,
     }
 }
 
 impl Gateway {
+    async fn dynamodb(&self, operation: &str, request: Request) -> Response {
+        let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await.unwrap_or_default();
+        let (status, answer) = self.dynamodb.answer(operation, &body);
+        (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], answer).into_response()
+    }
+
     async fn kms(&self, operation: &str, request: Request) -> Response {
         let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await.unwrap_or_default();
         let (status, answer) = self.kms.answer(operation, &body);
@@ -72,7 +126,7 @@ impl Gateway {
             (status, headers, body).into_response()
         };
         let (parts, body) = request.into_parts();
-        let name = parts.uri.path().trim_start_matches("/2015-03-31/functions/").strip_suffix("/invocations");
+        let name = parts.uri.path().trim_start_matches(INVOKE).strip_suffix("/invocations");
         let name = name.unwrap_or_default().to_owned();
         let kind =
             parts.headers.get("x-amz-invocation-type").map_or("RequestResponse", |kind| kind.to_str().unwrap_or(""));
@@ -223,6 +277,14 @@ fn http_response(answer: ApiGatewayV2httpResponse) -> Option<Response> {
     let mut response = Response::builder().status(u16::try_from(answer.status_code).ok()?);
     response.headers_mut()?.extend(answer.headers);
     response.body(Body::from(answer.body.unwrap_or_default().to_vec())).ok()
+}
+
+/// The answer to a request that is not the stack's own, in a form that AWS's clients read too.
+fn forbidden(why: Foreign) -> Response {
+    const KIND: &str = "AccessDeniedException";
+    let text = format!("Forbidden: {why}. Others may call the routes of the API only");
+    let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-amzn-errortype"), KIND)];
+    (StatusCode::FORBIDDEN, headers, json!({"__type": KIND, "message": text}).to_string()).into_response()
 }
 
 /// An answer of the gateway itself.

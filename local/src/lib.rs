@@ -3,16 +3,17 @@
 //! SDK; only the endpoint differs.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
+mod data_dir;
 mod database;
 mod demo;
 mod gateway;
 mod kms;
 mod lambda;
+mod own;
 mod template;
 
 use std::{
     collections::HashMap,
-    fs,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -31,7 +32,13 @@ use shared::{
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
-use self::{database::DynamoDb, gateway::Gateway, kms::Kms};
+use self::{
+    data_dir::DataDir,
+    database::DynamoDb,
+    gateway::{Gateway, LocalAddress},
+    kms::Kms,
+    own::OwnHosts,
+};
 pub use self::{
     database::TABLE,
     lambda::Functions,
@@ -50,6 +57,8 @@ pub struct Options {
     pub port: u16,
     /// The issuer of the tokens; the stack's own URL unless set.
     pub issuer: Option<String>,
+    /// Further names by which containers or a proxy may reach more than the API's routes.
+    pub allow_hosts: Vec<String>,
     /// The origins that browsers may call from.
     pub allow_origins: Vec<String>,
     /// Where the database and the signing key are kept; in memory without.
@@ -72,8 +81,7 @@ pub struct Stack {
     environment: Environment,
     stop: oneshot::Sender<()>,
     server: JoinHandle<std::io::Result<()>>,
-    /// Held for as long as the stack uses the data directory.
-    _lock: Option<fs::File>,
+    _data_dir: Option<DataDir>,
 }
 
 /// Why the stack does not start: one line for whoever started it.
@@ -93,13 +101,11 @@ impl Stack {
         let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
         let base_url = format!("http://{address}");
 
-        let lock = options.data_dir.as_deref().map(lock).transpose()?;
+        let data_dir = options.data_dir.map(DataDir::open).transpose()?;
         let template = Template::read().map_err(StartError)?;
-        let file = options.data_dir.as_ref().map(|directory| directory.join("dynamodb.sqlite"));
-        let dynamodb = DynamoDb::start(file.as_deref(), &template.table).await?;
-        let directory = options.data_dir.as_ref().map(|directory| directory.join("kms"));
+        let dynamodb = DynamoDb::open(data_dir.as_ref().map(DataDir::database).as_deref(), &template.table)?;
         let unusable = |error: std::io::Error| StartError(format!("cannot use the KMS keys: {error}"));
-        let kms = Kms::open(directory).map_err(unusable)?;
+        let kms = Kms::open(data_dir.as_ref().map(DataDir::keys)).map_err(unusable)?;
         kms.create_own_keys().map_err(unusable)?;
 
         let variables = HashMap::from([
@@ -116,15 +122,18 @@ impl Stack {
         let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
 
         let allow_origins = options.allow_origins;
-        let gateway = Arc::new(Gateway { template, allow_origins, functions, dynamodb, kms, clock: options.clock });
+        let own_hosts = OwnHosts { address: options.host, names: options.allow_hosts };
+        let clock = options.clock;
+        let gateway = Arc::new(Gateway { template, own_hosts, allow_origins, functions, dynamodb, kms, clock });
         let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
+        let router = router.into_make_service_with_connect_info::<LocalAddress>();
         let (stop, stopped) = oneshot::channel();
         let server = axum::serve(listener, router).with_graceful_shutdown(async {
             // A dropped sender stops it as well.
             let _ = stopped.await;
         });
         let server = tokio::spawn(server.into_future());
-        Ok(Self { base_url, gateway, environment, stop, server, _lock: lock })
+        Ok(Self { base_url, gateway, environment, stop, server, _data_dir: data_dir })
     }
 
     /// Where it serves, such as `http://127.0.0.1:3000`.
@@ -187,18 +196,4 @@ async fn aws_config(loader: aws_config::ConfigLoader, endpoint: &str) -> SdkConf
     let credentials = Credentials::from_keys("local", "local", None);
     let loader = loader.empty_test_environment().endpoint_url(endpoint).region(Region::from_static("local"));
     loader.credentials_provider(credentials).load().await
-}
-
-/// Makes the data directory and keeps every other process out of it.
-fn lock(directory: &std::path::Path) -> Result<fs::File, StartError> {
-    let unusable = |error: &dyn std::fmt::Display| {
-        StartError(format!("cannot use the data directory {}: {error}", directory.display()))
-    };
-    fs::create_dir_all(directory).map_err(|error| unusable(&error))?;
-    let file = fs::File::create(directory.join("lock")).map_err(|error| unusable(&error))?;
-    file.try_lock().map_err(|error| match error {
-        fs::TryLockError::WouldBlock => unusable(&"another process uses it"),
-        fs::TryLockError::Error(error) => unusable(&error),
-    })?;
-    Ok(file)
 }

@@ -19,6 +19,9 @@ struct Arguments {
     /// The issuer of the tokens [default: the URL it serves at]
     #[arg(long)]
     issuer: Option<String>,
+    /// A further name that containers or a proxy reach all of it by, such as host.docker.internal; may be repeated
+    #[arg(long)]
+    allow_host: Vec<String>,
     /// An origin that browsers may call from; several are separated by commas, as in the template, or repeated
     #[arg(long, default_value = "*", value_delimiter = ',')]
     allow_origin: Vec<String>,
@@ -52,6 +55,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         host: arguments.host,
         port: arguments.port,
         issuer: arguments.issuer,
+        allow_hosts: arguments.allow_host,
         allow_origins: arguments.allow_origin,
         data_dir: arguments.data_dir,
         signing_mode: arguments.signing_mode,

@@ -112,12 +112,12 @@ pub enum Unauthenticated {
 }
 
 impl Unauthenticated {
-    /// The `WWW-Authenticate` header that goes with it (RFC 6750, 3).
+    /// The `WWW-Authenticate` header. A challenge has at least one parameter (RFC 6750, 3).
     #[must_use]
     pub const fn challenge(self) -> &'static str {
         match self {
-            Self::Missing => "Bearer",
-            Self::InvalidToken => "Bearer error=\"invalid_token\"",
+            Self::Missing => "Bearer realm=\"tokenmint\"",
+            Self::InvalidToken => "Bearer realm=\"tokenmint\", error=\"invalid_token\"",
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Strict reading of JSON objects: every refusal names the field and the rule, and never echoes a value.
 
-use std::{borrow::Cow, fmt, ops::RangeInclusive, str::FromStr};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 /// What a value must be, as the end of a sentence that begins with the field's name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -40,7 +40,7 @@ impl Fields {
     /// When it is not UTF-8, not JSON, nested more than 127 levels deep, or not an object.
     pub fn from_json(json: &[u8]) -> Result<Self, Invalid> {
         let text = std::str::from_utf8(json).map_err(|_| Invalid::new("body", "must be UTF-8"))?;
-        serde_json::from_str(text).map_err(|error| {
+        serde_json::from_str(text).map(|Members(fields)| Self(fields)).map_err(|error| {
             if error.is_data() {
                 return Invalid::new("body", "must be a JSON object");
             }
@@ -178,29 +178,41 @@ pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, Invalid> {
     value.ok_or_else(|| Invalid::new(name, "is required"))
 }
 
-/// Keeps a field that comes twice twice: which one was meant is not ours to guess.
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+/// The members of a JSON object. Preserves duplicate names, so they can be rejected.
+#[derive(Debug)]
+pub(crate) struct Members<V>(pub(crate) Vec<(String, V)>);
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<V>(PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Object<V> {
+            type Value = Members<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<V>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
                 }
-                Ok(Fields(fields))
+                Ok(Members(members))
             }
         }
 
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Object(PhantomData))
     }
+}
+
+/// The JSON text of a member of the object `json`, for what [`Value`] would lose: digits, and names given twice. `None`
+/// if it is absent or null, and if `json` is not such a text, which [`Fields::from_json`] reports.
+#[must_use]
+pub fn raw_member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).ok()?;
+    let (_, value) = members.into_iter().find(|(member, _)| member == name)?;
+    Some(value.get()).filter(|text| *text != "null")
 }
 
 /// One plausible e-mail address of at most 254 octets (RFC 5321, 4.5.3.1.3): no display name, no address literal,
@@ -340,6 +352,17 @@ mod tests {
         assert_eq!(refusal(body.string("d")), "d must be given once");
         assert_eq!(refusal(body.refuse_others()), "other is not a field of this request");
         assert_eq!(refusal(required("a", None::<()>)), "a is required");
+    }
+
+    #[test]
+    fn a_raw_member_is_the_text_as_it_was_given() {
+        let json = r#"{"a": {"x":1, "x":2} ,"b":null,"c":1e400,"c":2}"#;
+        assert_eq!(raw_member(json, "a"), Some(r#"{"x":1, "x":2}"#));
+        assert_eq!(raw_member(json, "b"), None);
+        assert_eq!(raw_member(json, "c"), Some("1e400"));
+        for (json, name) in [(json, "d"), ("[]", "a"), (r#"{"a":1"#, "a")] {
+            assert_eq!(raw_member(json, name), None);
+        }
     }
 
     #[test]

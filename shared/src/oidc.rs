@@ -1,8 +1,8 @@
 //! What OpenID Connect Core 1.0 says of the subject: its standard claims, and the scopes that ask for them.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value, value::RawValue};
 
-use crate::field::{Invalid, Rule};
+use crate::field::{Invalid, Members, Rule};
 
 /// The type of a standard claim's value (5.1).
 #[derive(Clone, Copy, Debug)]
@@ -39,16 +39,25 @@ const STANDARD_CLAIMS: [(&str, &str, ClaimType); 19] = [
 /// No more claims than this, in bytes of JSON, so that an ID token stays one that clients can handle.
 const MAX_CLAIMS_BYTES: usize = 8 * 1024;
 
-/// Checks that every claim is a standard one of the right type, so that none can stand for another meaning.
+/// Levels of objects and arrays, `claims` itself the first. DynamoDB nests no deeper than 32.
+const MAX_CLAIMS_LEVELS: usize = 16;
+
+/// Reads claims from their JSON text. Every claim is a standard one of the right type, so that none can stand for
+/// another meaning, and is kept exactly, so that the ID token says what the login service said.
 ///
 /// # Errors
 /// Which claim is not.
-pub fn check_claims(field: &'static str, claims: &Map<String, Value>) -> Result<(), Invalid> {
-    for (name, value) in claims {
-        let standard = STANDARD_CLAIMS.iter().find(|(standard, ..)| standard == name);
+pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>, Invalid> {
+    let Members(members) =
+        serde_json::from_str::<Members<&RawValue>>(json).map_err(|_| Invalid::new(field, "must be an object"))?;
+    let mut claims = Map::new();
+    for (name, json) in members {
+        let standard = STANDARD_CLAIMS.iter().find(|(standard, ..)| *standard == name);
         let Some((standard, _, kind)) = standard else {
             return Err(Invalid::new(field, "must have standard claims of OpenID Connect only"));
         };
+        let invalid = |rule| Invalid::new(format!("{field}.{standard}"), rule);
+        let value = exact(json.get(), 2).map_err(|Rule(rule)| invalid(rule))?;
         let (right, rule) = match kind {
             ClaimType::Text => (value.is_string(), "must be a string"),
             ClaimType::Truth => (value.is_boolean(), "must be true or false"),
@@ -56,13 +65,92 @@ pub fn check_claims(field: &'static str, claims: &Map<String, Value>) -> Result<
             ClaimType::Object => (value.is_object(), "must be an object"),
         };
         if !right {
-            return Err(Invalid::new(format!("{field}.{standard}"), rule));
+            return Err(invalid(rule));
+        }
+        if claims.insert(name, value).is_some() {
+            return Err(invalid("must be given once"));
         }
     }
-    if serde_json::to_vec(claims).is_ok_and(|json| json.len() > MAX_CLAIMS_BYTES) {
+    if serde_json::to_vec(&claims).is_ok_and(|json| json.len() > MAX_CLAIMS_BYTES) {
         return Err(Invalid::new(field, format!("must be at most {MAX_CLAIMS_BYTES} bytes long")));
     }
-    Ok(())
+    Ok(claims)
+}
+
+/// The value of a JSON text if DynamoDB and an ID token can hold just that. `level` is the one of an object or array.
+fn exact(json: &str, level: usize) -> Result<Value, Rule> {
+    let nested = matches!(json.as_bytes().first(), Some(b'{' | b'['));
+    if nested && level > MAX_CLAIMS_LEVELS {
+        return Err(Rule("must be nested less deep: claims have at most 16 levels"));
+    }
+    let unreadable = |_| Rule("must be Unicode text");
+    match json.as_bytes().first() {
+        Some(b'{') => {
+            let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).map_err(unreadable)?;
+            let mut object = Map::new();
+            for (name, json) in members {
+                // DynamoDB has no empty names, and `serde_json` reads its own private ones back as something else.
+                if name.is_empty() || name.starts_with("$serde_json::private::") {
+                    return Err(Rule("must not have a member with an empty or reserved name"));
+                }
+                if object.insert(name, exact(json.get(), level + 1)?).is_some() {
+                    return Err(Rule("must have each member once"));
+                }
+            }
+            Ok(object.into())
+        }
+        Some(b'[') => {
+            let entries = serde_json::from_str::<Vec<&RawValue>>(json).map_err(unreadable)?;
+            entries.into_iter().map(|entry| exact(entry.get(), level + 1)).collect()
+        }
+        Some(b'-' | b'0'..=b'9') => number(json).map(Value::Number).ok_or(Rule(
+            "must have only numbers that are kept exactly: 64-bit integers, and double precision from 1e-130 to 9.9e125",
+        )),
+        _ => serde_json::from_str(json).map_err(unreadable),
+    }
+}
+
+/// The number of a JSON text, unless a double (which is what readers of JSON expect, RFC 8259, 6) or DynamoDB would hold
+/// another one in its place.
+fn number(json: &str) -> Option<Number> {
+    let given = Decimal::parse(json)?;
+    if given.digits.is_empty() {
+        return Some(0.into());
+    }
+    let number = match (json.parse::<i64>(), json.parse::<u64>()) {
+        (Ok(integer), _) => integer.into(),
+        (_, Ok(integer)) => integer.into(),
+        // Rounded correctly, which `serde_json` does not promise.
+        _ => Number::from_f64(json.parse().ok()?)?,
+    };
+    let held = (-130..=125).contains(&given.magnitude) && Decimal::parse(&number.to_string())? == given;
+    held.then_some(number)
+}
+
+/// A JSON number by its value: `d.ddd × 10^magnitude`. Zero has no digits.
+#[derive(Eq, PartialEq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    magnitude: i64,
+}
+
+impl Decimal {
+    /// `None` if the exponent is beyond any that matters.
+    fn parse(json: &str) -> Option<Self> {
+        let (negative, json) = json.strip_prefix('-').map_or((false, json), |json| (true, json));
+        let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = format!("{whole}{fraction}");
+        let significant = digits.trim_start_matches('0');
+        if significant.is_empty() {
+            return Some(Self { negative: false, digits: String::new(), magnitude: 0 });
+        }
+        let leading_zeros = digits.len() - significant.len();
+        let point = i64::try_from(whole.len()).ok()? - i64::try_from(leading_zeros).ok()? - 1;
+        let magnitude = exponent.parse::<i64>().ok()?.checked_add(point)?;
+        Some(Self { negative, digits: significant.trim_end_matches('0').to_owned(), magnitude })
+    }
 }
 
 /// Those of `claims` that `scopes` ask for.
@@ -123,22 +211,110 @@ mod tests {
         assert_eq!(of(&["email", "profile"]).len(), 3);
     }
 
+    fn read(claims: &str) -> Result<Value, String> {
+        read_claims("claims", claims).map(Value::from).map_err(|invalid| invalid.to_string())
+    }
+
     #[test]
     fn claims_are_standard_and_of_their_type() {
-        let check = |claims: Value| check_claims("claims", &map(&claims)).map_err(|invalid| invalid.to_string());
-        assert_eq!(check(json!({"name": "A", "updated_at": 1, "email_verified": false, "address": {}})), Ok(()));
+        let claims = json!({"name": "A", "updated_at": 1, "email_verified": false, "address": {}});
+        assert_eq!(read(&claims.to_string()), Ok(claims));
         for name in ["sub", "iss", "exp", "nonce", "scope", "Name", "roles"] {
             assert_eq!(
-                check(json!({name: "x"})),
+                read(&json!({name: "x"}).to_string()),
                 Err("claims must have standard claims of OpenID Connect only".to_owned())
             );
         }
+        for (wrong, message) in [
+            ("[]", "claims must be an object"),
+            (r#"{"email_verified":"true"}"#, "claims.email_verified must be true or false"),
+            (r#"{"name":null}"#, "claims.name must be a string"),
+            (r#"{"name":"\ud800"}"#, "claims.name must be Unicode text"),
+        ] {
+            assert_eq!(read(wrong), Err(message.to_owned()));
+        }
         assert_eq!(
-            check(json!({"email_verified": "true"})),
-            Err("claims.email_verified must be true or false".to_owned())
+            read(&json!({"name": "x".repeat(8200)}).to_string()),
+            Err("claims must be at most 8192 bytes long".to_owned())
         );
-        assert_eq!(check(json!({"name": null})), Err("claims.name must be a string".to_owned()));
-        assert!(check(json!({"name": "x".repeat(8200)})).is_err());
+    }
+
+    #[test]
+    fn each_member_is_given_once_under_a_name() {
+        for (wrong, message) in [
+            (r#"{"name":"A","name":"A"}"#, "claims.name must be given once"),
+            (r#"{"name":"A","n\u0061me":"B"}"#, "claims.name must be given once"),
+            (r#"{"address":{"a":1,"b":2,"a":1}}"#, "claims.address must have each member once"),
+            (r#"{"address":{"a":[{"b":1,"\u0062":1}]}}"#, "claims.address must have each member once"),
+            (r#"{"address":{"":1}}"#, "claims.address must not have a member with an empty or reserved name"),
+            (
+                r#"{"address":{"a":{"$serde_json::private::RawValue":"{}"}}}"#,
+                "claims.address must not have a member with an empty or reserved name",
+            ),
+        ] {
+            assert_eq!(read(wrong), Err(message.to_owned()));
+        }
+    }
+
+    #[test]
+    fn claims_have_at_most_16_levels() {
+        let nested = |open: &str, close: &str, levels: usize| {
+            format!("{{\"address\":{{\"a\":{}1{}}}}}", open.repeat(levels - 2), close.repeat(levels - 2))
+        };
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            assert!(read(&nested(open, close, 16)).is_ok());
+            for levels in [17, 127, 128, 100_000] {
+                assert_eq!(
+                    read(&nested(open, close, levels)),
+                    Err("claims.address must be nested less deep: claims have at most 16 levels".to_owned())
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_kept_exactly_or_refused() {
+        for (given, kept) in [
+            ("0", "0"),
+            ("-0", "0"),
+            ("-0.0e-999999999999999999999", "0"),
+            ("-1", "-1"),
+            ("1E5", "100000.0"),
+            ("1e+5", "100000.0"),
+            ("1.50", "1.5"),
+            ("0.30000000000000004", "0.30000000000000004"),
+            ("9223372036854775807", "9223372036854775807"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("100000000000000000000", "1e+20"),
+            ("1.1e30", "1.1e+30"),
+            ("1e-130", "1e-130"),
+            ("0.1e-129", "1e-130"),
+            ("-9.9e125", "-9.9e+125"),
+        ] {
+            let claims = read(&format!(r#"{{"updated_at":{given}}}"#)).map(|claims| claims["updated_at"].to_string());
+            assert_eq!(claims, Ok(kept.to_owned()), "{given}");
+        }
+        for refused in [
+            "12345678901234567890123",
+            "9007199254740993.0",
+            "18446744073709551617",
+            "0.1000000000000000055",
+            "0.300000000000000044",
+            "9.9e-131",
+            "1e126",
+            "1e400",
+            "-1e400",
+            "1e-400",
+            "1e99999999999999999999",
+            "1e-9223372036854775808",
+        ] {
+            let rule = "must have only numbers that are kept exactly: 64-bit integers, and double precision from 1e-130 to 9.9e125";
+            for (claim, json) in [("updated_at", refused.to_owned()), ("address", format!(r#"{{"a":[{refused}]}}"#))] {
+                let claims = read(&format!(r#"{{"{claim}":{json}}}"#));
+                assert_eq!(claims, Err(format!("claims.{claim} {rule}")), "{refused}");
+            }
+        }
     }
 
     #[test]
@@ -152,6 +328,31 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_double_in_range_is_kept(double in any::<f64>().prop_filter("range", |double| (1e-130..1e126).contains(&double.abs()))) {
+            for text in [format!("{double}"), format!("{double:e}"), format!("{double:E}")] {
+                prop_assert_eq!(number(&text).and_then(|number| number.as_f64()), Some(double), "{}", text);
+            }
+        }
+
+        #[test]
+        fn every_number_of_15_digits_is_kept(digits in 100_000_000_000_000_u64..1_000_000_000_000_000, exponent in -144..=111) {
+            let text = format!("{digits}e{exponent}");
+            prop_assert_eq!(number(&text).and_then(|number| number.as_f64()), text.parse().ok());
+        }
+
+        #[test]
+        fn every_64_bit_integer_is_kept(signed: i64, unsigned: u64) {
+            prop_assert_eq!(number(&signed.to_string()), Some(signed.into()));
+            prop_assert_eq!(number(&unsigned.to_string()), Some(unsigned.into()));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,80}", json in r#"[\[\]{}",:0-9eE+.a\-]{0,40}"#) {
+            let _ = read_claims("claims", &text);
+            let _ = read_claims("claims", &format!(r#"{{"address":{json}}}"#));
+        }
+
         #[test]
         fn languages_are_subtags_within_the_length(tag in "[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,5}", text in "[a-z0-9_é-]{0,40}") {
             prop_assert_eq!(tag.parse::<Language>().is_ok(), tag.len() <= 35);

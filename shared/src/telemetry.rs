@@ -19,9 +19,9 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::config_bag::ConfigBag;
 use lambda_http::Context;
 use serde_json::{Value, json};
-use tracing::{Event, Subscriber, field::Field, level_filters::LevelFilter};
+use tracing::{Event, Metadata, Subscriber, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
-    filter::Targets,
+    filter::{Targets, filter_fn},
     fmt::{
         FmtContext, FormatEvent, FormatFields, MakeWriter,
         format::{self, Format, Json, JsonFields, Writer},
@@ -66,7 +66,13 @@ where
         .with_writer(writer);
     // Metrics and alarms live on the summaries, so no level silences them.
     let kept = Targets::new().with_default(level).with_target(SUMMARY, LevelFilter::INFO);
-    tracing_subscriber::registry().with(lines).with(kept)
+    tracing_subscriber::registry().with(lines).with(kept).with(filter_fn(|event| !repeats_function_error(event)))
+}
+
+/// Whether this is the event by which `lambda_runtime` logs a handler's `Err`, whose summary line is written already.
+/// It logs a panic, which has no summary line, under the same target and level, but in a field named `error`.
+fn repeats_function_error(event: &Metadata<'_>) -> bool {
+    event.target() == "lambda_runtime::layers::panic" && event.fields().field("error").is_none()
 }
 
 /// JSON lines, and summaries as they are: the embedded metric format needs `_aws` at the top, which `tracing` cannot

@@ -128,10 +128,10 @@ async fn who_does_not_authenticate_learns_nothing_else() {
         for body in [json!({}), json!({"scopes": 1})] {
             let missing = world.post(&path, "", &body).await;
             missing.assert(401, &error(4002, "No auth token"));
-            assert_eq!(missing.header("www-authenticate"), Some("Bearer"));
+            assert_eq!(missing.header("www-authenticate"), Some("Bearer realm=\"tokenmint\""));
             let invalid = world.post(&path, &mistyped, &body).await;
             invalid.assert(401, &error(4004, "Invalid Token"));
-            assert_eq!(invalid.header("www-authenticate"), Some("Bearer error=\"invalid_token\""));
+            assert_eq!(invalid.header("www-authenticate"), Some("Bearer realm=\"tokenmint\", error=\"invalid_token\""));
             let basic = world.http.post(world.url(&path)).header("authorization", "Basic eDp5").body("{}");
             world.send(basic).await.assert(401, &error(4004, "Invalid Token"));
         }

@@ -141,7 +141,8 @@ async fn a_token_that_its_registration_no_longer_holds_is_no_bearer() {
 
 // ------------------------------------------------------------------------------------------------ refusals
 
-const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+const MISSING_TOKEN: &str = "Bearer realm=\"tokenmint\"";
+const INVALID_TOKEN: &str = "Bearer realm=\"tokenmint\", error=\"invalid_token\"";
 
 #[track_caller]
 fn refused(answer: &Answer, challenge: &str) {
@@ -153,9 +154,9 @@ fn refused(answer: &Answer, challenge: &str) {
 async fn without_a_header_it_is_401_whatever_the_body() {
     let world = World::start().await;
     for body in [json!({}), json!([]), json!({"registrationId": 1})] {
-        refused(&world.post(PATH, "", &body).await, "Bearer");
+        refused(&world.post(PATH, "", &body).await, MISSING_TOKEN);
     }
-    refused(&world.send(world.http.post(world.url(PATH))).await, "Bearer");
+    refused(&world.send(world.http.post(world.url(PATH))).await, MISSING_TOKEN);
     assert!(world.calls.count().is_empty());
 }
 

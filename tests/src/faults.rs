@@ -33,12 +33,14 @@ pub(crate) enum Case {
     Refresh,
     IssueCode,
     CreateRegistration,
+    UpdateRegistration,
+    RevokeApiKey,
     KeySet,
     AppKeys,
 }
 
 impl Case {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::CreateToken,
         Self::CreateTokenOnce,
         Self::CreateTokenAsToken,
@@ -48,6 +50,8 @@ impl Case {
         Self::Refresh,
         Self::IssueCode,
         Self::CreateRegistration,
+        Self::UpdateRegistration,
+        Self::RevokeApiKey,
         Self::KeySet,
         Self::AppKeys,
     ];
@@ -65,11 +69,16 @@ impl Case {
                 let error = json!({"validation": "error", "code": "[E0000]", "message": "Internal Server Error"});
                 (201, json!({"errors": [error]}))
             }
-            Self::IssueCode | Self::CreateRegistration => {
+            Self::IssueCode | Self::CreateRegistration | Self::UpdateRegistration | Self::RevokeApiKey => {
                 (200, json!({"errorType": "InternalError", "errorMessage": "Internal server error"}))
             }
             Self::KeySet | Self::AppKeys => (200, json!({"message": "Internal server error"})),
         }
+    }
+
+    /// Whether this is the answer to a revocation that has happened: by an attempt that was not answered.
+    pub(crate) fn is_done_already(self, answer: &Outcome) -> bool {
+        self == Self::RevokeApiKey && answer.body["errorType"] == "NotFound"
     }
 
     /// Whether the request says that it is a repeat, or is recognised as one.
@@ -98,6 +107,8 @@ pub(crate) enum Held {
     Items(&'static str, String),
     /// In the grant with this key.
     Live(String),
+    /// As the mark of a revocation in the item with this key.
+    Mark(String),
     /// Nowhere.
     Nothing,
 }
@@ -183,6 +194,21 @@ impl Fixture {
                     json!({"action": "createRegistration", "organizationId": self.organization, "name": unique});
                 Subject { request: ApiRequest { function: "provision", event }, held: Held::Items("name", unique) }
             }
+            Case::UpdateRegistration => {
+                let registration = self.registration(10).await;
+                let scopes = ["read:things"];
+                let event = json!({
+                    "action": "updateRegistration", "registrationId": registration, "name": unique, "scopes": scopes,
+                });
+                Subject { request: ApiRequest { function: "provision", event }, held: Held::Items("name", unique) }
+            }
+            Case::RevokeApiKey => {
+                let action = json!({"action": "createApiKey", "organizationId": self.organization});
+                let id = world.provision(&action).await["apiKeyId"].as_str().unwrap().to_owned();
+                let event = json!({"action": "revokeApiKey", "apiKeyId": id});
+                let held = Held::Mark(format!("API_KEY#{id}"));
+                Subject { request: ApiRequest { function: "provision", event }, held }
+            }
             Case::KeySet | Case::AppKeys => {
                 let path = if case == Case::KeySet { json!({}) } else { json!({"clientId": CLIENT}) };
                 Subject { request: ApiRequest::new("publish-keys", &path, "", &json!({})), held: Held::Nothing }
@@ -208,6 +234,7 @@ impl Fixture {
                 let item = self.world.item(grant).await;
                 usize::from(item["revoked"].is_null() && !item["current"].is_null())
             }
+            Held::Mark(key) => usize::from(!self.world.item(key).await["revokedAt"].is_null()),
             Held::Nothing => 1,
         }
     }
@@ -240,7 +267,7 @@ impl Fixture {
             Held::Items(..) => {
                 assert!(!self.world.registration_item(&text("/registrationId")).await.is_null());
             }
-            Held::Nothing => {}
+            Held::Mark(_) | Held::Nothing => {}
         }
     }
 
@@ -249,7 +276,7 @@ impl Fixture {
         let (success, failure) = case.documented();
         let mut failures = 0;
         let node = Node::start(&self.world, TimeDelta::zero());
-        while answer.status != success {
+        while answer.status != success && !case.is_done_already(&answer) {
             assert_eq!((answer.status, &answer.body), (500, &failure), "{what}");
             failures += 1;
             // A busy machine may be slower than the SDK waits here; nobody is that unlucky for ever.
@@ -345,6 +372,8 @@ async fn no_fault_costs_or_doubles_what_is_signed_in_the_function() {
 async fn no_fault_harms_what_is_invoked_or_published() {
     exhaust(Case::IssueCode, SigningMode::Kms).await;
     exhaust(Case::CreateRegistration, SigningMode::Kms).await;
+    exhaust(Case::UpdateRegistration, SigningMode::Kms).await;
+    exhaust(Case::RevokeApiKey, SigningMode::Kms).await;
     exhaust(Case::KeySet, SigningMode::Kms).await;
     exhaust(Case::AppKeys, SigningMode::Kms).await;
 }

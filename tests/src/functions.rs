@@ -1,9 +1,17 @@
 //! The functions' binaries as Lambda runs them: real cold starts, the environment's variables, events from the
 //! Runtime API.
 
-use std::process::Output;
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
+use lambda_http::LambdaEvent;
 use serde_json::{Value, json};
+use shared::{
+    function::{Function, Handled},
+    settings::{Environment, SettingsError},
+};
 
 use crate::{
     harness::{Lambda, World, command},
@@ -99,4 +107,84 @@ async fn a_function_refuses_to_start_and_says_which_variable() {
             assert!(error.starts_with(&format!("environment variable {variable} {rule}")), "{error}");
         }
     }
+}
+
+// ------------------------------------------------------------------------------------------------ the log
+
+/// Invokes the function that `command` runs with each event, and returns what it logged.
+async fn logged(command: Command, events: &[Value]) -> Vec<Value> {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let lambda = Lambda::start_logging_to(command, log.reopen().unwrap()).await;
+    for event in events {
+        lambda.invoke(event.clone()).await.unwrap_err();
+    }
+    let text = fs::read_to_string(log.path()).unwrap();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_an_invoked_function_is_one_line() {
+    let world = World::start().await;
+    for (function, refused, outcomes) in [
+        ("issue-code", vec![json!({}), event("issue-code.refusal-not-registered")], ["invalid request"; 2]),
+        (
+            "provision",
+            vec![
+                json!({"action": "x"}),
+                json!({"action": "createApplication", "organizationId": "0".repeat(24), "slug": "app"}),
+            ],
+            ["invalid request", "not found"],
+        ),
+    ] {
+        let lines = logged(command(&world, function), &refused).await;
+        let logged = lines.iter().map(|line| json!([line["level"], line["outcome"]]));
+        assert_eq!(logged.collect::<Vec<_>>(), outcomes.map(|outcome| json!(["INFO", outcome])), "{lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_an_invoked_function_is_its_causes_and_one_line() {
+    let world = World::start().await;
+    let mut command = command(&world, "issue-code");
+    command.env("TABLE_NAME", "missing");
+    let lines = logged(command, &[event("issue-code.success")]).await;
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0]["error"].as_str().unwrap().starts_with("could not "), "{lines:?}");
+    assert_eq!(lines[1]["outcome"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_logged() {
+    let world = World::start().await;
+    let mut panicking = Command::new(std::env::current_exe().unwrap());
+    panicking.args(["--exact", "functions::a_function_that_panics", "--ignored", "--nocapture"]);
+    panicking.envs(command(&world, "panicking").get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let lines = logged(panicking, &[json!({})]).await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!((&lines[0]["level"], &lines[0]["message"]), (&json!("ERROR"), &json!("user handler panicked")));
+}
+
+/// The process of [`a_panic_is_logged`]: no function of ours has a panic to show.
+#[tokio::test]
+#[ignore = "serves until it is killed"]
+async fn a_function_that_panics() {
+    struct Panicking;
+
+    impl Function for Panicking {
+        const NAME: &'static str = "panicking";
+        type Event = Value;
+        type Answer = Value;
+
+        fn load(_: &Environment) -> Result<Self, SettingsError> {
+            Ok(Self)
+        }
+
+        async fn warm(&self) {}
+
+        async fn handle(&self, _: LambdaEvent<Value>) -> Handled<Value> {
+            panic!("as the test wants it")
+        }
+    }
+
+    shared::function::run::<Panicking>().await;
 }

@@ -105,7 +105,11 @@ impl Target {
         let invalid = json!({"status": false, "error": {"code": 4004, "message": "Invalid Token"}});
         assert_eq!((app_token.status, app_token.json()), (401, invalid), "{what}");
         for answer in [token, app_token] {
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"invalid_token\""), "{what}");
+            assert_eq!(
+                answer.header("www-authenticate"),
+                Some("Bearer realm=\"tokenmint\", error=\"invalid_token\""),
+                "{what}"
+            );
         }
     }
 }

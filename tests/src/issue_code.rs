@@ -1,8 +1,16 @@
 //! `issue-code`, and what is refused of it.
 
-use serde_json::{Value, json};
+use std::{cell::Cell, collections::BTreeMap};
 
-use crate::harness::{START, World};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bigdecimal::BigDecimal;
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    exchange_token::{client, code_body, login},
+    harness::{Answer, START, World, with},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_client_is_not_registered_for_is_refused() {
@@ -56,4 +64,150 @@ async fn what_the_client_is_not_registered_for_is_refused() {
         assert_eq!(refused, json!({"errorType": "InvalidRequest", "errorMessage": message}));
     }
     assert!(!world.calls.count().contains_key("PutItem"));
+}
+
+// ------------------------------------------------------------------------------------------------ claims
+
+const INVOKE: &str = "/2015-03-31/functions/issue-code/invocations";
+const SCOPES: &str = "openid profile address";
+
+/// Issues a code with claims of this JSON text, through what a login service calls.
+async fn issue_with(world: &World, claims: &str) -> Answer {
+    let mut event = with(&login(), &json!({"scope": SCOPES})).to_string();
+    event.truncate(event.len() - 1);
+    world.send(world.http.post(world.url(INVOKE)).body(format!("{event},\"claims\":{claims}}}"))).await
+}
+
+/// The payload of the ID token that a code is exchanged for.
+async fn id_token(world: &World, issued: &Answer) -> String {
+    let body = with(&code_body(issued.json()["code"].as_str().unwrap()), &json!({"scope": SCOPES}));
+    let answer = world.post("/api/v1/tokens", "", &body).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let answer = answer.json();
+    let payload = answer["items"][0]["idToken"].as_str().unwrap().split('.').nth(1).unwrap();
+    String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+/// Whether two JSON texts mean the same, numbers digit by digit.
+fn same(one: &str, other: &str) -> bool {
+    let members = |text| serde_json::from_str::<BTreeMap<String, &RawValue>>(text).unwrap();
+    let entries = |text| serde_json::from_str::<Vec<&RawValue>>(text).unwrap();
+    let all = |pairs: Vec<(&RawValue, &RawValue)>| pairs.iter().all(|(one, other)| same(one.get(), other.get()));
+    match (one.as_bytes()[0], other.as_bytes()[0]) {
+        (b'{', b'{') => {
+            let (one, other) = (members(one), members(other));
+            one.keys().eq(other.keys()) && all(one.into_values().zip(other.into_values()).collect())
+        }
+        (b'[', b'[') => {
+            let (one, other) = (entries(one), entries(other));
+            one.len() == other.len() && all(one.into_iter().zip(other).collect())
+        }
+        (b'-' | b'0'..=b'9', b'-' | b'0'..=b'9') => {
+            one.parse::<BigDecimal>().unwrap() == other.parse::<BigDecimal>().unwrap()
+        }
+        _ => serde_json::from_str::<Value>(one).unwrap() == serde_json::from_str::<Value>(other).unwrap(),
+    }
+}
+
+async fn world_with_a_client() -> World {
+    let world = World::start().await;
+    client(&world, &json!({"scopes": ["openid", "profile", "address"]})).await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_that_cannot_be_kept_exactly_are_refused() {
+    let world = world_with_a_client().await;
+    world.calls.reset();
+    let nested = |levels: usize| format!("{{\"address\":{}1{}}}", "{\"a\":".repeat(levels - 1), "}".repeat(levels - 1));
+    for (claims, field) in [
+        (r#"{"name":"A","name":"B"}"#, "claims.name"),
+        (r#"{"address":{"country":"NO","country":"SE"}}"#, "claims.address"),
+        (r#"{"address":{"":"x"}}"#, "claims.address"),
+        (r#"{"address":{"$serde_json::private::RawValue":"x"}}"#, "claims.address"),
+        (r#"{"updated_at":12345678901234567890123}"#, "claims.updated_at"),
+        (r#"{"updated_at":0.1000000000000000055}"#, "claims.updated_at"),
+        (r#"{"updated_at":1e-131}"#, "claims.updated_at"),
+        (r#"{"updated_at":1e126}"#, "claims.updated_at"),
+        (r#"{"updated_at":1e400}"#, "claims.updated_at"),
+        (r#"{"address":{"a":[1e-400]}}"#, "claims.address"),
+        (&nested(17), "claims.address"),
+        (&nested(40), "claims.address"),
+        (&nested(1000), "claims.address"),
+    ] {
+        let refused = issue_with(&world, claims).await.json();
+        assert_eq!(refused["errorType"], "InvalidRequest", "{claims}: {refused}");
+        assert!(
+            refused["errorMessage"].as_str().unwrap().starts_with(&format!("{field} must ")),
+            "{claims}: {refused}"
+        );
+    }
+    let twice = issue_with(&world, r#"{"name":"A"},"claims":{"name":"B"}"#).await.json();
+    assert_eq!(twice["errorMessage"], "claims must be given once");
+    assert!(!world.calls.count().contains_key("PutItem"));
+
+    let issued = issue_with(&world, &nested(16)).await;
+    let payload = id_token(&world, &issued).await;
+    let address = serde_json::from_str::<BTreeMap<String, &RawValue>>(&payload).unwrap()["address"];
+    assert!(same(&format!("{{\"address\":{address}}}"), &nested(16)), "{payload}");
+}
+
+/// A number as someone may write it.
+fn number_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<u64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_filter("JSON", |number| number.is_finite()).prop_map(|number| format!("{number:e}")),
+        (-1e9..1e9_f64).prop_map(|number| number.to_string()),
+        "-?(0|[1-9][0-9]{0,24})(\\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?",
+    ]
+}
+
+/// A JSON text of some levels, some names twice.
+fn value_text() -> impl Strategy<Value = String> {
+    let scalar = prop_oneof![
+        4 => number_text(),
+        1 => any::<String>().prop_map(|text| json!(text).to_string()),
+        1 => select(vec!["true", "false", "null", "\"\"", "[]", "{}", "\"\\u00e9\\ud83d\\ude00\""]).prop_map(str::to_owned),
+    ];
+    scalar.prop_recursive(18, 24, 3, |inner| {
+        let name = prop_oneof![8 => "[a-z]{1,8}", 1 => select(vec!["a", "\\u0061", "é", "$", "", " "]).prop_map(str::to_owned)];
+        prop_oneof![
+            vec(inner.clone(), 0..3).prop_map(|entries| format!("[{}]", entries.join(","))),
+            vec((name, inner), 1..3).prop_map(|members| {
+                let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+                format!("{{{}}}", members.join(","))
+            }),
+        ]
+    })
+}
+
+#[test]
+fn what_is_accepted_is_in_the_id_token_as_it_was_given() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(world_with_a_client());
+    let (accepted, refused) = (Cell::new(0), Cell::new(0));
+    let claims = (number_text(), value_text());
+    let result = TestRunner::default().run(&claims, |(number, value)| {
+        let claims = format!("{{\"updated_at\":{number},\"address\":{{\"a\": {value}}}}}");
+        runtime.block_on(async {
+            let issued = issue_with(&world, &claims).await;
+            if issued.header("x-amz-function-error").is_some() {
+                refused.set(refused.get() + 1);
+                let refused = issued.json();
+                prop_assert_eq!(&refused["errorType"], "InvalidRequest", "{}", refused);
+                prop_assert!(refused["errorMessage"].as_str().unwrap().starts_with("claims"), "{}", refused);
+                return Ok(());
+            }
+            accepted.set(accepted.get() + 1);
+            let payload = id_token(&world, &issued).await;
+            let kept = serde_json::from_str::<BTreeMap<String, &RawValue>>(&payload).unwrap();
+            let kept = format!("{{\"updated_at\":{},\"address\":{}}}", kept["updated_at"], kept["address"]);
+            prop_assert!(same(&claims, &kept), "{} became {}", claims, kept);
+            Ok(())
+        })
+    });
+    println!("{} accepted, {} refused", accepted.get(), refused.get());
+    result.unwrap();
+    assert!(accepted.get() > 20 && refused.get() > 20);
 }

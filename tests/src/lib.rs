@@ -13,6 +13,7 @@ mod hostile;
 mod idempotency;
 mod issue_code;
 mod openapi;
+mod own;
 mod processes;
 mod publish_keys;
 mod repository;

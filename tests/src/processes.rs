@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -22,9 +23,12 @@ struct Process {
 
 impl Process {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_as(Command::new(binary()), arguments)
+    }
+
+    fn start_as(mut command: Command, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ready = directory.path().join("ready");
-        let mut command = Command::new(binary());
         command.args(["--port", "0", "--ready-file", ready.to_str().unwrap()]).args(arguments);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut process = Self { child, base_url: String::new() };
@@ -154,4 +158,86 @@ fn a_data_directory_that_cannot_be_used_is_one_clear_line() {
     let error = fails(&["--port", "0", "--data-dir", data]);
     assert!(error.ends_with("another process uses it\n") && error.lines().count() == 1, "{error}");
     assert_eq!(process.stop("-TERM"), Some(0));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Asserts that a data directory in use is its owner's alone, with all that is in it.
+#[track_caller]
+fn assert_private(data: &Path) {
+    assert_eq!((mode(data), mode(&data.join("kms"))), (0o700, 0o700));
+    let files = walk(data);
+    for name in ["lock", "dynamodb.sqlite", "dynamodb.sqlite-wal", "dynamodb.sqlite-shm"] {
+        assert!(files.contains(&data.join(name)), "{name} is not among {files:?}");
+    }
+    assert!(files.iter().any(|file| file.extension().is_some_and(|extension| extension == "pkcs8")));
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn the_data_directory_is_its_owners_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let data = parent.path().join("a/b");
+    let open_to_all = || {
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(binary());
+        Process::start_as(command, &["--data-dir", data.to_str().unwrap()])
+    };
+    let process = open_to_all();
+    assert_private(&data);
+    assert_eq!(process.stop("-TERM"), Some(0));
+
+    // As an earlier version left it.
+    set_mode(&data, 0o755);
+    set_mode(&data.join("kms"), 0o755);
+    for file in walk(&data) {
+        set_mode(&file, 0o644);
+    }
+    let process = open_to_all();
+    assert_private(&data);
+    assert_eq!(process.stop("-TERM"), Some(0));
+
+    let empty = parent.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    set_mode(&empty, 0o755);
+    let process = Process::start(&["--data-dir", empty.to_str().unwrap()]);
+    assert_private(&empty);
+    assert_eq!(process.stop("-TERM"), Some(0));
+}
+
+#[test]
+fn a_directory_of_other_files_is_not_closed_to_others() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("thesis.txt");
+    fs::write(&file, "").unwrap();
+    set_mode(parent.path(), 0o755);
+    set_mode(&file, 0o644);
+    let data = parent.path().to_str().unwrap();
+    let error = fails(&["--port", "0", "--data-dir", data]);
+    assert!(error.contains("other users can get into it") && error.lines().count() == 1, "{error}");
+    assert_eq!((mode(parent.path()), mode(&file), walk(parent.path()).len()), (0o755, 0o644, 1));
+}
+
+/// The database's port would be one more, and open to every web page.
+#[cfg(target_os = "linux")]
+#[test]
+fn it_listens_on_one_port() {
+    let process = Process::start(&[]);
+    let links = fs::read_dir(format!("/proc/{}/fd", process.child.id())).unwrap();
+    let links: Vec<_> = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok()).collect();
+    let own = |inode: &str| links.iter().any(|link| link.to_str() == Some(&format!("socket:[{inode}]")));
+    let sockets = ["tcp", "tcp6"].map(|family| fs::read_to_string(format!("/proc/net/{family}")).unwrap_or_default());
+    let listening = sockets.iter().flat_map(|sockets| sockets.lines()).filter(|line| {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        columns[3] == "0A" && own(columns[9])
+    });
+    assert_eq!(listening.count(), 1);
 }

@@ -80,7 +80,12 @@ impl Lambda {
     }
 
     /// Starts a function's command, with what was changed in its environment.
-    pub(crate) async fn start_with(mut command: Command) -> Self {
+    pub(crate) async fn start_with(command: Command) -> Self {
+        Self::start_logging_to(command, Stdio::null()).await
+    }
+
+    /// As [`Self::start_with`], with the function's log in `log`.
+    pub(crate) async fn start_logging_to(mut command: Command, log: impl Into<Stdio>) -> Self {
         let runtime = Arc::<Runtime>::default();
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -89,7 +94,7 @@ impl Lambda {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         tokio::spawn(axum::serve(listener, router).into_future());
-        let child = command.env("AWS_LAMBDA_RUNTIME_API", address).stdout(Stdio::null()).spawn().unwrap();
+        let child = command.env("AWS_LAMBDA_RUNTIME_API", address).stdout(log).spawn().unwrap();
         Self { child: Mutex::new(child), runtime }
     }
 

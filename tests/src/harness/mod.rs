@@ -125,6 +125,7 @@ impl World {
             host: [127, 0, 0, 1].into(),
             port: 0,
             issuer: Some(ISSUER.to_owned()),
+            allow_hosts: vec![],
             allow_origins: vec!["*".to_owned()],
             data_dir: None,
             signing_mode: SigningMode::Kms,
