@@ -13,6 +13,7 @@ use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
     digest::{self, Digest},
     encoding::{AsDer, Pkcs8V1Der},
+    error::Unspecified,
     hmac,
     rand::{SecureRandom as _, SystemRandom},
     rsa::{KeyPair, KeySize},
@@ -21,6 +22,10 @@ use aws_lc_rs::{
 use axum::http::StatusCode;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::block_in_place,
+};
 use uuid::Uuid;
 
 const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
@@ -276,7 +281,7 @@ impl Kms {
         let context = context(request)?;
         self.with_key(request, |arn, key| {
             let Key::Symmetric(key) = key else { return Err(incompatible("SYMMETRIC_DEFAULT", key)) };
-            let pair = KeyPair::generate(KeySize::Rsa2048).map_err(internal)?;
+            let pair = generate_key_pair().map_err(internal)?;
             let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(internal)?;
             let spki: aws_lc_rs::encoding::PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(internal)?;
             let mut sealed = pkcs8.as_ref().to_vec();
@@ -336,7 +341,16 @@ impl Kms {
 }
 
 fn new_rsa_key() -> io::Result<Key> {
-    KeyPair::generate(KeySize::Rsa2048).map(|key| Key::Rsa(Box::new(key))).map_err(io::Error::other)
+    generate_key_pair().map(|key| Key::Rsa(Box::new(key))).map_err(io::Error::other)
+}
+
+/// This takes a tenth of a second or more. Other requests go on meanwhile, or several at once would make them time out.
+fn generate_key_pair() -> Result<KeyPair, Unspecified> {
+    let generate = || KeyPair::generate(KeySize::Rsa2048);
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(generate),
+        _ => generate(),
+    }
 }
 
 fn random_bytes() -> io::Result<[u8; 32]> {

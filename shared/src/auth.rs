@@ -161,7 +161,13 @@ impl Authenticator {
 
     /// Fetches the public keys that the first access token would otherwise wait for. Failing is harmless.
     pub async fn warm(&self) {
-        let _ = self.keys.all().await;
+        self.keys.warm().await;
+    }
+
+    /// The public keys, whose copy of the table's keys a signer can share.
+    #[must_use]
+    pub fn public_keys(&self) -> &PublicKeys {
+        &self.keys
     }
 
     /// Takes the bearer from the `Authorization` header and checks what needs no database.

@@ -1,8 +1,9 @@
 //! Data key pairs of KMS, for envelope signing: KMS makes a pair and hands out its private key encrypted only; who may
 //! decrypt it can sign without KMS from then on.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, time::Duration};
 
+use aws_config::{retry::RetryConfig, timeout::TimeoutConfig};
 use aws_lc_rs::{digest::Digest, error::Unspecified, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
 use aws_sdk_kms::{primitives::Blob, types::DataKeyPairSpec};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::{
     aws,
     fault::Fault,
-    settings::{Environment, KeyId, SettingsError, SigningMode, TableName},
+    settings::{Environment, KeyId, KmsKey, SettingsError, SigningMode, TableName},
     store::DataKeyPair,
 };
 
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub struct WrappingKey {
     kms: aws_sdk_kms::Client,
-    key: KeyId,
+    key: KmsKey,
     table: String,
 }
 
@@ -50,29 +51,42 @@ impl WrappingKey {
         let call = self
             .kms
             .generate_data_key_pair_without_plaintext()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .key_pair_spec(DataKeyPairSpec::Rsa2048)
-            .set_encryption_context(Some(self.context(&kid)));
+            .set_encryption_context(Some(self.context(&kid)))
+            .customize()
+            .config_override(patient());
         let made = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
         let encoded = |blob: Option<Blob>| {
             blob.map(|blob| STANDARD.encode(blob)).ok_or_else(|| Fault::new(DOING, "KMS answered without a key"))
         };
         let (public_key, wrapped_private_key) = (encoded(made.public_key)?, encoded(made.private_key_ciphertext_blob)?);
-        Ok(DataKeyPair { kid, public_key, wrapped_private_key })
+        let wrapping_key = made.key_id.and_then(|arn| arn.parse().ok());
+        Ok(DataKeyPair { kid, public_key, wrapped_private_key, wrapping_key })
     }
 
     /// The private key of a pair, in the clear. What is ours of its encoding is zeroised; so is the key, by aws-lc, when
     /// it is dropped.
     ///
     /// # Errors
-    /// When KMS does not decrypt it, which it only does for the table and the id that it was made for.
+    /// When KMS does not decrypt it, which it only does for the table and the id that it was made for, and when it is
+    /// encrypted under another KMS key than this. That one is not used instead: IAM allows the functions this one alone,
+    /// and whoever can write the table must not choose the key.
     pub(crate) async fn decrypt(&self, pair: &DataKeyPair) -> Result<PrivateKey, Fault> {
         const DOING: &str = "decrypt the signing key";
+        if let Some(other) = pair.wrapping_key.as_ref().filter(|other| other.id() != self.key.id()) {
+            let (other, own) = (other.reference(), self.key.reference());
+            let cause = format!(
+                "it is encrypted under the KMS key {other}, but WRAPPING_KEY_ID is {own}: make a new signing key by \
+                 invoking provision with the action rotateSigningKey"
+            );
+            return Err(Fault::new(DOING, cause));
+        }
         let wrapped = STANDARD.decode(&pair.wrapped_private_key).map_err(|error| Fault::new(DOING, error))?;
         let call = self
             .kms
             .decrypt()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .ciphertext_blob(Blob::new(wrapped))
             .set_encryption_context(Some(self.context(&pair.kid)));
         let decrypted = Box::pin(call.send()).await.map_err(|error| Fault::new(DOING, error))?;
@@ -86,6 +100,17 @@ impl WrappingKey {
         let context = [("purpose", "tokenmint signing key"), ("table", &self.table), ("kid", kid.as_str())];
         context.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
+}
+
+/// KMS takes longer to make an RSA pair than for anything else, and unless its quota is raised it makes one a second. An
+/// operator waits for it, so it may take longer than what a user waits for. It ends before the function times out.
+fn patient() -> aws_sdk_kms::config::Builder {
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(Duration::from_secs(8))
+        .operation_timeout(Duration::from_secs(16))
+        .build();
+    let retries = RetryConfig::standard().with_max_attempts(6).with_initial_backoff(Duration::from_millis(500));
+    aws_sdk_kms::Config::builder().timeout_config(timeouts).retry_config(retries)
 }
 
 /// A private key in the memory of this process.
@@ -107,5 +132,39 @@ impl PrivateKey {
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use aws_config::{BehaviorVersion, SdkConfig};
+
+    use super::*;
+    use crate::{clock::SystemClock, random::SystemRandom};
+
+    #[tokio::test]
+    async fn a_key_under_another_wrapping_key_is_refused_with_what_to_do() {
+        let variables = [("SIGNING_MODE", "envelope"), ("TABLE_NAME", "table"), ("WRAPPING_KEY_ID", "key-2")];
+        let environment = Environment {
+            variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            aws: SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(),
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+        };
+        let wrapping_key = WrappingKey::from_environment(&environment).unwrap().unwrap();
+        let pair = DataKeyPair {
+            kid: "kid".parse().unwrap(),
+            public_key: String::new(),
+            wrapped_private_key: String::new(),
+            wrapping_key: Some("arn:aws:kms:eu-west-1:111122223333:key/key-1".parse().unwrap()),
+        };
+        assert_eq!(
+            wrapping_key.decrypt(&pair).await.unwrap_err().chain(),
+            "could not decrypt the signing key: it is encrypted under the KMS key \
+             arn:aws:kms:eu-west-1:111122223333:key/key-1, but WRAPPING_KEY_ID is key-2: make a new signing key by \
+             invoking provision with the action rotateSigningKey"
+        );
     }
 }

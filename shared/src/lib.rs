@@ -17,6 +17,7 @@ pub mod http;
 pub mod id;
 pub mod idempotency;
 pub mod jwt;
+mod key_set;
 pub mod oidc;
 pub mod public_keys;
 pub mod random;

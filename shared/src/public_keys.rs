@@ -4,30 +4,64 @@
 use std::sync::Arc;
 
 use aws_lc_rs::rsa::PublicKey;
-use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::{error::ProvideErrorMetadata as _, primitives::Blob};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::try_join_all;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 use crate::{
     aws,
     clock::Clock,
     fault::Fault,
-    settings::{Environment, KeyId, SettingsError, SigningMode, key_ids},
-    store::Store,
+    key_set::KeySetCache,
+    settings::{Environment, KeyId, KmsKey, SettingsError, SigningMode, previous_signing_keys, signing_key},
+    telemetry::warn_and_count,
 };
 
-/// How long the table's keys are used without looking again: so long may one that was withdrawn be trusted.
-const RING_IS_FRESH_SECONDS: i64 = 60;
+/// KMS is asked for a key that it did not give at most this often.
+const RETRY_AFTER: TimeDelta = TimeDelta::seconds(60);
+/// The errors by which KMS says that it does not give us a key, and will not before somebody changes something. All
+/// others pass, and a key must not go missing because of them.
+const NOT_GIVEN: [&str; 7] = [
+    "AccessDeniedException",
+    "DisabledException",
+    "InvalidArnException",
+    "InvalidKeyUsageException",
+    "KMSInvalidStateException",
+    "NotFoundException",
+    "UnsupportedOperationException",
+];
 
 /// The public keys that may have signed a live token.
 #[derive(Debug)]
 pub struct PublicKeys {
     mode: SigningMode,
     kms: aws_sdk_kms::Client,
-    keys: Vec<(KeyId, OnceCell<Arc<VerificationKey>>)>,
-    ring: Ring,
+    clock: Arc<dyn Clock>,
+    /// The key of `SIGNING_KEY_ID` first.
+    keys: Vec<KmsPublicKey>,
+    ring: Arc<KeySetCache>,
+}
+
+/// The public key of a key in KMS.
+#[derive(Debug)]
+struct KmsPublicKey {
+    key: KmsKey,
+    /// Whether it signs. Without it nobody can verify new tokens; one that signed before is left out if KMS does not give
+    /// it, so that a deleted key does not take the others down.
+    signs: bool,
+    fetched: Mutex<Fetched>,
+}
+
+#[derive(Debug, Default)]
+enum Fetched {
+    #[default]
+    NotYet,
+    Key(Arc<VerificationKey>),
+    NotGiven {
+        at: DateTime<Utc>,
+    },
 }
 
 /// A public key.
@@ -47,97 +81,111 @@ impl PublicKeys {
     /// # Errors
     /// When a variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let mode = SigningMode::from_environment(environment)?;
+        let key = |key, signs| KmsPublicKey { key, signs, fetched: Mutex::default() };
+        let current = key(signing_key(environment)?, mode != SigningMode::Envelope);
+        let previous = previous_signing_keys(environment)?.into_iter().map(|previous| key(previous, false));
         Ok(Self {
-            mode: SigningMode::from_environment(environment)?,
+            mode,
             kms: aws::kms(environment),
-            keys: key_ids(environment)?.into_iter().map(|id| (id, OnceCell::new())).collect(),
-            ring: Ring {
-                store: Store::from_environment(environment)?,
-                clock: Arc::clone(&environment.clock),
-                last: Mutex::default(),
-            },
+            clock: Arc::clone(&environment.clock),
+            keys: [current].into_iter().chain(previous).collect(),
+            ring: Arc::new(KeySetCache::from_environment(environment)?),
         })
     }
 
     /// All keys, the one that signs first.
     ///
     /// # Errors
-    /// When the table does not answer, or KMS does not where it has to be asked.
+    /// When the table does not answer, or KMS does not where it has to be asked. A previous key that KMS does not give is
+    /// left out.
     pub async fn all(&self) -> Result<Vec<Arc<VerificationKey>>, Fault> {
-        let kms = try_join_all(self.keys.iter().map(|(id, cell)| self.fetched(id, cell)));
+        let kms = async {
+            let keys = try_join_all(self.keys.iter().map(|key| self.fetched(key))).await?;
+            Ok(keys.into_iter().flatten().collect::<Vec<_>>())
+        };
+        // Read each time: a verifier asks because it met a new key, and keeps the answer for long.
+        let ring = async { self.ring.read().await?.public_keys().map(<[_]>::to_vec) };
         match self.mode {
             SigningMode::Kms => kms.await,
-            SigningMode::Transition => tokio::try_join!(kms, self.ring.read()).map(|(kms, ring)| [kms, ring].concat()),
-            SigningMode::Envelope => tokio::try_join!(self.ring.read(), kms).map(|(ring, kms)| [ring, kms].concat()),
+            SigningMode::Transition => tokio::try_join!(kms, ring).map(|(kms, ring)| [kms, ring].concat()),
+            SigningMode::Envelope => tokio::try_join!(ring, kms).map(|(ring, kms)| [ring, kms].concat()),
         }
+    }
+
+    /// Fetches the keys that the first bearer would otherwise wait for. Failing is harmless.
+    pub(crate) async fn warm(&self) {
+        let kms = try_join_all(self.keys.iter().map(|key| self.fetched(key)));
+        let ring = async {
+            if self.mode != SigningMode::Kms {
+                let _ = self.ring.refresh().await;
+            }
+        };
+        let _ = tokio::join!(kms, ring);
+    }
+
+    /// The table's keys, for a signer in the same function.
+    pub(crate) fn key_set(&self) -> Arc<KeySetCache> {
+        Arc::clone(&self.ring)
     }
 
     /// The key that a token says it was signed with, if it is one of ours.
     pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
-        match self.keys.iter().find(|(id, _)| id.as_str() == kid) {
-            Some((id, cell)) => self.fetched(id, cell).await.map(Some),
+        match self.keys.iter().find(|key| key.key.id().as_str() == kid) {
+            Some(key) => self.fetched(key).await,
             None if self.mode == SigningMode::Kms => Ok(None),
             None => self.ring.find(kid).await,
         }
     }
 
-    async fn fetched(&self, id: &KeyId, cell: &OnceCell<Arc<VerificationKey>>) -> Result<Arc<VerificationKey>, Fault> {
-        const DOING: &str = "fetch a public key";
-        let key = cell.get_or_try_init(async || {
-            let request = self.kms.get_public_key().key_id(id.as_str());
-            let answer = Box::pin(request.send()).await.map_err(|error| Fault::new(DOING, error))?;
-            let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
-            VerificationKey::new(id.clone(), spki, DOING).map(Arc::new)
-        });
-        key.await.map(Arc::clone)
-    }
-}
-
-/// The keys of envelope signing.
-#[derive(Debug)]
-struct Ring {
-    store: Store,
-    clock: Arc<dyn Clock>,
-    last: Mutex<Option<Read>>,
-}
-
-/// What was read, and when.
-#[derive(Debug)]
-struct Read {
-    at: DateTime<Utc>,
-    keys: Vec<Arc<VerificationKey>>,
-}
-
-impl Ring {
-    /// The keys as they are now.
-    async fn read(&self) -> Result<Vec<Arc<VerificationKey>>, Fault> {
-        const DOING: &str = "read a public key";
-        let at = self.clock.now();
-        let mut keys = Vec::new();
-        if let Some(ring) = self.store.key_ring().await? {
-            for (kid, public_key) in ring.public_keys() {
-                let spki = STANDARD.decode(public_key).map_err(|error| Fault::new(DOING, error))?;
-                keys.push(Arc::new(VerificationKey::new(kid.clone(), spki, DOING)?));
+    /// The key, fetched when it is first needed; `None` if KMS does not give it.
+    async fn fetched(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, Fault> {
+        let mut fetched = key.fetched.lock().await;
+        let now = self.clock.now();
+        match &*fetched {
+            Fetched::Key(key) => return Ok(Some(Arc::clone(key))),
+            Fetched::NotGiven { at } if (now - *at).abs() < RETRY_AFTER => return Ok(None),
+            Fetched::NotGiven { .. } | Fetched::NotYet => {}
+        }
+        match self.fetch(&key.key).await {
+            Ok(public_key) => {
+                let public_key = Arc::new(public_key);
+                *fetched = Fetched::Key(Arc::clone(&public_key));
+                Ok(Some(public_key))
             }
+            Err(FetchError::NotGiven(fault)) if !key.signs => {
+                warn_and_count("SigningKeysLeftOut", "left out a previous signing key", key.key.reference(), &fault);
+                *fetched = Fetched::NotGiven { at: now };
+                Ok(None)
+            }
+            Err(FetchError::NotGiven(fault) | FetchError::Failed(fault)) => Err(fault),
         }
-        *self.last.lock().await = Some(Read { at, keys: keys.clone() });
-        Ok(keys)
     }
 
-    /// The key with this id. The table is asked where the id is new: it may be that of a rotation a moment ago.
-    async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, Fault> {
-        let named = |keys: &[Arc<VerificationKey>]| keys.iter().find(|key| key.id.as_str() == kid).map(Arc::clone);
-        let since = self.clock.now() - TimeDelta::seconds(RING_IS_FRESH_SECONDS);
-        let fresh = self.last.lock().await.as_ref().filter(|read| read.at > since).and_then(|read| named(&read.keys));
-        match fresh {
-            Some(key) => Ok(Some(key)),
-            None => self.read().await.map(|keys| named(&keys)),
-        }
+    async fn fetch(&self, key: &KmsKey) -> Result<VerificationKey, FetchError> {
+        const DOING: &str = "fetch a public key";
+        let call = self.kms.get_public_key().key_id(key.reference());
+        let answer = Box::pin(call.send()).await.map_err(|error| match error.code() {
+            Some(code) if NOT_GIVEN.contains(&code) => FetchError::NotGiven(Fault::new(DOING, error)),
+            _ => FetchError::Failed(Fault::new(DOING, error)),
+        })?;
+        let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
+        // Another kind of key never signed a token.
+        VerificationKey::new(key.id().clone(), spki, DOING).map_err(FetchError::NotGiven)
     }
+}
+
+/// Why there is no public key.
+#[derive(Debug)]
+enum FetchError {
+    /// KMS does not give it, or gives one that is not of RSA.
+    NotGiven(Fault),
+    /// KMS did not answer.
+    Failed(Fault),
 }
 
 impl VerificationKey {
-    fn new(id: KeyId, spki: Vec<u8>, doing: &'static str) -> Result<Self, Fault> {
+    pub(crate) fn new(id: KeyId, spki: Vec<u8>, doing: &'static str) -> Result<Self, Fault> {
         let rsa = PublicKey::from_der(&spki).map_err(|error| Fault::new(doing, error))?;
         Ok(Self { id, spki, rsa })
     }

@@ -102,16 +102,13 @@ impl FromStr for TableName {
     }
 }
 
-/// The id of a key: of one in KMS, or of one that KMS made for envelope signing; as the `kid` of our JWTs (RFC 7515,
-/// 4.1.4) it names the one that signed. An alias is refused, since it can come to mean another key.
+/// The id of a key: of one in KMS, or of one that KMS made for envelope signing. As the `kid` of our JWTs (RFC 7515,
+/// 4.1.4) it names the key that signed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyId(String);
 
 impl KeyId {
-    /// The variable that names the key that signs.
-    pub(crate) const VARIABLE: &'static str = "SIGNING_KEY_ID";
-
     /// A new random id: a UUID, as KMS gives its own keys.
     ///
     /// # Errors
@@ -130,17 +127,12 @@ impl KeyId {
 impl FromStr for KeyId {
     type Err = Rule;
 
-    /// Reads a key id, or the key ARN that ends in it.
     fn from_str(text: &str) -> Result<Self, Rule> {
-        let id = match text.strip_prefix("arn:") {
-            None => text,
-            Some(arn) => arn.split_once(":key/").map_or("", |(_, id)| id),
-        };
-        let form = (1..=64).contains(&id.len());
-        if form && id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
-            Ok(Self(id.to_owned()))
+        let form = (1..=64).contains(&text.len());
+        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
+            Ok(Self(text.to_owned()))
         } else {
-            Err(Rule("must be the id or ARN of a KMS key, not an alias"))
+            Err(Rule("must be the id of a key: 1 to 64 of A-Z a-z 0-9 -"))
         }
     }
 }
@@ -159,13 +151,65 @@ impl From<KeyId> for String {
     }
 }
 
+/// A key in KMS, by its id or ARN. An alias is refused, since it can come to mean another key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KmsKey {
+    /// The id or ARN as it was given. KMS finds a key of another account by its ARN only.
+    reference: String,
+    id: KeyId,
+}
+
+impl KmsKey {
+    /// The id or ARN as it was given, which is what KMS is asked for.
+    pub(crate) fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    /// The id alone: the `kid` of what it signed.
+    pub(crate) fn id(&self) -> &KeyId {
+        &self.id
+    }
+}
+
+impl FromStr for KmsKey {
+    type Err = Rule;
+
+    fn from_str(text: &str) -> Result<Self, Rule> {
+        // arn:<partition>:kms:<region>:<account>:key/<id>
+        let id = match text.split(':').collect::<Vec<_>>()[..] {
+            [id] => Some(id),
+            ["arn", _, "kms", _, _, resource] => resource.strip_prefix("key/"),
+            _ => None,
+        };
+        let form = text.len() <= 2048 && text.bytes().all(|c| c.is_ascii_graphic());
+        let id = id.filter(|_| form).and_then(|id| id.parse().ok());
+        let id = id.ok_or(Rule("must be the id or ARN of a KMS key, not an alias"))?;
+        Ok(Self { reference: text.to_owned(), id })
+    }
+}
+
+impl TryFrom<String> for KmsKey {
+    type Error = Rule;
+
+    fn try_from(text: String) -> Result<Self, Rule> {
+        text.parse()
+    }
+}
+
+impl From<KmsKey> for String {
+    fn from(key: KmsKey) -> Self {
+        key.reference
+    }
+}
+
 /// `SIGNING_MODE`: where tokens are signed, and so which keys verify them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum SigningMode {
     /// KMS signs each token, and the private key never leaves it.
     #[default]
     Kms,
-    /// The process signs, with a private key that KMS decrypted for it at its start.
+    /// The process signs, with a private key that KMS decrypted for it.
     Envelope,
     /// KMS signs, and the keys of envelope signing are trusted too: on the way from one to the other.
     Transition,
@@ -200,25 +244,33 @@ impl FromStr for SigningMode {
     }
 }
 
-/// `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`: the key that signs, then those that signed tokens which may still
-/// live.
-pub(crate) fn key_ids(environment: &Environment) -> Result<Vec<KeyId>, SettingsError> {
-    let current: KeyId = environment.required(KeyId::VARIABLE)?;
-    let previous = environment.optional::<KeyIdList>("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
-    let previous: Vec<KeyId> = previous.0.into_iter().filter(|id| *id != current).collect();
-    Ok([vec![current], previous].concat())
+/// `SIGNING_KEY_ID`: the KMS key that signs.
+pub(crate) fn signing_key(environment: &Environment) -> Result<KmsKey, SettingsError> {
+    environment.required("SIGNING_KEY_ID")
+}
+
+/// `PREVIOUS_SIGNING_KEY_IDS`: the KMS keys that signed tokens which may still live, each once.
+pub(crate) fn previous_signing_keys(environment: &Environment) -> Result<Vec<KmsKey>, SettingsError> {
+    let KmsKeyList(listed) = environment.optional("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
+    let mut known = vec![signing_key(environment)?];
+    for key in listed {
+        if !known.iter().any(|other| other.id == key.id) {
+            known.push(key);
+        }
+    }
+    Ok(known.split_off(1))
 }
 
 /// Key ids or ARNs, separated by commas.
 #[derive(Default)]
-struct KeyIdList(Vec<KeyId>);
+struct KmsKeyList(Vec<KmsKey>);
 
-impl FromStr for KeyIdList {
+impl FromStr for KmsKeyList {
     type Err = Rule;
 
     fn from_str(text: &str) -> Result<Self, Rule> {
-        let ids = text.split(',').map(|id| id.trim().parse()).collect::<Result<_, Rule>>();
-        ids.map(Self).map_err(|_| Rule("must be ids or ARNs of KMS keys, separated by commas"))
+        let keys = text.split(',').map(|key| key.trim().parse()).collect::<Result<_, Rule>>();
+        keys.map(Self).map_err(|_| Rule("must be ids or ARNs of KMS keys, separated by commas"))
     }
 }
 
@@ -293,7 +345,8 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_variable() {
-        let refusal = |variables: &[(&str, &str)]| key_ids(&environment(variables)).unwrap_err().to_string();
+        let refusal =
+            |variables: &[(&str, &str)]| previous_signing_keys(&environment(variables)).unwrap_err().to_string();
         assert_eq!(refusal(&[]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(refusal(&[("SIGNING_KEY_ID", "")]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(
@@ -307,12 +360,31 @@ mod tests {
     }
 
     #[test]
-    fn key_ids_come_from_ids_and_arns() {
+    fn a_kms_key_is_asked_for_as_it_is_given_and_named_by_its_id() {
         let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-        let previous = format!("{arn}, one");
-        let ids = key_ids(&environment(&[("SIGNING_KEY_ID", "one"), ("PREVIOUS_SIGNING_KEY_IDS", &previous)])).unwrap();
-        assert_eq!(ids, ["one".parse().unwrap(), "1234abcd-12ab-34cd-56ef-1234567890ab".parse().unwrap()]);
-        assert!("arn:aws:kms:eu-west-1:111122223333:alias/tokens".parse::<KeyId>().is_err());
+        let previous = format!("{arn}, one,two ,two,{arn}");
+        let keys = previous_signing_keys(&environment(&[
+            ("SIGNING_KEY_ID", "arn:aws:kms:eu-west-1:111122223333:key/one"),
+            ("PREVIOUS_SIGNING_KEY_IDS", &previous),
+        ]));
+        let keys = keys
+            .unwrap()
+            .iter()
+            .map(|key| (key.reference().to_owned(), key.id().as_str().to_owned()))
+            .collect::<Vec<_>>();
+        let id = arn.rsplit_once('/').unwrap().1;
+        assert_eq!(keys, [(arn.to_owned(), id.to_owned()), ("two".to_owned(), "two".to_owned())]);
+        for wrong in [
+            "arn:aws:kms:eu-west-1:111122223333:alias/tokens",
+            "arn:aws:sns:eu-west-1:111122223333:key/one",
+            "arn:aws:kms:eu-west-1:111122223333:key/",
+            "arn:aws:kms:eu-west-1:111122223333:key/one:two",
+            "arn:aws:kms:eu west-1:111122223333:key/one",
+            "alias/tokens",
+            "",
+        ] {
+            assert!(wrong.parse::<KmsKey>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -341,14 +413,14 @@ mod tests {
         }
 
         #[test]
-        fn a_list_of_key_ids_is_each_of_them(ids in vec("[A-Za-z0-9-]{1,64}", 1..5), wrong in "[ -~é]{0,20}", spaces in " {0,2}") {
-            let list = |texts: &[String]| texts.join(&format!("{spaces},")).parse::<KeyIdList>().map(|list| list.0).ok();
-            let expected: Vec<KeyId> = ids.iter().cloned().map(KeyId).collect();
+        fn a_list_of_kms_keys_is_each_of_them(ids in vec("[A-Za-z0-9-]{1,64}", 1..5), wrong in "[ -~é]{0,20}", spaces in " {0,2}") {
+            let list = |texts: &[String]| texts.join(&format!("{spaces},")).parse::<KmsKeyList>().map(|list| list.0).ok();
+            let named = |texts: &[String]| list(texts).map(|keys| keys.into_iter().map(|key| key.id.0).collect::<Vec<_>>());
             let with_arn: Vec<String> = ids.iter().map(|id| format!("arn:aws:kms:eu-west-1:111122223333:key/{id}")).collect();
-            prop_assert_eq!(list(&with_arn), Some(expected.clone()));
-            prop_assert_eq!(list(&ids), Some(expected));
-            if let Some(read) = list(&[ids, vec![wrong]].concat()) {
-                prop_assert!(read.iter().all(|KeyId(id)| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')));
+            prop_assert_eq!(named(&with_arn), Some(ids.clone()));
+            prop_assert_eq!(named(&ids), Some(ids.clone()));
+            if let Some(read) = named(&[ids, vec![wrong]].concat()) {
+                prop_assert!(read.iter().all(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')));
             }
         }
     }

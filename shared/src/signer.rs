@@ -1,20 +1,23 @@
 //! RS256, and MACs: signed by KMS, whose private keys never leave it, or by this process with a key that KMS decrypted.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{self, Digest};
 use aws_sdk_kms::{
     primitives::Blob,
     types::{MacAlgorithmSpec, MessageType, SigningAlgorithmSpec},
 };
 use serde::Serialize;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use crate::{
     aws,
     data_key::{PrivateKey, WrappingKey},
     fault::Fault,
     jwt::{self, Type},
-    settings::{Environment, KeyId, SettingsError, SigningMode},
-    store::Store,
+    key_set::KeySetCache,
+    public_keys::PublicKeys,
+    settings::{Environment, KmsKey, SettingsError, SigningMode, signing_key},
     telemetry::{Step, step},
 };
 
@@ -24,7 +27,7 @@ const DOING: &str = "sign the token";
 #[derive(Debug)]
 pub struct Signer {
     kms: aws_sdk_kms::Client,
-    key: KeyId,
+    key: KmsKey,
     envelope: Option<Envelope>,
 }
 
@@ -32,8 +35,9 @@ pub struct Signer {
 #[derive(Debug)]
 struct Envelope {
     wrapping_key: WrappingKey,
-    store: Store,
-    key: OnceCell<PrivateKey>,
+    key_set: Arc<KeySetCache>,
+    /// The key that signed last, decrypted.
+    decrypted: Mutex<Option<Arc<PrivateKey>>>,
 }
 
 impl Signer {
@@ -43,21 +47,29 @@ impl Signer {
     /// # Errors
     /// When a variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        Self::new(environment, KeySetCache::from_environment(environment).map(Arc::new)?)
+    }
+
+    /// As [`Self::from_environment`], with the same copy of the table's keys as `public_keys`, for a function that signs
+    /// and verifies.
+    ///
+    /// # Errors
+    /// When a variable is missing or malformed.
+    pub fn sharing(public_keys: &PublicKeys, environment: &Environment) -> Result<Self, SettingsError> {
+        Self::new(environment, public_keys.key_set())
+    }
+
+    fn new(environment: &Environment, key_set: Arc<KeySetCache>) -> Result<Self, SettingsError> {
         let mode = SigningMode::from_environment(environment)?;
         let wrapping_key = WrappingKey::from_environment(environment)?.filter(|_| mode == SigningMode::Envelope);
-        let envelope = match wrapping_key {
-            None => None,
-            Some(wrapping_key) => {
-                Some(Envelope { wrapping_key, store: Store::from_environment(environment)?, key: OnceCell::new() })
-            }
-        };
-        Ok(Self { kms: aws::kms(environment), key: environment.required(KeyId::VARIABLE)?, envelope })
+        let envelope = wrapping_key.map(|wrapping_key| Envelope { wrapping_key, key_set, decrypted: Mutex::default() });
+        Ok(Self { kms: aws::kms(environment), key: signing_key(environment)?, envelope })
     }
 
     /// Opens the connection that the first signature would otherwise wait for, or decrypts the key. Failing is harmless.
     pub async fn warm(&self) {
         if self.envelope.is_none() {
-            let _ = Box::pin(self.kms.get_public_key().key_id(self.key.as_str()).send()).await;
+            let _ = Box::pin(self.kms.get_public_key().key_id(self.key.reference()).send()).await;
         }
         self.warm_key().await;
     }
@@ -66,6 +78,18 @@ impl Signer {
     pub async fn warm_key(&self) {
         if let Some(envelope) = &self.envelope {
             let _ = envelope.key().await;
+        }
+    }
+
+    /// Finds out which key signs now, if it is time to look again. To be joined with a request's other reads, so that
+    /// [`Self::sign`] does not have to wait for it; it calls no KMS.
+    ///
+    /// # Errors
+    /// When the keys known are too old to go on with, and cannot be read.
+    pub async fn prepare(&self) -> Result<(), Fault> {
+        match &self.envelope {
+            None => Ok(()),
+            Some(envelope) => envelope.key_set.refresh().await,
         }
     }
 
@@ -79,11 +103,11 @@ impl Signer {
             None => None,
             Some(envelope) => Some(envelope.key().await?),
         };
-        let kid = private_key.map_or(&self.key, |key| &key.kid);
+        let kid = private_key.as_ref().map_or(self.key.id(), |key| &key.kid);
         let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| Fault::new(DOING, error))?;
         let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
         let signature = step(Step::Sign, async {
-            match private_key {
+            match &private_key {
                 None => self.sign_with_kms(&digest).await,
                 Some(key) => key.sign(&digest).map_err(|error| Fault::new(DOING, error)),
             }
@@ -95,7 +119,7 @@ impl Signer {
         let call = self
             .kms
             .sign()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .message(Blob::new(digest.as_ref()))
             .message_type(MessageType::Digest)
             .signing_algorithm(SigningAlgorithmSpec::RsassaPkcs1V15Sha256);
@@ -106,14 +130,19 @@ impl Signer {
 }
 
 impl Envelope {
-    /// The current key, decrypted when it is first needed: a process signs with one key all its life.
-    async fn key(&self) -> Result<&PrivateKey, Fault> {
+    /// The key that was the current one a minute ago at most, decrypted when it is first needed.
+    async fn key(&self) -> Result<Arc<PrivateKey>, Fault> {
         const NONE: &str = "there is none yet: invoke provision with the action rotateSigningKey";
-        let key = self.key.get_or_try_init(async || {
-            let ring = self.store.key_ring().await?.ok_or_else(|| Fault::new("load the signing key", NONE))?;
-            self.wrapping_key.decrypt(&ring.current).await
-        });
-        key.await
+        // Taken first, so that all see the keys change in the same order and none decrypts an older one again.
+        let mut decrypted = self.decrypted.lock().await;
+        let snapshot = self.key_set.recent().await?;
+        let current = snapshot.current().ok_or_else(|| Fault::new("load the signing key", NONE))?;
+        if let Some(key) = decrypted.as_ref().filter(|key| key.kid == current.kid) {
+            return Ok(Arc::clone(key));
+        }
+        // What cannot be decrypted may have been replaced by now.
+        let key = self.wrapping_key.decrypt(current).await.inspect_err(|_| self.key_set.forget())?;
+        Ok(Arc::clone(decrypted.insert(Arc::new(key))))
     }
 }
 
@@ -121,7 +150,7 @@ impl Envelope {
 #[derive(Debug)]
 pub struct MacKey {
     kms: aws_sdk_kms::Client,
-    key: KeyId,
+    key: KmsKey,
 }
 
 impl MacKey {
@@ -142,7 +171,7 @@ impl MacKey {
         let call = self
             .kms
             .generate_mac()
-            .key_id(self.key.as_str())
+            .key_id(self.key.reference())
             .mac_algorithm(MacAlgorithmSpec::HmacSha256)
             .message(Blob::new(message));
         let made = step(Step::Sign, Box::pin(call.send())).await.map_err(|error| Fault::new(DOING, error))?;

@@ -148,6 +148,21 @@ pub fn log_fault(fault: &Fault) {
     tracing::error!(request_id, error = fault.chain(), "request failed");
 }
 
+/// Logs a warning about the thing named `id`, and counts it in a metric of the deployment as a whole.
+pub(crate) fn warn_and_count(metric: &'static str, message: &str, id: &str, fault: &Fault) {
+    let directive = json!({"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": [{"Name": metric, "Unit": "Count"}]});
+    let timestamp = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis();
+    let line = json!({
+        "level": "WARN",
+        "message": message,
+        "id": id,
+        "error": fault.chain(),
+        metric: 1,
+        "_aws": {"Timestamp": timestamp, "CloudWatchMetrics": [directive]},
+    });
+    tracing::info!(target: SUMMARY, "{line}");
+}
+
 /// Runs the handling of a request and writes its summary line.
 pub(crate) async fn observe<A>(
     function: &'static str,
@@ -255,8 +270,46 @@ impl Intercept for Meter {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io,
+        sync::{Arc, Mutex},
+    };
+
     use super::*;
     use crate::function::FunctionError;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_warning_that_is_counted_is_one_line_at_any_level() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        tracing::subscriber::with_default(subscriber(move || writer.clone(), LevelFilter::ERROR), || {
+            let fault = Fault::new("fetch a public key", "NotFoundException");
+            warn_and_count("SigningKeysLeftOut", "left out a previous signing key", "key-1", &fault);
+        });
+        let mut line: Value = serde_json::from_slice(&lines.0.lock().unwrap()).unwrap();
+        assert!(line["_aws"]["Timestamp"].take().is_i64());
+        let metrics = json!([{"Name": "SigningKeysLeftOut", "Unit": "Count"}]);
+        let directive = json!({"Namespace": "tokenmint", "Dimensions": [[]], "Metrics": metrics});
+        let expected = json!({
+            "level": "WARN", "message": "left out a previous signing key", "id": "key-1",
+            "error": "could not fetch a public key: NotFoundException", "SigningKeysLeftOut": 1,
+            "_aws": {"Timestamp": null, "CloudWatchMetrics": [directive]},
+        });
+        assert_eq!(line, expected);
+    }
 
     fn metrics(outcome: Outcome, error_type: Option<&'static str>) -> Vec<String> {
         let result = error_type.map_or(Ok(()), |error_type| Err(FunctionError { error_type, message: String::new() }));

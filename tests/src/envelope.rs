@@ -5,7 +5,13 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use shared::settings::SigningMode;
+use shared::{
+    clock::Clock as _,
+    credential::{Credential, Kind},
+    random::SystemRandom,
+    settings::SigningMode,
+    store::{DataKeyPair, KeyRing, RingWrite, Store},
+};
 
 use crate::{
     exchange_token::CLIENT,
@@ -69,6 +75,38 @@ async fn a_create_and_an_exchange_take_two_rounds() {
     }
 }
 
+/// The keys are read again beside what the request reads anyway.
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_for_a_new_key_takes_no_round_of_its_own() {
+    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+        let fixture = Fixture::new(60, SigningMode::Envelope).await;
+        let node = node(&fixture, "envelope");
+        assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
+        for seconds in [30, 61, 3600] {
+            fixture.world.clock.advance(seconds);
+            let subject = fixture.subject(case).await;
+            node.calls.reset();
+            node.calls.answer_together("GetItem", 3);
+            assert_eq!(node.send(&subject.request).await.status, 201);
+            assert_eq!(node.calls.count(), calls(&[("GetItem", 3), ("UpdateItem", 1)]), "{case:?}");
+            assert_eq!(node.calls.rounds(), 2, "{case:?}");
+        }
+    }
+}
+
+/// Signing and verifying share one copy of the keys, and whoever comes at the same time reads and decrypts once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_reads_and_decrypts_its_keys_once() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let token = create(&fixture, &node(&fixture, "envelope")).await;
+    let node = node(&fixture, "envelope");
+    let request = fixture.create_token(&fixture.registration(20).await).with_bearer(&token);
+    let answers = join_all((0..20).map(|_| node.send(&request))).await;
+    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
+    let count = node.calls.count();
+    assert_eq!((count["GetItem"], count["Decrypt"]), (2 * 20 + 1, 1));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn anyone_can_verify_the_tokens() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
@@ -117,13 +155,15 @@ async fn a_rotation_disturbs_nobody() {
     );
     let new = node(&fixture, "envelope");
     let new_token = create(&fixture, &new).await;
-    // Who runs signs on with the key it has; who starts has the new one; both know both.
-    assert_eq!((kid(&create(&fixture, &old).await), kid(&new_token)), (first, second));
+    // Who runs signs on with the key it has, for a minute; who starts has the new one; both know both.
+    assert_eq!((kid(&create(&fixture, &old).await), kid(&new_token)), (first, second.clone()));
     for node in [&old, &new] {
         for token in [&old_token, &new_token] {
             assert!(is_trusted(&fixture, node, token).await);
         }
     }
+    world.clock.advance(60);
+    assert_eq!(kid(&create(&fixture, &old).await), second);
     // Of the old key there is only what verifies.
     let ring = ring(world).await;
     let fields = ring["previous"]["L"][0]["M"].as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>();
@@ -143,20 +183,119 @@ async fn a_withdrawn_key_is_trusted_for_a_minute_at_most() {
     assert!(!is_trusted(&fixture, &running, &token).await);
 }
 
-/// Of bearers with a `kid` that is none, each costs a read and nothing more.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_key_id_costs_one_read() {
+async fn a_withdrawn_key_signs_for_a_minute_at_most() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+        let node = node(&fixture, "envelope");
+        assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
+        let kid = rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
+        fixture.world.clock.advance(60);
+        for decrypted in [true, false] {
+            let subject = fixture.subject(case).await;
+            node.calls.reset();
+            let answer = node.send(&subject.request).await;
+            assert_eq!(signed_with(&answer), kid, "{case:?}");
+            assert_eq!(node.calls.count().contains_key("Decrypt"), decrypted, "{case:?}");
+        }
+    }
+}
+
+/// The id of the key that signed what was answered.
+fn signed_with(answer: &Outcome) -> String {
+    let tokens = ["/token/accessToken", "/items/0/accessToken", "/items/0/idToken"];
+    let kids =
+        tokens.iter().filter_map(|pointer| answer.body.pointer(pointer)).map(|token| kid(token.as_str().unwrap()));
+    let kids = kids.collect::<BTreeSet<_>>();
+    assert_eq!(kids.len(), 1, "{answer:?}");
+    kids.into_iter().next().unwrap()
+}
+
+/// The third read of a request is that of the keys, and comes last.
+const READ_OF_KEYS: usize = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    for fault in [Fault::NotSent, Fault::Stalled, Fault::Truncated, Fault::Error("ThrottlingException")] {
+        let node = node(&fixture, "envelope");
+        let withdrawn = kid(&create(&fixture, &node).await);
+        let new = rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
+        fixture.world.clock.advance(59);
+        node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
+        assert_eq!(kid(&create(&fixture, &node).await), withdrawn, "{fault:?}");
+        // From here on it is not known whether the key may sign.
+        fixture.world.clock.advance(1);
+        node.calls.heal();
+        node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
+        let request = fixture.subject(Case::CreateToken).await.request;
+        assert_eq!(node.send(&request).await.status, 500, "{fault:?}");
+        node.calls.heal();
+        assert_eq!(kid(&create(&fixture, &node).await), new, "{fault:?}");
+    }
+}
+
+/// A caller who is nobody costs no KMS call, not even when there is a new key to decrypt.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_a_key_decrypted() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let node = node(&fixture, "envelope");
-    let token = create(&fixture, &node).await;
-    let header = r#"{"alg":"RS256","typ":"at+jwt","kid":"no-such-key"}"#;
-    let header = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header);
-    let forged = format!("oauth2_{header}.{}", token.split_once('.').unwrap().1);
-    node.calls.reset();
-    for reads in 1..=3 {
-        assert!(!is_trusted(&fixture, &node, &forged).await);
-        assert_eq!(node.calls.count(), calls(&[("GetItem", reads)]));
+    let (created, exchanged) = (fixture.subject(Case::CreateToken).await, fixture.subject(Case::ExchangeCode).await);
+    for subject in [&created, &exchanged] {
+        assert_eq!(node.send(&subject.request).await.status, 201);
     }
+    rotate(&fixture.world, &json!({"withdrawPrevious": true})).await;
+    fixture.world.clock.advance(60);
+    node.calls.reset();
+    let unknown = Credential::generate(Kind::ApiKey, &SystemRandom).unwrap();
+    assert!(!is_trusted(&fixture, &node, unknown.expose()).await);
+    assert_eq!(node.send(&exchanged.request).await.status, 400, "the code was used");
+    assert!(!node.calls.count().contains_key("Decrypt"), "{:?}", node.calls.count());
+}
+
+/// A token with this `kid`, as anyone can make one.
+fn forged(token: &str, kid: &str) -> String {
+    let header = format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#);
+    let header = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header);
+    format!("oauth2_{header}.{}", token.split_once('.').unwrap().1)
+}
+
+/// However many bearers come with a `kid` that is none, they cost one read a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_key_ids_cost_one_read_a_second() {
+    for mode in ["envelope", "transition"] {
+        let fixture = Fixture::new(60, SigningMode::Envelope).await;
+        let node = node(&fixture, mode);
+        let token = create(&fixture, &node).await;
+        for seconds in 0..3 {
+            fixture.world.clock.advance(1);
+            node.calls.reset();
+            let tokens = (0..50).map(|n| forged(&token, &format!("no-such-key-{seconds}-{n}"))).collect::<Vec<_>>();
+            let trusted = join_all(tokens.iter().map(|token| is_trusted(&fixture, &node, token))).await;
+            assert!(!trusted.contains(&true));
+            assert!(!is_trusted(&fixture, &node, &forged(&token, "no-such-key")).await);
+            assert_eq!(node.calls.count(), calls(&[("GetItem", 1)]), "{mode}");
+        }
+    }
+}
+
+/// A look for an unknown key does not keep a rotation from being seen, whenever the keys were read last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_trusted_at_once() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let running = node(&fixture, "envelope");
+    let token = create(&fixture, &running).await;
+    for _ in 0..3 {
+        rotate(&fixture.world, &json!({})).await;
+        let token = create(&fixture, &node(&fixture, "envelope")).await;
+        assert!(is_trusted(&fixture, &running, &token).await);
+    }
+    // Beside made-up ones it may take a second.
+    assert!(!is_trusted(&fixture, &running, &forged(&token, "no-such-key")).await);
+    rotate(&fixture.world, &json!({})).await;
+    let token = create(&fixture, &node(&fixture, "envelope")).await;
+    fixture.world.clock.advance(1);
+    assert!(is_trusted(&fixture, &running, &token).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,32 +350,92 @@ async fn a_wrapped_key_is_good_for_its_table_and_id_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn racing_rotations_all_happen() {
+    const RACERS: usize = 30;
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let before = published(&node(&fixture, "envelope")).await;
     let more = json!({});
-    let racing = join_all((0..4).map(|_| rotate(&fixture.world, &more))).await;
+    let racing = join_all((0..RACERS).map(|_| rotate(&fixture.world, &more))).await;
     let after = published(&node(&fixture, "envelope")).await;
-    assert_eq!(after.len(), before.len() + 4);
+    assert_eq!(after.len(), before.len() + RACERS);
     assert!(racing.contains(&after[0]) && racing.iter().all(|kid| after.contains(kid)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_is_sent_twice_is_one() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    for (operation, fault) in [
-        ("PutItem", Fault::AnswerLost),
-        ("PutItem", Fault::NotSent),
-        ("GenerateDataKeyPairWithoutPlaintext", Fault::Error("KMSInternalException")),
+    for (operation, faults) in [
+        ("PutItem", vec![Fault::AnswerLost]),
+        ("PutItem", vec![Fault::NotSent]),
+        ("GenerateDataKeyPairWithoutPlaintext", vec![Fault::Error("KMSInternalException")]),
+        // By default KMS makes one RSA pair a second.
+        ("GenerateDataKeyPairWithoutPlaintext", vec![Fault::Error("ThrottlingException"); 4]),
     ] {
         let before = published(&node(&fixture, "envelope")).await;
         let node = node(&fixture, "envelope");
-        node.calls.fail(operation, &[fault]);
+        node.calls.fail(operation, &faults);
         let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
         let answer = node.send(&rotation).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(node.calls.all_failed());
         let after = published(&node).await;
         assert_eq!((after.len(), &after[0]), (before.len() + 1, &answer.body["kid"].as_str().unwrap().to_owned()));
+    }
+}
+
+/// The template makes another wrapping key on the way back from `kms`. The functions may use that one alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_wrapping_key_needs_a_new_signing_key() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let world = &fixture.world;
+    let wrapping_key = ring(world).await["wrappingKey"]["S"].as_str().unwrap().to_owned();
+    assert!(wrapping_key.ends_with(&format!(":key/{}", world.stack.environment().variables["WRAPPING_KEY_ID"])));
+    let token = create(&fixture, &node(&fixture, "envelope")).await;
+
+    let other = json!({"KeySpec": "SYMMETRIC_DEFAULT", "KeyUsage": "ENCRYPT_DECRYPT"});
+    let other = world.kms("CreateKey", &other).await["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    let changes = [("SIGNING_MODE", "envelope"), ("WRAPPING_KEY_ID", other.as_str())];
+    let node = Node::start_with(world, TimeDelta::zero(), &changes);
+    for _ in 0..2 {
+        assert_eq!(node.send(&fixture.subject(Case::CreateToken).await.request).await.status, 500);
+    }
+    assert!(!node.calls.count().contains_key("Decrypt"));
+    let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+    let rotated = node.send(&rotation).await.body["kid"].as_str().unwrap().to_owned();
+    // At once: who could not decrypt a key looks for another with the next request.
+    assert_eq!(kid(&create(&fixture, &node).await), rotated);
+    assert!(is_trusted(&fixture, &node, &token).await);
+    assert_eq!(ring(world).await["wrappingKey"], json!({"S": other}));
+}
+
+/// As an older version wrote it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let mut item = ring(&fixture.world).await;
+    item.as_object_mut().unwrap().remove("wrappingKey").unwrap();
+    fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    assert_eq!(kid(&create(&fixture, &node(&fixture, "envelope")).await), item["kid"]["S"]);
+}
+
+/// The SDK repeats a write whose answer was lost. By then others may have rotated, and even withdrawn the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_repeat_of_a_rotation_recognises_itself() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let store = Store::from_environment(fixture.world.stack.environment()).unwrap();
+    let pair = |ring: &KeyRing, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..ring.current.clone() };
+    for withdraw in [false, true] {
+        let now = fixture.world.clock.now();
+        let before = store.key_ring().await.unwrap().unwrap();
+        let replaces = before.current.kid.clone();
+        let (ours, theirs) = (pair(&before, &format!("ours-{withdraw}")), pair(&before, &format!("theirs-{withdraw}")));
+        let written = KeyRing::rotated(Some(before), ours, now, false);
+        assert!(matches!(store.put_key_ring(&written, Some(&replaces)).await.unwrap(), RingWrite::Done));
+        let later = KeyRing::rotated(Some(written.clone()), theirs, now, withdraw);
+        assert!(matches!(store.put_key_ring(&later, Some(&written.current.kid)).await.unwrap(), RingWrite::Done));
+
+        let repeated = store.put_key_ring(&written, Some(&replaces)).await.unwrap();
+        assert!(matches!(repeated, RingWrite::Done), "{repeated:?}");
+        assert_eq!(store.key_ring().await.unwrap().unwrap().current.kid, later.current.kid);
     }
 }
 
@@ -262,6 +461,7 @@ async fn the_ring_has_a_bound() {
     let previous = json!({"M": {"kid": {"S": "x"}, "publicKey": item["publicKey"], "replacedAt": now}});
     item["previous"] = json!({"L": vec![previous; shared::store::MAX_KEYS - 1]});
     fixture.world.dynamodb("PutItem", json!({"Item": item})).await;
+    assert_eq!(published(&node(&fixture, "envelope")).await.len(), shared::store::MAX_KEYS + 1);
     let refused = fixture.world.stack.invoke("provision", &json!({"action": "rotateSigningKey"})).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("withdrawPrevious must be true: "), "{refused}");

@@ -1,9 +1,10 @@
 //! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::TimeDelta;
 use serde_json::json;
 
-use crate::harness::{Fault, World};
+use crate::harness::{ApiRequest, Fault, Node, Secrets, World, calls};
 
 const CACHED: &str = "public, max-age=300";
 
@@ -81,4 +82,131 @@ async fn other_routes_are_not_found() {
         let answer = world.get(path).await;
         assert_eq!((answer.status, answer.json()), (404, json!({"message": "Not Found"})), "{path}");
     }
+}
+
+// ------------------------------------------------------------------------------------------------ previous KMS keys
+
+/// A key pair that KMS makes: its ARN and id.
+async fn new_key(world: &World) -> (String, String) {
+    let key = world.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
+    let text = |field: &str| key["KeyMetadata"][field].as_str().unwrap().to_owned();
+    (text("Arn"), text("KeyId"))
+}
+
+fn key_set() -> ApiRequest {
+    ApiRequest::new("publish-keys", &json!({}), "", &json!({}))
+}
+
+/// The ids of the published keys.
+async fn published(node: &Node) -> Vec<String> {
+    let answer = node.send(&key_set()).await;
+    let keys = answer.body["keys"].as_array().unwrap_or_else(|| panic!("{answer:?}")).iter();
+    keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+fn own_key(world: &World) -> String {
+    world.stack.environment().variables["SIGNING_KEY_ID"].clone()
+}
+
+/// A bare id is one of the own account; only an ARN names another account's key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_asked_for_by_its_arn() {
+    let world = World::start().await;
+    let (arn, id) = new_key(&world).await;
+    let foreign = arn.replace(":000000000000:", ":111122223333:");
+    for (previous, expected) in [(&arn, vec![own_key(&world), id.clone()]), (&foreign, vec![own_key(&world)])] {
+        let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", previous)]);
+        assert_eq!(published(&node).await, expected, "{previous}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_previous_key_that_kms_does_not_give_is_left_out_for_a_minute() {
+    let world = World::start().await;
+    let (arn, id) = new_key(&world).await;
+    let previous = format!("1234abcd-12ab-34cd-56ef-1234567890ab,{arn}");
+    let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &previous)]);
+    // The last of three calls is for the key that there is.
+    node.calls.fail_nth("GetPublicKey", 2, &[Fault::Error("KMSInvalidStateException")]);
+    assert_eq!(published(&node).await, [own_key(&world)]);
+    assert!(node.calls.all_failed());
+    for error in [
+        "AccessDeniedException",
+        "DisabledException",
+        "InvalidArnException",
+        "InvalidKeyUsageException",
+        "KMSInvalidStateException",
+        "NotFoundException",
+        "UnsupportedOperationException",
+    ] {
+        world.clock.advance(60);
+        node.calls.reset();
+        node.calls.fail("GetPublicKey", &[Fault::Error(error); 2]);
+        assert_eq!(published(&node).await, [own_key(&world)], "{error}");
+        world.clock.advance(59);
+        assert_eq!(published(&node).await, [own_key(&world)], "{error}");
+        assert_eq!(node.calls.count(), calls(&[("GetPublicKey", 2)]), "{error}");
+        world.clock.advance(1);
+    }
+    assert_eq!(published(&node).await, [own_key(&world), id]);
+}
+
+/// A set without a key would end its tokens, so an outage must not make one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_previous_key_is_not_left_out_for_an_outage() {
+    let world = World::start().await;
+    let (arn, id) = new_key(&world).await;
+    for fault in [
+        Fault::NotSent,
+        Fault::Stalled,
+        Fault::Truncated,
+        Fault::Error("DependencyTimeoutException"),
+        Fault::Error("KMSInternalException"),
+        Fault::Error("KeyUnavailableException"),
+        Fault::Error("LimitExceededException"),
+        Fault::Error("ThrottlingException"),
+    ] {
+        let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &arn)]);
+        node.calls.fail_nth("GetPublicKey", 1, &[fault; 3]);
+        assert_eq!(node.send(&key_set()).await.status, 500, "{fault:?}");
+        node.calls.heal();
+        assert_eq!(published(&node).await, [own_key(&world), id.clone()], "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_key_that_signs_there_is_no_set() {
+    let world = World::start().await;
+    let node = Node::start_with(&world, TimeDelta::zero(), &[("SIGNING_KEY_ID", "1234abcd")]);
+    assert_eq!(node.send(&key_set()).await.status, 500);
+    // With envelope signing it is one of the previous keys.
+    let changes = [("SIGNING_KEY_ID", "1234abcd"), ("SIGNING_MODE", "envelope")];
+    let node = Node::start_with(&world, TimeDelta::zero(), &changes);
+    let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+    let kid = node.send(&rotation).await.body["kid"].as_str().unwrap().to_owned();
+    assert_eq!(published(&node).await, [kid]);
+}
+
+/// A bearer signed by a key that was left out is refused, and costs no call that the key set would not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bearer_of_a_key_that_was_left_out_is_refused() {
+    let world = World::start().await;
+    let organization = world.organization("acme").await;
+    let key = world.api_key(&organization).await;
+    let registration = world.registration(&organization, &json!({})).await;
+    let create =
+        |bearer: &str| ApiRequest::new("create-token", &json!({}), bearer, &json!({"registrationId": registration}));
+    let (arn, _) = new_key(&world).await;
+    let before = Node::start_with(&world, TimeDelta::zero(), &[("SIGNING_KEY_ID", &arn)]);
+    let token = before.send(&create(&key)).await.body["token"]["accessToken"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&token);
+
+    let node = Node::start_with(&world, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &arn)]);
+    node.calls.fail("GetPublicKey", &[Fault::Error("KMSInvalidStateException")]);
+    for _ in 0..3 {
+        assert_eq!(node.send(&create(&token)).await.status, 401);
+    }
+    assert_eq!(node.calls.count(), calls(&[("GetPublicKey", 1)]));
+    world.clock.advance(60);
+    assert_eq!(node.send(&create(&token)).await.status, 201);
 }

@@ -124,9 +124,15 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
                 let mut with_token = event("create-app-token.success");
                 with_token["headers"]["authorization"] = format!("Bearer {token}").into();
                 events.push(with_token);
+                // A key whose token was revoked looks for its next generation.
+                let first = world.stack.invoke("create-app-token", &event("create-app-token.success-idempotent")).await;
+                let first: Value = serde_json::from_str(first.unwrap()["body"].as_str().unwrap()).unwrap();
+                assert!(world.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
             }
             if function == "provision" {
                 events.push(json!({"action": "createApiKey", "organizationId": Organization::id(&demo)}));
+                events.push(json!({"action": "updateRegistration", "registrationId": "demo", "maxAllowed": 20}));
+                events.push(json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)}));
                 events.push(json!({"action": "rotateSigningKey"}));
             }
             for event in events {

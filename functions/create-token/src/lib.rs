@@ -11,6 +11,7 @@ use shared::{
     error::ApiError,
     http::{Endpoint, Request, Response},
     settings::{Environment, SettingsError},
+    signer::Signer,
     store::Store,
     telemetry::{Step, step},
     tokens::registration_tokens::{IssueRequest, RegistrationTokens},
@@ -31,9 +32,10 @@ impl Endpoint for CreateToken {
     const NAME: &'static str = "create-token";
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let authenticator = Authenticator::from_environment(environment)?;
         Ok(Self {
-            authenticator: Authenticator::from_environment(environment)?,
-            tokens: RegistrationTokens::from_environment(environment)?,
+            tokens: RegistrationTokens::new(Signer::sharing(authenticator.public_keys(), environment)?, environment)?,
+            authenticator,
             store: Store::from_environment(environment)?,
             clock: Arc::clone(&environment.clock),
         })
@@ -55,8 +57,9 @@ impl Endpoint for CreateToken {
             }
         };
         let registration = self.store.load_registration(&body.registration_id);
-        let reads = self.authenticator.authenticate_beside(bearer, now, registration);
-        let (caller, registration) = step(Step::Load, reads).await?;
+        let reads = async { tokio::join!(registration, self.tokens.signer().prepare()) };
+        let reads = self.authenticator.authenticate_beside(bearer, now, reads);
+        let (caller, (registration, prepared)) = step(Step::Load, reads).await?;
         caller.require(Permission::OauthTokenCreate)?;
         let request = IssueRequest {
             endpoint: Self::NAME,
@@ -64,6 +67,7 @@ impl Endpoint for CreateToken {
             email: body.email.as_deref(),
             idempotency_key: body.idempotency_key.as_ref(),
         };
+        prepared?;
         let issued = self.tokens.issue(&caller, registration?, &request, now).await?;
         Ok(wire::created(&issued))
     }

@@ -58,7 +58,9 @@ impl Endpoint for ExchangeToken {
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
         let request = TokenRequest::parse(&request)?;
-        let redemption = self.grants.redeem(&request.grant, now).await?;
+        let (redemption, prepared) = tokio::join!(self.grants.redeem(&request.grant, now), self.signer.prepare());
+        let redemption = redemption?;
+        prepared?;
 
         let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
         let random = self.random.as_ref();

@@ -11,7 +11,6 @@ use shared::{
     clock::Clock,
     credential::{Credential, Kind},
     data_key::WrappingKey,
-    fault::Fault,
     field::Invalid,
     function::{Function, Handled, Refusal},
     id::{ClientId, ObjectId, RegistrationId},
@@ -21,9 +20,6 @@ use shared::{
 };
 
 use self::{action::Action, registration::RegistrationUpdate};
-
-/// How often a rotation is written again that lost a race to another.
-const MAX_ROUNDS: usize = 10;
 
 /// The function.
 #[derive(Debug)]
@@ -128,8 +124,8 @@ impl Provision {
         }
     }
 
-    /// Puts a new key pair in the place of the one that signs. Functions that run keep signing with theirs, whose public
-    /// key stays published; those that start sign with the new one.
+    /// Puts a new key pair in the place of the one that signs. Within a minute every function signs with it; the public
+    /// key of the one before stays published unless it is withdrawn.
     async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, Refusal> {
         let Some(wrapping_key) = &self.wrapping_key else {
             let rule = "must not be rotateSigningKey where SIGNING_MODE is kms: KMS keys are replaced in the template";
@@ -137,7 +133,8 @@ impl Provision {
         };
         let mut standing = self.store.key_ring().await?;
         let new = wrapping_key.generate(KeyId::random(self.random.as_ref())?).await?;
-        for _ in 0..MAX_ROUNDS {
+        let mut retry = Retry::patient("record the signing key", self.random.as_ref());
+        loop {
             let replaces = standing.as_ref().map(|ring| ring.current.kid.clone());
             let ring = KeyRing::rotated(standing, new.clone(), self.clock.now(), withdraw_previous);
             if ring.keys() > MAX_KEYS {
@@ -148,8 +145,8 @@ impl Provision {
                 RingWrite::Done => return Ok(json!({"kid": new.kid})),
                 RingWrite::Moved(faster) => standing = Some(faster),
             }
+            retry.pause().await?;
         }
-        Err(Fault::new("record the signing key", "too many rotations at the same time").into())
     }
 
     /// Organizations are never deleted, so what is true now stays true for the write that follows.

@@ -11,12 +11,15 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Item, Registration, Store, key::Key, read};
-use crate::{fault::Fault, settings::KeyId};
+use crate::{
+    fault::Fault,
+    settings::{KeyId, KmsKey},
+};
 
-/// How long a process may still sign with a key that was replaced, in seconds: a day, which is longer than Lambda lets
-/// one live.
+/// How long a process may still sign with a key that was replaced, in seconds. It is a minute by its own clock; a day
+/// allows for clocks that are wrong.
 const OUTLIVED_SECONDS: i64 = 86_400;
-/// How many keys there are at most, with which the item has 50 KB. One more every five weeks never gets there.
+/// The most keys there can be. The item then has 52 KB. Rotating every five weeks never reaches it.
 pub const MAX_KEYS: usize = 100;
 
 /// The keys, at `SIGNING_KEYS#`.
@@ -28,6 +31,10 @@ pub struct KeyRing {
     pub current: DataKeyPair,
     /// The keys that signed before, the latest first.
     pub previous: Vec<PreviousKey>,
+    /// The ids of the keys that were withdrawn last, at most [`MAX_KEYS`]: a rotation whose answer was lost recognises
+    /// its key here, and does not bring it back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<KeyId>,
 }
 
 /// A key pair that KMS made.
@@ -40,6 +47,9 @@ pub struct DataKeyPair {
     pub public_key: String,
     /// The private key as KMS encrypted it, base64.
     pub wrapped_private_key: String,
+    /// The KMS key that it is encrypted under, by its ARN; of older items it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapping_key: Option<KmsKey>,
 }
 
 /// A key that signs no more.
@@ -66,13 +76,18 @@ impl KeyRing {
     /// before it, can be verified for as long as they can live, unless `withdraw` ends that now.
     #[must_use]
     pub fn rotated(standing: Option<Self>, current: DataKeyPair, now: DateTime<Utc>, withdraw: bool) -> Self {
-        let Some(standing) = standing.filter(|_| !withdraw) else { return Self { current, previous: Vec::new() } };
+        let Some(standing) = standing else { return Self { current, previous: Vec::new(), withdrawn: Vec::new() } };
+        if withdraw {
+            let withdrawn = standing.public_keys().map(|(kid, _)| kid).chain(&standing.withdrawn);
+            let withdrawn = withdrawn.take(MAX_KEYS).cloned().collect();
+            return Self { current, previous: Vec::new(), withdrawn };
+        }
         let DataKeyPair { kid, public_key, .. } = standing.current;
         let replaced = PreviousKey { kid, public_key, replaced_at: now.timestamp() };
         let kept = OUTLIVED_SECONDS + i64::from(Registration::MAX_TOKEN_TTL_SECONDS);
         let needed = |key: &PreviousKey| now.timestamp() < key.replaced_at.saturating_add(kept);
         let previous = [replaced].into_iter().chain(standing.previous.into_iter().filter(needed)).collect();
-        Self { current, previous }
+        Self { current, previous, withdrawn: standing.withdrawn }
     }
 
     /// How many keys there are.
@@ -85,6 +100,11 @@ impl KeyRing {
     pub(crate) fn public_keys(&self) -> impl Iterator<Item = (&KeyId, &str)> {
         let current = (&self.current.kid, self.current.public_key.as_str());
         [current].into_iter().chain(self.previous.iter().map(|key| (&key.kid, key.public_key.as_str())))
+    }
+
+    /// Whether this key was ever written: it signs, signed before, or was withdrawn lately.
+    fn has_had(&self, kid: &KeyId) -> bool {
+        self.public_keys().any(|(other, _)| other == kid) || self.withdrawn.contains(kid)
     }
 }
 
@@ -129,8 +149,9 @@ impl Store {
             Err(error) => match error.as_service_error() {
                 Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                     let standing = read::<KeyRing>(failed.item().cloned().unwrap_or_default(), DOING)?;
-                    // An earlier attempt of this very write, whose answer was lost, has done it.
-                    let own = standing.current.kid == ring.current.kid;
+                    // The key's id is random, so only an earlier attempt of this write, whose answer was lost, can have
+                    // put it there. Other rotations may have followed since.
+                    let own = standing.has_had(&ring.current.kid);
                     Ok(if own { RingWrite::Done } else { RingWrite::Moved(standing) })
                 }
                 _ => Err(Fault::new(DOING, error)),

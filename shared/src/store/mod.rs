@@ -78,29 +78,35 @@ pub enum Update<A, C = A> {
 pub struct Retry<'a> {
     context: &'static str,
     random: &'a dyn Random,
-    round: u32,
+    rounds_left: u32,
+    pause: Duration,
 }
 
 impl<'a> Retry<'a> {
-    const MAX_ROUNDS: u32 = 10;
-
-    /// `context` completes the sentence "could not …".
+    /// For a write that somebody waits for: 10 rounds, a few milliseconds apart. `context` completes the sentence
+    /// "could not …".
     #[must_use]
     pub fn new(context: &'static str, random: &'a dyn Random) -> Self {
-        Self { context, random, round: 0 }
+        Self { context, random, rounds_left: 10, pause: Duration::from_micros(10) }
     }
 
-    /// Waits for a random time of a few milliseconds, so that those who lost the same race do not meet again.
+    /// For a write that every racer must get through, one after another: 100 rounds, a tenth of a second apart.
+    #[must_use]
+    pub fn patient(context: &'static str, random: &'a dyn Random) -> Self {
+        Self { context, random, rounds_left: 100, pause: Duration::from_millis(1) }
+    }
+
+    /// Waits for a random time, so that those who lost the same race do not meet again.
     ///
     /// # Errors
     /// When this was the last round.
     pub async fn pause(&mut self) -> Result<(), Fault> {
-        self.round += 1;
-        if self.round == Self::MAX_ROUNDS {
+        self.rounds_left = self.rounds_left.saturating_sub(1);
+        if self.rounds_left == 0 {
             return Err(Fault::new(self.context, "it lost too many races in a row"));
         }
-        let [jitter] = self.random.bytes()?;
-        tokio::time::sleep(Duration::from_micros(u64::from(jitter) * 10 * u64::from(self.round))).await;
+        let [factor] = self.random.bytes()?;
+        tokio::time::sleep(self.pause * u32::from(factor)).await;
         Ok(())
     }
 }

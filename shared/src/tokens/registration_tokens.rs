@@ -66,17 +66,17 @@ impl RegistrationTokens {
     ///
     /// # Errors
     /// When a variable is missing or malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+    pub fn new(signer: Signer, environment: &Environment) -> Result<Self, SettingsError> {
         Ok(Self {
             store: Store::from_environment(environment)?,
-            signer: Signer::from_environment(environment)?,
+            signer,
             issuer: Issuer::from_environment(environment)?,
             audience: Audience::from_environment(environment)?,
             random: Arc::clone(&environment.random),
         })
     }
 
-    /// The signer, to open its connections before the first request.
+    /// The signer, to prepare it beside a request's reads.
     #[must_use]
     pub fn signer(&self) -> &Signer {
         &self.signer
