@@ -250,7 +250,7 @@ impl Authenticator {
 struct RecentKeys(Mutex<HashMap<ObjectId, DateTime<Utc>>>);
 
 impl RecentKeys {
-    const SECONDS: i64 = 300;
+    const SECONDS: i64 = 3600;
     const MAX: usize = 1000;
 
     fn add(&self, id: ObjectId, now: DateTime<Utc>) {

@@ -226,7 +226,7 @@ async fn the_first_use_of_a_key_in_a_process_takes_one_round_more() {
         assert_eq!(world.calls.rounds(), rounds);
     }
     // What was seen is forgotten again.
-    world.clock.advance(300);
+    world.clock.advance(3600);
     world.calls.reset();
     assert_eq!(caller.create(&world).await.status, 201);
     assert_eq!(world.calls.rounds(), 4);
