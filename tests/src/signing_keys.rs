@@ -1,4 +1,4 @@
-//! The replacement of the key that KMS signs with, along the steps that the README names: what each function gets is what the
+//! The replacement of the key that KMS signs with, along the steps that SECURITY.md names: what each function gets is what the
 //! template gives it, and the functions of the step before are still running.
 
 use std::{collections::BTreeMap, process::Command};
