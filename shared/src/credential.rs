@@ -11,7 +11,11 @@ use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::InternalError, id::ObjectId, random::Random};
+use crate::{
+    error::InternalError,
+    id::{ObjectId, hex},
+    random::Random,
+};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62^43 is just above 2^256.
@@ -138,8 +142,7 @@ impl GrantId {
     #[must_use]
     pub fn session(&self) -> SessionId {
         let hash = digest::digest(&digest::SHA256, format!("session\0{}", self.0).as_bytes());
-        let bits = hash.as_ref().iter().take(SESSION_ID_BYTES);
-        SessionId(bits.map(|byte| format!("{byte:02x}")).collect())
+        SessionId(hex(hash.as_ref().get(..SESSION_ID_BYTES).unwrap_or_default()))
     }
 }
 
@@ -344,8 +347,7 @@ mod tests {
     fn an_id_is_the_start_of_the_stored_hash() {
         let key = api_key([7; 32]);
         let hash = URL_SAFE_NO_PAD.decode(key.hash().as_str()).unwrap();
-        let start = hash[..12].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(key.id().to_string(), start);
+        assert_eq!(key.id().to_string(), hex(&hash[..12]));
     }
 
     #[test]

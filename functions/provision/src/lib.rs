@@ -63,7 +63,7 @@ impl Provision {
         let random = self.random.as_ref();
         match action {
             Action::CreateOrganization { slug } => {
-                created("slug", self.store.create_organization(&slug, random).await?)?;
+                created("slug", &self.store.create_organization(&slug, random).await?)?;
                 Ok(json!({"organizationId": Organization::id(&slug)}))
             }
             Action::CreateApiKey { organization_id, permissions, description } => {
@@ -71,25 +71,25 @@ impl Provision {
                 let secret = Credential::generate(CredentialKind::ApiKey, random)?;
                 let hash = secret.hash();
                 let api_key = ApiKey { hash, organization_id, permissions, description, revoked_at: None };
-                created("apiKey", self.store.create_api_key(secret.id(), &api_key, random).await?)?;
+                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, random).await?)?;
                 Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
             }
             Action::CreateRegistration(registration) => {
                 self.require_organization(registration.organization_id).await?;
                 let id = ObjectId::random(random)?;
-                created("registrationId", self.store.create_registration(&id.into(), &registration, random).await?)?;
+                created("registrationId", &self.store.create_registration(&id.into(), &registration, random).await?)?;
                 Ok(json!({"registrationId": id}))
             }
             Action::CreateApplication { organization_id, slug, name } => {
                 self.require_organization(organization_id).await?;
                 let id = Application::id(organization_id, &slug);
                 let application = Application { organization_id, slug: slug.to_string(), name };
-                created("slug", self.store.create_application(id, &application, random).await?)?;
+                created("slug", &self.store.create_application(id, &application, random).await?)?;
                 Ok(json!({"applicationId": id}))
             }
             Action::CreateClient { client_id, client } => {
                 let id = client_id.map_or_else(|| ClientId::random(random), Ok)?;
-                created("clientId", self.store.create_client(id, &client, random).await?)?;
+                created("clientId", &self.store.create_client(id, &client, random).await?)?;
                 Ok(json!({"clientId": id.to_string()}))
             }
             Action::UpdateRegistration { registration_id, update } => {
@@ -161,7 +161,7 @@ impl Provision {
 }
 
 /// Refuses if the id or slug in `field` was taken. For a random one that is next to impossible.
-fn created(field: &'static str, created: Update<()>) -> Result<(), InvocationError> {
+fn created(field: &'static str, created: &Update<()>) -> Result<(), InvocationError> {
     match created {
         Update::Applied(()) => Ok(()),
         Update::Conflict(()) | Update::Missing => Err(InvocationError::Taken(field)),

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::error::{Constraint, ValidationError};
 
-/// The fields of a JSON object, each taken once. JsonObject that nobody takes are unknown: HTTP endpoints ignore them,
+/// The fields of a JSON object, each taken once. Fields that nobody takes are unknown: HTTP endpoints ignore them,
 /// the invoked functions refuse them with [`JsonObject::refuse_others`].
 #[derive(Debug, Default)]
 pub struct JsonObject(Vec<(String, Value)>);

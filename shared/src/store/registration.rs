@@ -258,16 +258,16 @@ impl Store {
             .expression_attribute_names("#scopesRevision", "scopesRevision")
             .expression_attribute_names("#lastRevocation", "lastRevocation")
             .expression_attribute_values(":token", entry)
-            .expression_attribute_values(":limit", number(reservation.limit()))
-            .expression_attribute_values(":maxAllowed", number(reservation.max_allowed))
-            .expression_attribute_values(":scopesRevision", number(reservation.scopes_revision));
+            .expression_attribute_values(":limit", number(&reservation.limit()))
+            .expression_attribute_values(":maxAllowed", number(&reservation.max_allowed))
+            .expression_attribute_values(":scopesRevision", number(&reservation.scopes_revision));
         if let Some(RevocationMark(mark)) = &reservation.last_revocation {
             call = call.expression_attribute_values(":lastRevocation", AttributeValue::S(mark.clone()));
         }
         if reservation.replaces || !removed.is_empty() {
             call = call
                 .expression_attribute_names("#exp", "exp")
-                .expression_attribute_values(":now", number(reservation.now.timestamp()));
+                .expression_attribute_values(":now", number(&reservation.now.timestamp()));
         }
         for (n, slot) in reservation.expired.iter().enumerate() {
             call = call.expression_attribute_names(format!("#x{n}"), slot.to_string());
@@ -325,16 +325,16 @@ impl Store {
         let failed = |error| InternalError::new(CONTEXT, error);
         let mut values = vec![
             ("name", change.name.clone().map(AttributeValue::S)),
-            ("maxAllowed", change.max_allowed.map(number)),
-            ("tokenTtlSeconds", change.token_ttl_seconds.map(number)),
+            ("maxAllowed", change.max_allowed.as_ref().map(number)),
+            ("tokenTtlSeconds", change.token_ttl_seconds.as_ref().map(number)),
         ];
         let mut call = self.update_registration_item(id);
         let mut condition = "attribute_exists(pk)";
         if let Some(scopes) = &change.scopes {
             condition = "attribute_exists(pk) AND #scopesRevision = :replaces";
-            call = call.expression_attribute_values(":replaces", number(scopes.replaces));
+            call = call.expression_attribute_values(":replaces", number(&scopes.replaces));
             values.push(("scopes", Some(serde_dynamo::to_attribute_value(&scopes.scopes).map_err(failed)?)));
-            values.push(("scopesRevision", Some(number(scopes.replaces.saturating_add(1)))));
+            values.push(("scopesRevision", Some(number(&scopes.replaces.saturating_add(1)))));
             values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&scopes.earlier).map_err(failed)?)));
         }
         let mut assignments = Vec::new();
@@ -362,6 +362,6 @@ impl Store {
     }
 }
 
-fn number(number: impl ToString) -> AttributeValue {
+fn number(number: &impl ToString) -> AttributeValue {
     AttributeValue::N(number.to_string())
 }

@@ -200,14 +200,15 @@ fn decide(
         (_, GrantState::Revoked) => Decision::Deny,
         (_, GrantState::Active { expires_at, .. }) if *expires_at <= now => Decision::Deny,
         (PresentedGrant::Code { code, .. }, _) if code.hash() != grant.code => Decision::Deny,
-        (PresentedGrant::Code { .. }, GrantState::Active { .. }) => Decision::Revoke,
+        // A second use of the code, or a refresh token before there was one.
+        (PresentedGrant::Code { .. }, GrantState::Active { .. })
+        | (PresentedGrant::RefreshToken(_), GrantState::Issued) => Decision::Revoke,
         (PresentedGrant::Code { .. }, GrantState::Issued) if grant.code_expires_at <= now => Decision::Deny,
         (PresentedGrant::Code { .. }, GrantState::Issued) => {
             let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
             let change = GrantChange::Exchange { refresh_token: first.hash(), expires_at };
             Decision::Issue { change, refresh_token: first.clone() }
         }
-        (PresentedGrant::RefreshToken(_), GrantState::Issued) => Decision::Revoke,
         (PresentedGrant::RefreshToken(token), GrantState::Active { current, rotation, .. }) => {
             let refresh_token = token.successor(&grant.salt);
             let from = token.hash();

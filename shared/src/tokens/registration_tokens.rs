@@ -99,12 +99,13 @@ impl RegistrationTokens {
         let mut retry = Retry::new("record the token", self.random.as_ref());
         loop {
             let decision = self.decide(caller, &registration, request, jti, now)?;
-            let (claims, jwt) = match signed.take().filter(|(claims, _)| *claims == decision.claims) {
-                Some(signed) => signed,
-                None => {
-                    let jwt = self.signer.sign(TokenType::AccessToken, &decision.claims).await?;
-                    (decision.claims, jwt)
-                }
+            // The claims are other ones only if the race was lost to a request with the same idempotency key, or to a change of
+            // the scopes.
+            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(claims, _)| *claims == decision.claims) {
+                signed
+            } else {
+                let jwt = self.signer.sign(TokenType::AccessToken, &decision.claims).await?;
+                (decision.claims, jwt)
             };
             let max_allowed = registration.max_allowed;
             let issued = |claims, jwt, active_tokens, replayed| IssuedToken {
