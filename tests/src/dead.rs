@@ -77,7 +77,7 @@ enum Act {
 #[derive(Clone, Debug)]
 struct Token {
     id: String,
-    access_token: String,
+    text: String,
     expires_at: i64,
     revoked: bool,
 }
@@ -131,7 +131,7 @@ async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), T
         }
         for token in replayed {
             let first = tokens.get(&token.id);
-            prop_assert!(first.is_some_and(|first| first.access_token == token.access_token), "{:?}", token);
+            prop_assert!(first.is_some_and(|first| first.text == token.text), "{:?}", token);
             prop_assert!(!tokens[&token.id].revoked && token.expires_at > now, "a dead token was repeated");
         }
         for id in done.into_iter().filter_map(|(revoked, _)| revoked) {
@@ -142,7 +142,7 @@ async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), T
         let mut live = 0;
         for (n, token) in tokens.values().enumerate() {
             let lives = !token.revoked && token.expires_at > now;
-            prop_assert_eq!(scene.accepts(n % NODES, &token.access_token).await, lives, "{:?} at {}", token, now);
+            prop_assert_eq!(scene.accepts(n % NODES, &token.text).await, lives, "{:?} at {}", token, now);
             live += usize::from(lives);
         }
         prop_assert!(live <= MAX_ALLOWED, "{live} of {MAX_ALLOWED} are live");
@@ -152,10 +152,10 @@ async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), T
 
 fn token(outcome: &Outcome) -> Token {
     let token = &outcome.body["token"];
-    let access_token = token["accessToken"].as_str().unwrap().to_owned();
-    Secrets::add_credential(&access_token);
+    let text = token["accessToken"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&text);
     let expires_at = chrono::DateTime::parse_from_rfc3339(token["expiresAt"].as_str().unwrap()).unwrap().timestamp();
-    Token { id: token["id"].as_str().unwrap().to_owned(), access_token, expires_at, revoked: false }
+    Token { id: token["id"].as_str().unwrap().to_owned(), text, expires_at, revoked: false }
 }
 
 /// Two creates find the same expired token: one takes its slot, and the other must not remove what is there by then.
@@ -169,10 +169,10 @@ async fn a_racing_create_does_not_remove_a_live_token() {
         let made = join_all(requests.iter().zip(&scene.nodes).map(async |(request, node)| node.send(request).await));
         for outcome in made.await {
             assert_eq!(outcome.status, 201);
-            assert!(scene.accepts(0, &token(&outcome).access_token).await, "round {round}");
+            assert!(scene.accepts(0, &token(&outcome).text).await, "round {round}");
         }
         assert_eq!(scene.nodes[0].send(&scene.create_token(None)).await.status, 400, "three of three are live");
-        assert!(!scene.accepts(0, &first.access_token).await);
+        assert!(!scene.accepts(0, &first.text).await);
         scene.stack.clock.advance(TTL_SECONDS);
     }
 }
@@ -183,14 +183,14 @@ async fn a_key_whose_token_was_revoked_makes_another_one() {
     let mut seen = BTreeSet::new();
     for _ in 0..4 {
         let made = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
-        assert!(seen.insert(made.access_token.clone()));
-        assert!(scene.accepts(1, &made.access_token).await);
+        assert!(seen.insert(made.text.clone()));
+        assert!(scene.accepts(1, &made.text).await);
         assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
         scene.nodes[2].send(&scene.create_token(Some(0))).await;
-        assert!(!scene.accepts(1, &made.access_token).await, "its slot has another token");
+        assert!(!scene.accepts(1, &made.text).await, "its slot has another token");
         let next = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
         assert!(scene.stack.revoke_token(&scene.registration, &next.id).await);
-        assert!(seen.insert(next.access_token));
+        assert!(seen.insert(next.text));
     }
 }
 
@@ -202,10 +202,10 @@ async fn a_write_that_arrives_late_brings_nothing_back() {
         let node = Node::start(&scene.stack, TimeDelta::zero());
         node.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
         let made = token(&node.send(&scene.create_token(key)).await);
-        assert!(node.calls.all_failed() && scene.accepts(0, &made.access_token).await);
+        assert!(node.calls.all_failed() && scene.accepts(0, &made.text).await);
         assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
         node.calls.deliver().await;
-        assert!(!scene.accepts(0, &made.access_token).await, "with key {key:?}");
+        assert!(!scene.accepts(0, &made.text).await, "with key {key:?}");
         assert!(!scene.stack.holds(&scene.registration, &made.id).await);
     }
     let node = Node::start(&scene.stack, TimeDelta::zero());
@@ -233,7 +233,7 @@ async fn of_fifty_revocations_one_succeeds_and_one_place_is_free() {
         .await;
         assert_eq!(creates.iter().filter(|outcome| outcome.status == 201).count(), 1);
     }
-    assert!(scene.accepts(0, &made[2].access_token).await);
+    assert!(scene.accepts(0, &made[2].text).await);
 }
 
 // ------------------------------------------------------------------------------------------------ app tokens, API keys
