@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use shared::credential::{Credential, CredentialKind};
@@ -214,6 +214,37 @@ async fn a_write_that_arrives_late_brings_nothing_back() {
     assert!(scene.stack.revoke_app_token(&secret.id().to_string()).await);
     node.calls.deliver().await;
     assert!(!is_live(&scene.stack, &secret).await);
+}
+
+/// The first attempt of a create is applied, its answer is lost, and the token is revoked before the next attempt. That
+/// one must not record the revoked token again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_is_sent_again_does_not_bring_back_what_was_revoked_meanwhile() {
+    let scene = Scene::new().await;
+    for key in [None, Some(0)] {
+        let node = Node::start(&scene.stack, TimeDelta::zero());
+        // The second attempt stalls, which leaves time to revoke.
+        node.calls.fail("UpdateItem", &[InjectedFault::AnswerLost, InjectedFault::Stalled]);
+        let registration = scene.registration.parse().unwrap();
+        let revoke = async {
+            loop {
+                let found = scene.stack.store().load_registration(&registration).await.unwrap().unwrap();
+                let recorded = found.tokens.iter().map(|(slot, token)| token.id(*slot).to_string()).next();
+                if let Some(id) = recorded {
+                    assert!(scene.stack.revoke_token(&scene.registration, &id).await);
+                    return id;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let request = scene.create_token(key);
+        let (outcome, revoked) = join(node.send(&request), revoke).await;
+        assert!(node.calls.all_failed());
+        let made = token(&outcome);
+        assert_ne!(made.id, revoked, "with key {key:?}");
+        assert!(scene.accepts(0, &made.text).await && !scene.stack.holds(&scene.registration, &revoked).await);
+        assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, Permission},
     clock::Clock,
+    keys::{Audience, Issuer, Keys, MacKey},
     runtime::http::{Endpoint, Request, Response},
     runtime::telemetry::{Phase, timed},
     runtime::{ApiError, Environment, SettingsError},
@@ -30,10 +31,18 @@ impl Endpoint for CreateAppToken {
     const NAME: &'static str = "create-app-token";
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let store = Store::from_environment(environment)?;
+        let public_keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
+        let issuer = Issuer::from_environment(environment)?;
+        let audience = Audience::from_environment(environment, &issuer)?;
         Ok(Self {
-            authenticator: Authenticator::from_environment(environment)?,
-            tokens: AppTokens::from_environment(environment)?,
-            store: Store::from_environment(environment)?,
+            authenticator: Authenticator::new(public_keys, issuer, audience, store.clone()),
+            tokens: AppTokens {
+                store: store.clone(),
+                mac_key: MacKey::from_environment(environment)?,
+                random: Arc::clone(&environment.random),
+            },
+            store,
             clock: Arc::clone(&environment.clock),
         })
     }

@@ -69,7 +69,7 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
     let body = |code: u16, message: &str| json!({"status": false, "error": {"code": code, "message": message}});
     match error {
         ApiError::Unauthenticated(Unauthenticated::Missing) => body(4002, "No auth token"),
-        ApiError::Unauthenticated(Unauthenticated::InvalidToken) => body(4004, "ValidationError Token"),
+        ApiError::Unauthenticated(Unauthenticated::InvalidToken) => body(4004, "Invalid Token"),
         ApiError::Invalid(invalid) => body(2001, &invalid.to_string()),
         ApiError::Forbidden => body(4003, "Permission denied"),
         ApiError::NotFound => body(3001, "Entity not found"),

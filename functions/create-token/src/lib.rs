@@ -8,7 +8,7 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, Permission},
     clock::Clock,
-    keys::Signer,
+    keys::{Audience, Issuer, Keys},
     runtime::http::{Endpoint, Request, Response},
     runtime::telemetry::{Phase, timed},
     runtime::{ApiError, Environment, SettingsError},
@@ -31,17 +31,27 @@ impl Endpoint for CreateToken {
     const NAME: &'static str = "create-token";
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
-        let authenticator = Authenticator::from_environment(environment)?;
+        let store = Store::from_environment(environment)?;
+        let keys = Keys::from_environment(environment, &store)?;
+        let issuer = Issuer::from_environment(environment)?;
+        let audience = Audience::from_environment(environment, &issuer)?;
+        let public_keys = keys.public_keys(environment)?;
         Ok(Self {
-            tokens: RegistrationTokens::new(Signer::sharing(authenticator.public_keys(), environment)?, environment)?,
-            authenticator,
-            store: Store::from_environment(environment)?,
+            authenticator: Authenticator::new(public_keys, issuer.clone(), audience.clone(), store.clone()),
+            tokens: RegistrationTokens {
+                store: store.clone(),
+                signer: keys.signer(environment)?,
+                issuer,
+                audience,
+                random: Arc::clone(&environment.random),
+            },
+            store,
             clock: Arc::clone(&environment.clock),
         })
     }
 
     async fn warm(&self) {
-        tokio::join!(self.authenticator.warm(), self.tokens.signer().warm_key(), self.store.warm());
+        tokio::join!(self.authenticator.warm(), self.tokens.signer.warm_key(), self.store.warm());
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
@@ -56,7 +66,7 @@ impl Endpoint for CreateToken {
             }
         };
         let registration = self.store.load_registration(&body.registration_id);
-        let reads = async { tokio::join!(registration, self.tokens.signer().prepare()) };
+        let reads = async { tokio::join!(registration, self.tokens.signer.prepare()) };
         let reads = self.authenticator.authenticate_beside(bearer, now, reads);
         let (caller, (registration, prepared)) = timed(Phase::Load, reads).await?;
         caller.require(Permission::OauthTokenCreate)?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use shared::{
     clock::{Clock, expiry},
     keys::jwt::TokenType,
-    keys::{Issuer, Signer},
+    keys::{Issuer, Keys, Signer},
     random::Random,
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
@@ -40,11 +40,12 @@ impl Endpoint for ExchangeToken {
     const NAME: &'static str = "exchange-token";
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let store = Store::from_environment(environment)?;
         Ok(Self {
             issuer: Issuer::from_environment(environment)?,
-            signer: Signer::from_environment(environment)?,
-            grants: Grants::from_environment(environment)?,
-            store: Store::from_environment(environment)?,
+            signer: Keys::from_environment(environment, &store)?.signer(environment)?,
+            grants: Grants { store: store.clone(), random: Arc::clone(&environment.random) },
+            store,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
         })

@@ -12,7 +12,7 @@ use shared::{
     credential::{Credential, CredentialKind},
     error::ValidationError,
     id::{ClientId, KeyId, ObjectId, RegistrationId},
-    keys::WrappingKey,
+    keys::{SigningMode, WrappingKey},
     random::Random,
     runtime::function::{Function, InvocationError},
     runtime::{Environment, Handled, SettingsError},
@@ -40,7 +40,7 @@ impl Function for Provision {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         Ok(Self {
             store: Store::from_environment(environment)?,
-            wrapping_key: WrappingKey::from_environment(environment)?,
+            wrapping_key: WrappingKey::from_environment(environment, SigningMode::from_environment(environment)?)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
         })

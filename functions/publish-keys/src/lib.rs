@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::{
     error::InternalError,
     id::ClientId,
-    keys::PublicKeys,
+    keys::{Keys, PublicKeys},
     runtime::http::{Endpoint, Request, Response, StatusCode, header},
     runtime::telemetry::{Phase, timed},
     runtime::{ApiError, Environment, Outcome, SettingsError},
@@ -28,7 +28,9 @@ impl Endpoint for PublishKeys {
     const NAME: &'static str = "publish-keys";
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self { keys: PublicKeys::from_environment(environment)?, store: Store::from_environment(environment)? })
+        let store = Store::from_environment(environment)?;
+        let keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
+        Ok(Self { keys, store })
     }
 
     async fn warm(&self) {

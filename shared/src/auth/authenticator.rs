@@ -15,7 +15,7 @@ use crate::{
     id::{ObjectId, RegistrationId, TokenId},
     keys::jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
     keys::{Audience, Issuer, PublicKeys},
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::ApiError,
     store::Store,
 };
 
@@ -43,28 +43,14 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// An authenticator of the deployment's own credentials.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self {
-            keys: PublicKeys::from_environment(environment)?,
-            issuer: Issuer::from_environment(environment)?,
-            audience: Audience::from_environment(environment)?,
-            store: Store::from_environment(environment)?,
-            recent: RecentKeys::default(),
-        })
+    #[must_use]
+    pub fn new(keys: PublicKeys, issuer: Issuer, audience: Audience, store: Store) -> Self {
+        Self { keys, issuer, audience, store, recent: RecentKeys::default() }
     }
 
     /// Fetches the public keys that the first access token would otherwise wait for. Failing is harmless.
     pub async fn warm(&self) {
         self.keys.warm().await;
-    }
-
-    /// The public keys, whose copy of the table's keys a signer can share.
-    #[must_use]
-    pub fn public_keys(&self) -> &PublicKeys {
-        &self.keys
     }
 
     /// Takes the bearer from the `Authorization` header and checks what needs no database.

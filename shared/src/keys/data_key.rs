@@ -33,10 +33,10 @@ impl WrappingKey {
     ///
     /// # Errors
     /// When a variable is malformed, or missing although `SIGNING_MODE` needs it.
-    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, SettingsError> {
+    pub fn from_environment(environment: &Environment, mode: SigningMode) -> Result<Option<Self>, SettingsError> {
         let key = environment.optional(Self::VARIABLE)?;
         let TableName(table) = environment.required(TableName::VARIABLE)?;
-        match (SigningMode::from_environment(environment)?, key) {
+        match (mode, key) {
             (SigningMode::Kms, _) => Ok(None),
             (_, Some(key)) => Ok(Some(Self { kms: aws::kms(&environment.aws), key, table })),
             (_, None) => Err(SettingsError::not_set(Self::VARIABLE)),
@@ -155,7 +155,7 @@ mod tests {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         };
-        let wrapping_key = WrappingKey::from_environment(&environment).unwrap().unwrap();
+        let wrapping_key = WrappingKey::from_environment(&environment, SigningMode::Envelope).unwrap().unwrap();
         let pair = DataKeyPair {
             kid: "kid".parse().unwrap(),
             public_key: String::new(),

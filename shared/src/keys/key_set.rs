@@ -10,7 +10,6 @@ use crate::{
     clock::Clock,
     error::InternalError,
     keys::verification_key::VerificationKey,
-    runtime::{Environment, SettingsError},
     store::{DataKeyPair, KeySet, Store},
 };
 
@@ -55,13 +54,8 @@ enum Lookup {
 }
 
 impl KeySetCache {
-    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self {
-            store: Store::from_environment(environment)?,
-            clock: Arc::clone(&environment.clock),
-            state: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
-        })
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, state: Mutex::default(), reading: tokio::sync::Mutex::default() }
     }
 
     /// The keys as the table has them now.

@@ -9,15 +9,8 @@ use futures_util::future::try_join_all;
 use tokio::sync::Mutex;
 
 use crate::{
-    clock::Clock,
-    error::InternalError,
-    id::KmsKey,
-    keys::SigningMode,
-    keys::key_set::KeySetCache,
-    keys::settings::{previous_signing_keys, signing_key},
-    keys::verification_key::VerificationKey,
-    runtime::telemetry::warn_and_count,
-    runtime::{Environment, SettingsError, aws},
+    clock::Clock, error::InternalError, id::KmsKey, keys::SigningMode, keys::key_set::KeySetCache,
+    keys::verification_key::VerificationKey, runtime::telemetry::warn_and_count,
 };
 
 /// KMS is asked for a key that it did not give at most this often.
@@ -42,7 +35,7 @@ pub struct PublicKeys {
     clock: Arc<dyn Clock>,
     /// The key of `SIGNING_KEY_ID` first.
     keys: Vec<KmsPublicKey>,
-    ring: Arc<KeySetCache>,
+    key_set: Arc<KeySetCache>,
 }
 
 /// The public key of a key in KMS.
@@ -66,23 +59,17 @@ enum Fetched {
 }
 
 impl PublicKeys {
-    /// The keys that `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` name, fetched when they are first needed, and with
-    /// envelope signing those of the table.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        let mode = SigningMode::from_environment(environment)?;
+    pub(super) fn new(
+        mode: SigningMode,
+        (signing_key, previous): (KmsKey, Vec<KmsKey>),
+        kms: aws_sdk_kms::Client,
+        clock: Arc<dyn Clock>,
+        key_set: Arc<KeySetCache>,
+    ) -> Self {
         let key = |key, signs| KmsPublicKey { key, signs, fetched: Mutex::default() };
-        let current = key(signing_key(environment)?, mode != SigningMode::Envelope);
-        let previous = previous_signing_keys(environment)?.into_iter().map(|previous| key(previous, false));
-        Ok(Self {
-            mode,
-            kms: aws::kms(&environment.aws),
-            clock: Arc::clone(&environment.clock),
-            keys: [current].into_iter().chain(previous).collect(),
-            ring: Arc::new(KeySetCache::from_environment(environment)?),
-        })
+        let current = key(signing_key, mode != SigningMode::Envelope);
+        let previous = previous.into_iter().map(|previous| key(previous, false));
+        Self { mode, kms, clock, keys: [current].into_iter().chain(previous).collect(), key_set }
     }
 
     /// All keys, the one that signs first.
@@ -96,7 +83,7 @@ impl PublicKeys {
             Ok(keys.into_iter().flatten().collect::<Vec<_>>())
         };
         // Read each time: a verifier asks because it met a new key, and keeps the answer for long.
-        let ring = async { self.ring.read().await?.public_keys().map(<[_]>::to_vec) };
+        let ring = async { self.key_set.read().await?.public_keys().map(<[_]>::to_vec) };
         match self.mode {
             SigningMode::Kms => kms.await,
             SigningMode::Transition => tokio::try_join!(kms, ring).map(|(kms, ring)| [kms, ring].concat()),
@@ -109,15 +96,10 @@ impl PublicKeys {
         let kms = try_join_all(self.keys.iter().map(|key| self.fetched(key)));
         let ring = async {
             if self.mode != SigningMode::Kms {
-                let _ = self.ring.refresh().await;
+                let _ = self.key_set.refresh().await;
             }
         };
         let _ = tokio::join!(kms, ring);
-    }
-
-    /// The table's keys, for a signer in the same function.
-    pub(crate) fn key_set(&self) -> Arc<KeySetCache> {
-        Arc::clone(&self.ring)
     }
 
     /// The key that a token says it was signed with, if it is one of ours.
@@ -125,7 +107,7 @@ impl PublicKeys {
         match self.keys.iter().find(|key| key.key.id().as_str() == kid) {
             Some(key) => self.fetched(key).await,
             None if self.mode == SigningMode::Kms => Ok(None),
-            None => self.ring.find(kid).await,
+            None => self.key_set.find(kid).await,
         }
     }
 

@@ -50,14 +50,17 @@ impl FromStr for SigningMode {
 }
 
 /// `SIGNING_KEY_ID`: the KMS key that signs.
-pub(crate) fn signing_key(environment: &Environment) -> Result<KmsKey, SettingsError> {
+pub(super) fn signing_key(environment: &Environment) -> Result<KmsKey, SettingsError> {
     environment.required("SIGNING_KEY_ID")
 }
 
 /// `PREVIOUS_SIGNING_KEY_IDS`: the KMS keys that signed tokens which may still live, each once.
-pub(crate) fn previous_signing_keys(environment: &Environment) -> Result<Vec<KmsKey>, SettingsError> {
+pub(super) fn previous_signing_keys(
+    environment: &Environment,
+    signing_key: &KmsKey,
+) -> Result<Vec<KmsKey>, SettingsError> {
     let KmsKeyList(listed) = environment.optional("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
-    let mut known = vec![signing_key(environment)?];
+    let mut known = vec![signing_key.clone()];
     for key in listed {
         if !known.iter().any(|other| other.id() == key.id()) {
             known.push(key);
@@ -105,13 +108,14 @@ impl Issuer {
 pub struct Audience(String);
 
 impl Audience {
-    /// Reads both variables.
+    /// Reads the variable.
     ///
     /// # Errors
-    /// When `AUDIENCE` is not of the form, or not set and [`Issuer::from_environment`] fails.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        let audience = environment.optional::<Issuer>("AUDIENCE")?;
-        audience.map_or_else(|| Issuer::from_environment(environment), Ok).map(|Issuer(audience)| Self(audience))
+    /// When it is not of the form.
+    pub fn from_environment(environment: &Environment, issuer: &Issuer) -> Result<Self, SettingsError> {
+        let audience = environment.optional("AUDIENCE")?;
+        let Issuer(audience) = audience.unwrap_or_else(|| issuer.clone());
+        Ok(Self(audience))
     }
 
     /// The audience as text.
@@ -153,10 +157,13 @@ mod tests {
         }
     }
 
+    fn previous_of(environment: &Environment) -> Result<Vec<KmsKey>, SettingsError> {
+        previous_signing_keys(environment, &signing_key(environment)?)
+    }
+
     #[test]
     fn a_refusal_names_the_variable() {
-        let refusal =
-            |variables: &[(&str, &str)]| previous_signing_keys(&environment(variables)).unwrap_err().to_string();
+        let refusal = |variables: &[(&str, &str)]| previous_of(&environment(variables)).unwrap_err().to_string();
         assert_eq!(refusal(&[]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(refusal(&[("SIGNING_KEY_ID", "")]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(
@@ -173,7 +180,7 @@ mod tests {
     fn a_kms_key_is_asked_for_as_it_is_given_and_named_by_its_id() {
         let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
         let previous = format!("{arn}, one,two ,two,{arn}");
-        let keys = previous_signing_keys(&environment(&[
+        let keys = previous_of(&environment(&[
             ("SIGNING_KEY_ID", "arn:aws:kms:eu-west-1:111122223333:key/one"),
             ("PREVIOUS_SIGNING_KEY_IDS", &previous),
         ]));
@@ -199,7 +206,10 @@ mod tests {
 
     #[test]
     fn the_audience_is_the_issuer_unless_set() {
-        let audience = |variables: &[(&str, &str)]| Audience::from_environment(&environment(variables));
+        let audience = |variables: &[(&str, &str)]| {
+            let environment = environment(variables);
+            Audience::from_environment(&environment, &Issuer::from_environment(&environment)?)
+        };
         assert_eq!(audience(&[("ISSUER", "a")]).unwrap().as_str(), "a");
         assert_eq!(audience(&[("ISSUER", "a"), ("AUDIENCE", "b")]).unwrap().as_str(), "b");
         assert!(audience(&[("ISSUER", "a b")]).is_err());

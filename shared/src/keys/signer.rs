@@ -13,13 +13,11 @@ use tokio::sync::Mutex;
 use crate::{
     error::InternalError,
     id::KmsKey,
+    keys::WrappingKey,
     keys::data_key::PrivateKey,
     keys::jwt::{self, TokenType},
     keys::key_set::KeySetCache,
-    keys::settings::signing_key,
-    keys::{PublicKeys, SigningMode, WrappingKey},
     runtime::telemetry::{Phase, timed},
-    runtime::{Environment, SettingsError, aws},
 };
 
 const CONTEXT: &str = "sign the token";
@@ -42,29 +40,14 @@ struct Envelope {
 }
 
 impl Signer {
-    /// The signer that `SIGNING_MODE` names: KMS with the key of `SIGNING_KEY_ID`, or this process with the current key of
-    /// the table.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        Self::new(environment, KeySetCache::from_environment(environment).map(Arc::new)?)
-    }
-
-    /// As [`Self::from_environment`], with the same copy of the table's keys as `public_keys`, for a function that signs
-    /// and verifies.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn sharing(public_keys: &PublicKeys, environment: &Environment) -> Result<Self, SettingsError> {
-        Self::new(environment, public_keys.key_set())
-    }
-
-    fn new(environment: &Environment, key_set: Arc<KeySetCache>) -> Result<Self, SettingsError> {
-        let mode = SigningMode::from_environment(environment)?;
-        let wrapping_key = WrappingKey::from_environment(environment)?.filter(|_| mode == SigningMode::Envelope);
+    pub(super) fn new(
+        kms: aws_sdk_kms::Client,
+        key: KmsKey,
+        wrapping_key: Option<WrappingKey>,
+        key_set: Arc<KeySetCache>,
+    ) -> Self {
         let envelope = wrapping_key.map(|wrapping_key| Envelope { wrapping_key, key_set, decrypted: Mutex::default() });
-        Ok(Self { kms: aws::kms(&environment.aws), key: signing_key(environment)?, envelope })
+        Self { kms, key, envelope }
     }
 
     /// Opens the connection that the first signature would otherwise wait for, or decrypts the key. Failing is harmless.

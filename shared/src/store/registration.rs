@@ -348,12 +348,8 @@ impl Store {
         if !assignments.is_empty() {
             call = call.update_expression(format!("SET {}", assignments.join(", ")));
         }
-        let own = |found: &Registration| {
-            let scopes = change.scopes.as_ref()?;
-            let made = found.scopes == scopes.scopes && found.scopes_revision == scopes.replaces.saturating_add(1);
-            made.then(|| found.clone())
-        };
-        send(call.condition_expression(condition), CONTEXT, |item| read(item, CONTEXT), own).await
+        // Not recognised as its own: who decides again finds the scopes as they should be, and writes the rest once more.
+        send(call.condition_expression(condition), CONTEXT, |item| read(item, CONTEXT), |_| None).await
     }
 
     fn update_registration_item(&self, id: &RegistrationId) -> UpdateItemFluentBuilder {

@@ -16,7 +16,7 @@ use crate::{
     id::ObjectId,
     keys::MacKey,
     random::Random,
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::ApiError,
     store::{AppToken, Application, Store, Update},
 };
 
@@ -51,24 +51,15 @@ pub struct CreatedAppToken {
 /// Creates the tokens of applications.
 #[derive(Debug)]
 pub struct AppTokens {
-    store: Store,
-    mac_key: MacKey,
-    random: Arc<dyn Random>,
+    /// Where they are recorded.
+    pub store: Store,
+    /// What derives their secrets from idempotency keys.
+    pub mac_key: MacKey,
+    /// What their other secrets are drawn from.
+    pub random: Arc<dyn Random>,
 }
 
 impl AppTokens {
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self {
-            store: Store::from_environment(environment)?,
-            mac_key: MacKey::from_environment(environment)?,
-            random: Arc::clone(&environment.random),
-        })
-    }
-
     /// Creates a token for an application, or repeats the one that the request's idempotency key names.
     ///
     /// # Errors

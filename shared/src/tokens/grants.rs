@@ -32,8 +32,8 @@ use crate::{
     credential::{CredentialHash, GrantCredential, SessionId},
     id::ClientId,
     random::Random,
+    runtime::ApiError,
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, Environment, SettingsError},
     store::{Client, Grant, GrantChange, GrantState, GrantVersion, Retry, Rotation, Store, Update},
 };
 
@@ -113,19 +113,13 @@ enum Decision {
 /// Exchanges codes and refresh tokens.
 #[derive(Debug)]
 pub struct Grants {
-    store: Store,
-    random: Arc<dyn Random>,
+    /// Where the grants are.
+    pub store: Store,
+    /// What refresh tokens are drawn from.
+    pub random: Arc<dyn Random>,
 }
 
 impl Grants {
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self { store: Store::from_environment(environment)?, random: Arc::clone(&environment.random) })
-    }
-
     /// Loads what the request names and decides on it. A replay is answered by revoking the grant.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::{
     keys::jwt::{AccessTokenClaims, TokenType},
     keys::{Audience, Issuer, Signer},
     random::Random,
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::ApiError,
     store::{IdempotencyRecord, Registration, RegistrationToken, Reservation, Retry, Store, Update},
 };
 
@@ -52,34 +52,19 @@ pub struct IssuedToken {
 /// Issues the tokens of registrations.
 #[derive(Debug)]
 pub struct RegistrationTokens {
-    store: Store,
-    signer: Signer,
-    issuer: Issuer,
-    audience: Audience,
-    random: Arc<dyn Random>,
+    /// Where they are recorded.
+    pub store: Store,
+    /// What signs them.
+    pub signer: Signer,
+    /// Their `iss`.
+    pub issuer: Issuer,
+    /// Their `aud`.
+    pub audience: Audience,
+    /// What their ids are drawn from.
+    pub random: Arc<dyn Random>,
 }
 
 impl RegistrationTokens {
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
-    pub fn new(signer: Signer, environment: &Environment) -> Result<Self, SettingsError> {
-        Ok(Self {
-            store: Store::from_environment(environment)?,
-            signer,
-            issuer: Issuer::from_environment(environment)?,
-            audience: Audience::from_environment(environment)?,
-            random: Arc::clone(&environment.random),
-        })
-    }
-
-    /// The signer, to prepare it beside a request's reads.
-    #[must_use]
-    pub fn signer(&self) -> &Signer {
-        &self.signer
-    }
-
     /// Issues a token for a registration, or repeats the one that the request's idempotency key names. A write that loses a
     /// race is decided again on the registration that it lost to, which costs no read.
     ///
@@ -94,7 +79,7 @@ impl RegistrationTokens {
         now: DateTime<Utc>,
     ) -> Result<IssuedToken, ApiError> {
         let mut registration = registration.ok_or(ApiError::NotFound)?;
-        let jti = TokenId::random(self.random.as_ref())?;
+        let mut jti = TokenId::random(self.random.as_ref())?;
         let mut signed: Option<(AccessTokenClaims, String)> = None;
         let mut retry = Retry::new("record the token", self.random.as_ref());
         loop {
@@ -120,7 +105,13 @@ impl RegistrationTokens {
             };
             match self.store.record_token(request.registration_id, &token, &reservation).await? {
                 Update::Applied(recorded) => return Ok(issued(claims, jwt, recorded.active_tokens(now), false)),
-                Update::Conflict(current) => registration = current,
+                Update::Conflict(current) => {
+                    // The revoked token may be this one: recorded by an attempt whose answer was lost. Its id is not used again.
+                    if current.last_revocation != registration.last_revocation {
+                        jti = TokenId::random(self.random.as_ref())?;
+                    }
+                    registration = current;
+                }
                 Update::Missing => return Err(ApiError::NotFound),
             }
             signed = Some((claims, jwt));
