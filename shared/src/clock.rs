@@ -6,7 +6,6 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 /// A source of the current time.
 pub trait Clock: Debug + Send + Sync {
-    /// The current instant.
     fn now(&self) -> DateTime<Utc>;
 }
 

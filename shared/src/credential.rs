@@ -66,9 +66,6 @@ pub struct Credential {
 
 impl Credential {
     /// A new credential with 256 random bits.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn generate(kind: CredentialKind, random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self::of_secret(kind, random.bytes()?))
     }
@@ -130,10 +127,6 @@ impl fmt::Debug for Credential {
 pub struct GrantId(String);
 
 impl GrantId {
-    /// A new random id.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(base62::<GRANT_ID_CHARACTERS>(random.bytes::<16>()?)))
     }
@@ -172,10 +165,6 @@ impl SessionId {
 pub struct GrantSalt(String);
 
 impl GrantSalt {
-    /// A new random salt.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(URL_SAFE_NO_PAD.encode(random.bytes::<32>()?)))
     }
@@ -196,18 +185,12 @@ pub struct GrantCredential {
 
 impl GrantCredential {
     /// A new code of a grant.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
         let credential = Credential::of_grant(CredentialKind::AuthorizationCode, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
     /// A new refresh token of a grant.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
         let credential = Credential::of_grant(CredentialKind::RefreshToken, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
@@ -267,7 +250,6 @@ impl GrantCredential {
 pub struct CredentialHash(String);
 
 impl CredentialHash {
-    /// The hash as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -17,10 +17,6 @@ use crate::{
 pub struct ObjectId([u8; 12]);
 
 impl ObjectId {
-    /// A new random id.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(random.bytes()?))
     }
@@ -112,7 +108,6 @@ impl FromStr for Slug {
 }
 
 impl Slug {
-    /// The slug as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -167,7 +162,6 @@ impl FromStr for Reference {
 pub struct RegistrationId(String);
 
 impl RegistrationId {
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -205,10 +199,6 @@ impl fmt::Display for RegistrationId {
 pub struct TokenId(Uuid);
 
 impl TokenId {
-    /// A new random id.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         random.uuid().map(Self)
     }
@@ -300,10 +290,6 @@ impl From<TokenSlot> for String {
 pub struct ClientId(Uuid);
 
 impl ClientId {
-    /// A new random id.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         random.uuid().map(Self)
     }
@@ -351,14 +337,10 @@ pub struct KeyId(String);
 
 impl KeyId {
     /// A new random id: a UUID, as KMS gives its own keys.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(random.uuid()?.to_string()))
     }
 
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

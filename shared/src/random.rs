@@ -8,18 +8,11 @@ use crate::error::InternalError;
 
 /// A source of random bytes, fit for secrets.
 pub trait Random: Debug + Send + Sync {
-    /// Fills `bytes`.
-    ///
-    /// # Errors
-    /// When the source has none to give.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), InternalError>;
 }
 
 impl dyn Random + '_ {
     /// `N` random bytes.
-    ///
-    /// # Errors
-    /// When the source has none to give.
     pub fn bytes<const N: usize>(&self) -> Result<[u8; N], InternalError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
@@ -27,9 +20,6 @@ impl dyn Random + '_ {
     }
 
     /// A random UUID (RFC 9562, 5.4).
-    ///
-    /// # Errors
-    /// When the source has none to give.
     pub fn uuid(&self) -> Result<Uuid, InternalError> {
         Ok(uuid::Builder::from_random_bytes(self.bytes()?).into_uuid())
     }

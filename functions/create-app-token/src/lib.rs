@@ -18,7 +18,6 @@ use shared::{
 
 use self::wire::CreateAppTokenRequest;
 
-/// The function.
 #[derive(Debug)]
 pub struct CreateAppToken {
     authenticator: Authenticator,

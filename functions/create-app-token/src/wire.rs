@@ -15,7 +15,6 @@ use shared::{
 const MAX_SCOPES: usize = 50;
 const MAX_DESCRIPTION_CHARACTERS: usize = 1000;
 
-/// A valid request.
 pub(crate) struct CreateAppTokenRequest {
     pub(crate) organization_id: ObjectId,
     pub(crate) application_id: ObjectId,

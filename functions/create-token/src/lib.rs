@@ -18,7 +18,6 @@ use shared::{
 
 use self::wire::CreateTokenRequest;
 
-/// The function.
 #[derive(Debug)]
 pub struct CreateToken {
     authenticator: Authenticator,

@@ -14,7 +14,6 @@ use shared::{
     tokens::grants::{GrantRequest, PresentedGrant},
 };
 
-/// A valid request.
 pub(crate) struct TokenRequest {
     pub(crate) grant: GrantRequest,
     pub(crate) language: Option<String>,

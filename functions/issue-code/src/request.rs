@@ -14,7 +14,6 @@ use shared::{
 /// How far ahead of ours the login service's clock may be, in seconds.
 const CLOCK_SKEW_SECONDS: i64 = 300;
 
-/// A valid request.
 pub(crate) struct IssueCodeRequest {
     pub(crate) client_id: ClientId,
     pub(crate) service: String,

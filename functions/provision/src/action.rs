@@ -19,7 +19,6 @@ const MAX_SCOPE_CHARACTERS: usize = 1000;
 const MAX_ALLOWED: RangeInclusive<u32> = 1..=1000;
 const TOKEN_TTL_SECONDS: RangeInclusive<u32> = 1..=Registration::MAX_TOKEN_TTL_SECONDS;
 
-/// A valid request.
 #[derive(Debug)]
 pub(crate) enum Action {
     CreateOrganization { slug: Slug },

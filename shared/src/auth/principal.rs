@@ -22,7 +22,6 @@ pub enum Permission {
 }
 
 impl Permission {
-    /// All of them.
     pub const ALL: [Self; 7] = [
         Self::OauthTokenCreate,
         Self::OauthTokenList,

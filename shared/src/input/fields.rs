@@ -42,7 +42,6 @@ impl fmt::Debug for Email {
 pub struct Scope(String);
 
 impl Scope {
-    /// The scope as text.
     #[must_use]
     pub fn into_inner(self) -> String {
         self.0
@@ -67,7 +66,6 @@ impl FromStr for Scope {
 pub struct ScopeList(Vec<String>);
 
 impl ScopeList {
-    /// The scopes.
     #[must_use]
     pub fn into_inner(self) -> Vec<String> {
         self.0

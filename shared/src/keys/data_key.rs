@@ -26,7 +26,6 @@ pub struct WrappingKey {
 }
 
 impl WrappingKey {
-    /// The variable.
     const VARIABLE: &'static str = "WRAPPING_KEY_ID";
 
     /// The key that `WRAPPING_KEY_ID` names; there is none where only KMS signs.
@@ -44,9 +43,6 @@ impl WrappingKey {
     }
 
     /// A new pair with this id. Its private key leaves KMS encrypted only.
-    ///
-    /// # Errors
-    /// When KMS does not make it.
     pub async fn generate(&self, kid: KeyId) -> Result<DataKeyPair, InternalError> {
         const CONTEXT: &str = "generate a signing key";
         let call = self
@@ -130,7 +126,6 @@ impl PrivateKey {
     }
 }
 
-/// Not shown.
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("kid", &self.kid).finish_non_exhaustive()

@@ -51,7 +51,6 @@ pub struct AccessTokenClaims {
     pub aud: String,
     /// The registration.
     pub client_id: String,
-    /// The token's id.
     pub jti: TokenId,
     /// When it was issued, in seconds since the epoch.
     pub iat: i64,
@@ -65,9 +64,6 @@ pub struct AccessTokenClaims {
 }
 
 /// Header and payload, encoded and joined by a dot: what is signed (RFC 7515, 5.1).
-///
-/// # Errors
-/// When the claims have no JSON form.
 pub(crate) fn signing_input(typ: TokenType, kid: &KeyId, claims: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut text = encode(&Header { alg: Algorithm::Rs256, typ, kid: kid.as_str() })?;
     text.push('.');

@@ -18,17 +18,11 @@ pub struct MacKey {
 
 impl MacKey {
     /// The key that `MAC_KEY_ID` names.
-    ///
-    /// # Errors
-    /// When the variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         Ok(Self { kms: aws::kms(&environment.aws), key: environment.required("MAC_KEY_ID")? })
     }
 
     /// The MAC of a message.
-    ///
-    /// # Errors
-    /// When KMS does not make it.
     pub async fn mac(&self, message: Vec<u8>) -> Result<[u8; 32], InternalError> {
         const CONTEXT: &str = "make a MAC";
         let call = self

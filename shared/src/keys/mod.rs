@@ -42,9 +42,6 @@ pub struct Keys {
 
 impl Keys {
     /// Reads `SIGNING_MODE` and `SIGNING_KEY_ID`.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     pub fn from_environment(environment: &Environment, store: &Store) -> Result<Self, SettingsError> {
         Ok(Self {
             mode: SigningMode::from_environment(environment)?,
@@ -57,9 +54,6 @@ impl Keys {
 
     /// The signer that `SIGNING_MODE` names: KMS with the key of `SIGNING_KEY_ID`, or this process with the current key of
     /// the table, which `WRAPPING_KEY_ID` decrypts.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     pub fn signer(&self, environment: &Environment) -> Result<Signer, SettingsError> {
         let wrapping_key = WrappingKey::from_environment(environment, self.mode)?;
         let wrapping_key = wrapping_key.filter(|_| self.mode == SigningMode::Envelope);
@@ -68,9 +62,6 @@ impl Keys {
 
     /// The keys that verify: those of `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`, and with envelope signing those of the
     /// table.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     pub fn public_keys(&self, environment: &Environment) -> Result<PublicKeys, SettingsError> {
         let previous = previous_signing_keys(environment, &self.signing_key)?;
         let (kms, clock, key_set) = (self.kms.clone(), Arc::clone(&self.clock), Arc::clone(&self.key_set));

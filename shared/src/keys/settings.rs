@@ -22,14 +22,10 @@ pub enum SigningMode {
 
 impl SigningMode {
     /// Reads the variable; KMS signs unless it says otherwise.
-    ///
-    /// # Errors
-    /// When it is none of the modes.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         environment.optional("SIGNING_MODE").map(Option::unwrap_or_default)
     }
 
-    /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,15 +84,10 @@ impl FromStr for KmsKeyList {
 pub struct Issuer(String);
 
 impl Issuer {
-    /// Reads the variable.
-    ///
-    /// # Errors
-    /// When it is not set, or not of the form.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         environment.required("ISSUER")
     }
 
-    /// The issuer as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -108,17 +99,12 @@ impl Issuer {
 pub struct Audience(String);
 
 impl Audience {
-    /// Reads the variable.
-    ///
-    /// # Errors
-    /// When it is not of the form.
     pub fn from_environment(environment: &Environment, issuer: &Issuer) -> Result<Self, SettingsError> {
         let audience = environment.optional("AUDIENCE")?;
         let Issuer(audience) = audience.unwrap_or_else(|| issuer.clone());
         Ok(Self(audience))
     }
 
-    /// The audience as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

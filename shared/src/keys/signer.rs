@@ -79,9 +79,6 @@ impl Signer {
 
     /// A compact JWT with these claims. The signature is deterministic (RFC 8017, 8.2.1): the same claims and key give the
     /// same token.
-    ///
-    /// # Errors
-    /// When KMS does not sign, or does not decrypt the key.
     pub async fn sign(&self, typ: TokenType, claims: &impl Serialize) -> Result<String, InternalError> {
         let private_key = match &self.envelope {
             None => None,

@@ -14,13 +14,10 @@ use crate::{
 /// Where a function runs. Production takes it from the process, the `local` crate and the tests make their own.
 #[derive(Clone)]
 pub struct Environment {
-    /// The environment variables.
     pub variables: HashMap<String, String>,
     /// Region, credentials, endpoints, timeouts and retries of the AWS SDK.
     pub aws: SdkConfig,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The randomness.
     pub random: Arc<dyn Random>,
 }
 
@@ -38,17 +35,11 @@ impl Environment {
     }
 
     /// A setting that the function cannot run without.
-    ///
-    /// # Errors
-    /// When the variable is not set, or `T` refuses it.
     pub fn required<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<T, SettingsError> {
         self.optional(variable)?.ok_or(SettingsError::not_set(variable))
     }
 
     /// A setting that has a default; an empty variable counts as not set, as a template's empty parameter makes it.
-    ///
-    /// # Errors
-    /// When `T` refuses the variable.
     pub fn optional<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<Option<T>, SettingsError> {
         match self.variables.get(variable).filter(|value| !value.is_empty()) {
             None => Ok(None),

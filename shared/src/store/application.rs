@@ -38,9 +38,6 @@ impl Application {
 
 impl Store {
     /// Creates the application with this slug.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_application(
         &self,
         id: ObjectId,
@@ -51,9 +48,6 @@ impl Store {
     }
 
     /// The application with this id.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_application(&self, id: ObjectId) -> Result<Option<Application>, InternalError> {
         self.get(Key::application(id), "load the application").await
     }

@@ -38,7 +38,6 @@ pub struct KeySet {
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DataKeyPair {
-    /// Its id.
     pub kid: KeyId,
     /// SubjectPublicKeyInfo in DER (RFC 5280, 4.1), base64.
     pub public_key: String,
@@ -53,7 +52,6 @@ pub struct DataKeyPair {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviousKey {
-    /// Its id.
     pub kid: KeyId,
     /// SubjectPublicKeyInfo in DER, base64.
     pub public_key: String,
@@ -107,18 +105,12 @@ impl KeySet {
 
 impl Store {
     /// The keys; `None` before the first one was made.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_key_set(&self) -> Result<Option<KeySet>, InternalError> {
         self.get(Key::signing_keys(), "load the signing keys").await
     }
 
     /// Writes the keys in the place of those whose current key is `replaces`, or of none. A conflict means that another
     /// rotation was faster.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn record_key_set(
         &self,
         key_set: &KeySet,

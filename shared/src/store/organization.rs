@@ -30,18 +30,12 @@ impl Organization {
 
 impl Store {
     /// Creates the organization with this slug.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_organization(&self, slug: &Slug, random: &dyn Random) -> Result<Update<()>, InternalError> {
         let organization = Organization { slug: slug.to_string() };
         self.create(Key::organization(Organization::id(slug)), &organization, random, "create the organization").await
     }
 
     /// The organization with this id.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_organization(&self, id: ObjectId) -> Result<Option<Organization>, InternalError> {
         self.get(Key::organization(id), "load the organization").await
     }
