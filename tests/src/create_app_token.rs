@@ -210,7 +210,7 @@ async fn a_bad_request_names_field_and_rule() {
     stack.calls.reset();
     for (body, message) in [
         (json!({"scopes": scopes(51)}), "scopes must have at most 50 entries"),
-        (json!({"scopes": ["sdk", "sdk"]}), "scopes must not have an entry twice"),
+        (json!({"scopes": ["sdk", "sdk"]}), "scopes must not contain the same entry twice"),
         (json!({"scopes": [""]}), form),
         (json!({"scopes": ["a b"]}), form),
         (json!({"scopes": ["é"]}), form),
@@ -306,10 +306,10 @@ async fn a_slug_is_taken_once_within_its_organization() {
     let answers = join_all((0..20).map(|_| stack.local.invoke("provision", &action))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 1);
-    let taken = json!({"errorType": "Taken", "errorMessage": "slug must not be taken already"});
+    let taken = json!({"errorType": "Taken", "errorMessage": "slug is already taken"});
     assert!(refused.into_iter().all(|answer| answer == Err(taken.clone())));
     let theirs = stack.provision(&create(&other)).await;
     assert_ne!(Ok(theirs), made[0]);
     let missing = stack.local.invoke("provision", &create(&"0".repeat(24))).await.unwrap_err();
-    assert_eq!(missing["errorMessage"], "organizationId must be the id of something that exists");
+    assert_eq!(missing["errorMessage"], "organizationId does not exist");
 }

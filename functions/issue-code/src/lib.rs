@@ -24,7 +24,6 @@ use self::request::IssueCodeRequest;
 /// How long a code may wait to be exchanged (RFC 6749, 4.1.2, asks for ten minutes at most).
 const CODE_LIFETIME_SECONDS: u32 = 120;
 
-/// The function.
 #[derive(Debug)]
 pub struct IssueCode {
     store: Store,
@@ -90,9 +89,9 @@ fn decide(
     code_expires_at: DateTime<Utc>,
     (salt, version): (GrantSalt, GrantVersion),
 ) -> Result<Grant, ValidationError> {
-    let client = client.ok_or_else(|| ValidationError::new("clientId", "must be the id of a client"))?;
+    let client = client.ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
     let registered = |registered: bool, field| {
-        registered.then_some(()).ok_or_else(|| ValidationError::new(field, "must be what the client is registered for"))
+        registered.then_some(()).ok_or_else(|| ValidationError::new(field, "is not registered for this client"))
     };
     registered(client.services.contains(&request.service), "service")?;
     registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;

@@ -21,7 +21,6 @@ use shared::{
 
 use self::{action::Action, registration::RegistrationUpdate};
 
-/// The function.
 #[derive(Debug)]
 pub struct Provision {
     store: Store,
@@ -99,7 +98,7 @@ impl Provision {
             Action::RevokeApiKey { api_key_id } => {
                 match self.store.revoke_api_key(api_key_id, self.clock.now(), random).await? {
                     Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
-                    Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFound("apiKeyId")),
+                    Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFoundOrRevoked("apiKeyId")),
                 }
             }
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
@@ -132,7 +131,7 @@ impl Provision {
     /// key of the one before stays published unless it is withdrawn.
     async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, InvocationError> {
         let Some(wrapping_key) = &self.wrapping_key else {
-            let rule = "must not be rotateSigningKey where SIGNING_MODE is kms: KMS keys are replaced in the template";
+            let rule = "rotateSigningKey needs SIGNING_MODE envelope or transition; in kms mode, replace the key in the template";
             return Err(ValidationError::new("action", rule).into());
         };
         let mut key_set = self.store.load_key_set().await?;
@@ -142,7 +141,9 @@ impl Provision {
             let replaces = key_set.as_ref().map(|key_set| key_set.current.kid.clone());
             let rotated = KeySet::rotated(key_set, new.clone(), self.clock.now(), withdraw_previous);
             if rotated.keys() > MAX_KEYS {
-                let rule = format!("must be true: {MAX_KEYS} keys are published, and none of them is old enough to go");
+                let rule = format!(
+                    "must be true: {MAX_KEYS} keys are published, and none of them is old enough to be removed"
+                );
                 return Err(ValidationError::new("withdrawPrevious", rule).into());
             }
             match self.store.record_key_set(&rotated, replaces.as_ref()).await? {

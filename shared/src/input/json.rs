@@ -21,15 +21,17 @@ impl JsonObject {
     /// # Errors
     /// When it is not UTF-8, not JSON, nested more than 127 levels deep, or not an object.
     pub fn from_json(json: &[u8]) -> Result<Self, ValidationError> {
-        let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "must be UTF-8"))?;
+        let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "is not valid UTF-8"))?;
         serde_json::from_str(text).map(|Members(fields)| Self(fields)).map_err(|error| {
             if error.is_data() {
                 return ValidationError::new("body", "must be a JSON object");
             }
+            // `serde_json` has a category of its own for every error but this one.
+            if error.to_string().starts_with("recursion limit exceeded") {
+                return ValidationError::new("body", "is nested too deeply (at most 127 levels)");
+            }
             let (line, column) = (error.line(), error.column());
-            let rule =
-                format!("must be JSON nested at most 127 levels deep; it is not from line {line} column {column} on");
-            ValidationError::new("body", rule)
+            ValidationError::new("body", format!("is not valid JSON (line {line}, column {column})"))
         })
     }
 
@@ -44,9 +46,6 @@ impl JsonObject {
     }
 
     /// A string.
-    ///
-    /// # Errors
-    /// When it is of another type, or given twice.
     pub fn string(&mut self, name: &'static str) -> Result<Option<String>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
@@ -65,9 +64,6 @@ impl JsonObject {
     }
 
     /// An array of strings, each of the form that `T` defines and none twice, `max` at most.
-    ///
-    /// # Errors
-    /// When it is anything else, or given twice.
     pub fn distinct<T: FromStr<Err = Constraint> + PartialEq>(
         &mut self,
         name: &'static str,
@@ -89,7 +85,7 @@ impl JsonObject {
             let entry =
                 text.parse::<T>().map_err(|Constraint(rule)| ValidationError::new(name, format!("entries {rule}")))?;
             if entries.contains(&entry) {
-                return Err(ValidationError::new(name, "must not have an entry twice"));
+                return Err(ValidationError::new(name, "must not contain the same entry twice"));
             }
             entries.push(entry);
         }
@@ -97,9 +93,6 @@ impl JsonObject {
     }
 
     /// A whole number within `range`.
-    ///
-    /// # Errors
-    /// When it is anything else, or given twice.
     pub fn integer<N: TryFrom<u64> + PartialOrd + fmt::Display>(
         &mut self,
         name: &'static str,
@@ -117,9 +110,6 @@ impl JsonObject {
     }
 
     /// `true` or `false`.
-    ///
-    /// # Errors
-    /// When it is of another type, or given twice.
     pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
@@ -128,10 +118,6 @@ impl JsonObject {
         }
     }
 
-    /// An object.
-    ///
-    /// # Errors
-    /// When it is of another type, or given twice.
     pub fn object(&mut self, name: &'static str) -> Result<Option<Map<String, Value>>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
@@ -141,9 +127,6 @@ impl JsonObject {
     }
 
     /// Refuses whatever was not taken, so that a misspelt optional field is not lost.
-    ///
-    /// # Errors
-    /// When a field is left.
     pub fn refuse_others(self) -> Result<(), ValidationError> {
         match self.0.into_iter().next() {
             None => Ok(()),
@@ -155,9 +138,6 @@ impl JsonObject {
 }
 
 /// The field's value, which the request cannot do without.
-///
-/// # Errors
-/// When it is absent.
 pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ValidationError> {
     value.ok_or_else(|| ValidationError::new(name, "is required"))
 }
@@ -218,25 +198,21 @@ mod tests {
     #[test]
     fn a_body_is_one_json_object() {
         for (wrong, message) in [
-            (&b"\xff{}"[..], "body must be UTF-8"),
+            (&b"\xff{}"[..], "body is not valid UTF-8"),
             (b"[]", "body must be a JSON object"),
             (b"\"secret\"", "body must be a JSON object"),
             (b"null", "body must be a JSON object"),
-            (b"{}{}", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 3 on"),
-            (b"{\"a\":", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 5 on"),
+            (b"{}{}", "body is not valid JSON (line 1, column 3)"),
+            (b"{\"a\":", "body is not valid JSON (line 1, column 5)"),
         ] {
             assert_eq!(refusal(JsonObject::from_json(wrong)), message);
         }
         let nested = |levels: usize| format!("{{\"unknown\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
         assert!(JsonObject::from_json(nested(126).as_bytes()).is_ok());
-        assert!(
-            refusal(JsonObject::from_json(nested(127).as_bytes()))
-                .starts_with("body must be JSON nested at most 127 levels")
-        );
-        assert!(
-            refusal(JsonObject::from_json(nested(8000).as_bytes()))
-                .starts_with("body must be JSON nested at most 127 levels")
-        );
+        for levels in [127, 8000] {
+            let refused = refusal(JsonObject::from_json(nested(levels).as_bytes()));
+            assert_eq!(refused, "body is nested too deeply (at most 127 levels)");
+        }
     }
 
     #[test]
@@ -284,7 +260,7 @@ mod tests {
         assert_eq!(list("[]"), Ok(Some(vec![])));
         assert_eq!(list(r#"["a","b"]"#).unwrap().unwrap().len(), 2);
         assert_eq!(refusal(list(r#"["a","b","c"]"#)), "s must have at most 2 entries");
-        assert_eq!(refusal(list(r#"["a","a"]"#)), "s must not have an entry twice");
+        assert_eq!(refusal(list(r#"["a","a"]"#)), "s must not contain the same entry twice");
         assert_eq!(refusal(list(r#"["a",1]"#)), "s must be an array of strings");
         assert_eq!(refusal(list(r#""a""#)), "s must be an array of strings");
         for wrong in ["", "a b", "a\\\\b", "a\\\"b", "é", "a\\n", &"x".repeat(65)] {

@@ -47,9 +47,6 @@ const MAX_CLAIMS_LEVELS: usize = 16;
 
 /// Reads claims from their JSON text. Every claim is a standard one of the right type, so that none can stand for
 /// another meaning, and is kept exactly, so that the ID token says what the login service said.
-///
-/// # Errors
-/// Which claim is not.
 pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>, ValidationError> {
     let Members(members) = serde_json::from_str::<Members<&RawValue>>(json)
         .map_err(|_| ValidationError::new(field, "must be an object"))?;
@@ -57,7 +54,7 @@ pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>
     for (name, json) in members {
         let standard = STANDARD_CLAIMS.iter().find(|(standard, ..)| *standard == name);
         let Some((standard, _, kind)) = standard else {
-            return Err(ValidationError::new(field, "must have standard claims of OpenID Connect only"));
+            return Err(ValidationError::new(field, "must contain only standard claims of OpenID Connect"));
         };
         let invalid = |rule| ValidationError::new(format!("{field}.{standard}"), rule);
         let value = exact(json.get(), 2).map_err(|Constraint(rule)| invalid(rule))?;
@@ -84,9 +81,9 @@ pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>
 fn exact(json: &str, level: usize) -> Result<Value, Constraint> {
     let nested = matches!(json.as_bytes().first(), Some(b'{' | b'['));
     if nested && level > MAX_CLAIMS_LEVELS {
-        return Err(Constraint("must be nested less deep: claims have at most 16 levels"));
+        return Err(Constraint("is nested too deeply (at most 16 levels)"));
     }
-    let unreadable = |_| Constraint("must be Unicode text");
+    let unreadable = |_| Constraint("must be valid Unicode");
     match json.as_bytes().first() {
         Some(b'{') => {
             let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).map_err(unreadable)?;
@@ -94,10 +91,10 @@ fn exact(json: &str, level: usize) -> Result<Value, Constraint> {
             for (name, json) in members {
                 // DynamoDB has no empty names, and `serde_json` reads its own private ones back as something else.
                 if name.is_empty() || name.starts_with("$serde_json::private::") {
-                    return Err(Constraint("must not have a member with an empty or reserved name"));
+                    return Err(Constraint("must not have members with empty or reserved names"));
                 }
                 if object.insert(name, exact(json.get(), level + 1)?).is_some() {
-                    return Err(Constraint("must have each member once"));
+                    return Err(Constraint("must not have the same member twice"));
                 }
             }
             Ok(object.into())
@@ -107,7 +104,7 @@ fn exact(json: &str, level: usize) -> Result<Value, Constraint> {
             entries.into_iter().map(|entry| exact(entry.get(), level + 1)).collect()
         }
         Some(b'-' | b'0'..=b'9') => number(json).map(Value::Number).ok_or(Constraint(
-            "must have only numbers that are kept exactly: 64-bit integers, and double precision from 1e-130 to 9.9e125",
+            "must contain only 64-bit integers and exact double-precision numbers from 1e-130 to 9.9e125",
         )),
         _ => serde_json::from_str(json).map_err(unreadable),
     }
@@ -168,7 +165,6 @@ pub fn claims_of_scopes(claims: &Map<String, Value>, scopes: &[String]) -> Map<S
 pub struct Language(String);
 
 impl Language {
-    /// The tag as text.
     #[must_use]
     pub fn into_inner(self) -> String {
         self.0
@@ -225,14 +221,14 @@ mod tests {
         for name in ["sub", "iss", "exp", "nonce", "scope", "Name", "roles"] {
             assert_eq!(
                 read(&json!({name: "x"}).to_string()),
-                Err("claims must have standard claims of OpenID Connect only".to_owned())
+                Err("claims must contain only standard claims of OpenID Connect".to_owned())
             );
         }
         for (wrong, message) in [
             ("[]", "claims must be an object"),
             (r#"{"email_verified":"true"}"#, "claims.email_verified must be true or false"),
             (r#"{"name":null}"#, "claims.name must be a string"),
-            (r#"{"name":"\ud800"}"#, "claims.name must be Unicode text"),
+            (r#"{"name":"\ud800"}"#, "claims.name must be valid Unicode"),
         ] {
             assert_eq!(read(wrong), Err(message.to_owned()));
         }
@@ -247,12 +243,12 @@ mod tests {
         for (wrong, message) in [
             (r#"{"name":"A","name":"A"}"#, "claims.name must be given once"),
             (r#"{"name":"A","n\u0061me":"B"}"#, "claims.name must be given once"),
-            (r#"{"address":{"a":1,"b":2,"a":1}}"#, "claims.address must have each member once"),
-            (r#"{"address":{"a":[{"b":1,"\u0062":1}]}}"#, "claims.address must have each member once"),
-            (r#"{"address":{"":1}}"#, "claims.address must not have a member with an empty or reserved name"),
+            (r#"{"address":{"a":1,"b":2,"a":1}}"#, "claims.address must not have the same member twice"),
+            (r#"{"address":{"a":[{"b":1,"\u0062":1}]}}"#, "claims.address must not have the same member twice"),
+            (r#"{"address":{"":1}}"#, "claims.address must not have members with empty or reserved names"),
             (
                 r#"{"address":{"a":{"$serde_json::private::RawValue":"{}"}}}"#,
-                "claims.address must not have a member with an empty or reserved name",
+                "claims.address must not have members with empty or reserved names",
             ),
         ] {
             assert_eq!(read(wrong), Err(message.to_owned()));
@@ -269,7 +265,7 @@ mod tests {
             for levels in [17, 127, 128, 100_000] {
                 assert_eq!(
                     read(&nested(open, close, levels)),
-                    Err("claims.address must be nested less deep: claims have at most 16 levels".to_owned())
+                    Err("claims.address is nested too deeply (at most 16 levels)".to_owned())
                 );
             }
         }
@@ -312,7 +308,7 @@ mod tests {
             "1e99999999999999999999",
             "1e-9223372036854775808",
         ] {
-            let rule = "must have only numbers that are kept exactly: 64-bit integers, and double precision from 1e-130 to 9.9e125";
+            let rule = "must contain only 64-bit integers and exact double-precision numbers from 1e-130 to 9.9e125";
             for (claim, json) in [("updated_at", refused.to_owned()), ("address", format!(r#"{{"a":[{refused}]}}"#))] {
                 let claims = read(&format!(r#"{{"{claim}":{json}}}"#));
                 assert_eq!(claims, Err(format!("claims.{claim} {rule}")), "{refused}");

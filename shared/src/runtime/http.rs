@@ -32,9 +32,6 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Builds the function from its environment, once per cold start.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
     /// Opens the connections and fetches the keys that the first request would otherwise wait for. Failing is
@@ -68,7 +65,8 @@ impl<E: Endpoint> Function for Http<E> {
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<ApiGatewayV2httpResponse> {
         let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
-            return Err(ValidationError::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
+            return Err(ValidationError::new("event", "must be an API Gateway event of payload format 2.0").into())
+                .into();
         };
         let response = self.0.respond(event.into()).await.unwrap_or_else(|error| {
             if let ApiError::Internal(fault) = &error {
@@ -98,9 +96,6 @@ pub struct Request {
 
 impl Request {
     /// What the caller names the request by, if anything.
-    ///
-    /// # Errors
-    /// When the header is malformed.
     pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ValidationError> {
         let Some(value) = self.headers.get(IdempotencyKey::HEADER) else { return Ok(None) };
         let invalid = |Constraint(rule)| ValidationError::new(IdempotencyKey::HEADER, rule);
@@ -120,7 +115,7 @@ impl Request {
             return Err(ValidationError::new("Content-Type", "must be application/json"));
         }
         match &self.body {
-            None => Err(ValidationError::new("body", "must be base64 where the event says so")),
+            None => Err(ValidationError::new("body", "is not valid base64")),
             Some(body) if body.is_empty() => Err(ValidationError::new("body", "must not be empty")),
             Some(body) if body.len() > MAX_BODY_BYTES => {
                 Err(ValidationError::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))
