@@ -1,4 +1,4 @@
-//! Randomness, as an injected dependency: ids and secrets come from it and from nothing else.
+//! Randomness, as an injected dependency: every id and secret is drawn from it.
 
 use std::fmt::Debug;
 
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::error::InternalError;
 
-/// A source of random bytes, fit for secrets.
+/// A cryptographically secure source of random bytes.
 pub trait Random: Debug + Send + Sync {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), InternalError>;
 }

@@ -1,5 +1,5 @@
-//! `issue-code`: an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. No route
-//! reaches it; IAM lets the login service alone invoke it.
+//! `issue-code`: issues an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. It has no
+//! route; IAM allows only the login service to invoke it.
 
 mod request;
 
@@ -21,7 +21,7 @@ use shared::{
 
 use self::request::IssueCodeRequest;
 
-/// How long a code may wait to be exchanged (RFC 6749, 4.1.2, asks for ten minutes at most).
+/// How long a code is valid. RFC 6749, 4.1.2, recommends at most ten minutes.
 const CODE_LIFETIME_SECONDS: u32 = 120;
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl IssueCode {
         let (now, random) = (self.clock.now(), self.random.as_ref());
 
         // Load.
-        let request = IssueCodeRequest::read(event, now)?;
+        let request = IssueCodeRequest::parse(event, now)?;
         let client = timed(Phase::Load, self.store.load_client(request.client_id)).await?;
 
         // Decide.
@@ -74,7 +74,7 @@ impl IssueCode {
                 let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Millis, true);
                 Ok(json!({"code": code.expose(), "expiresAt": expires_at}))
             }
-            // Next to impossible with 128 random bits, so the random source is not one.
+            // All but impossible with 128 random bits, so the random source is broken.
             Update::Conflict(()) | Update::Missing => {
                 Err(InternalError::new("create the grant", "its random id is taken").into())
             }

@@ -50,7 +50,7 @@ impl Function for Provision {
     }
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
-        match Action::read(event.payload.get()) {
+        match Action::parse(event.payload.get()) {
             Ok(action) => self.perform(action).await.into(),
             Err(invalid) => Err(invalid.into()).into(),
         }

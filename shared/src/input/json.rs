@@ -1,4 +1,4 @@
-//! Strict reading of JSON objects: every refusal names the field and the rule, and never echoes a value.
+//! Strict parsing of JSON objects: every error names the field and the rule, and never repeats a value.
 
 use std::{fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
 
@@ -10,16 +10,13 @@ use serde_json::{Map, Value, value::RawValue};
 
 use crate::error::{Constraint, ValidationError};
 
-/// The fields of a JSON object, each taken once. Fields that nobody takes are unknown: HTTP endpoints ignore them,
-/// the invoked functions refuse them with [`JsonObject::refuse_others`].
+/// The fields of a JSON object. A request takes each field that it knows. HTTP endpoints ignore the others; the invoked
+/// functions reject them with [`JsonObject::refuse_others`].
 #[derive(Debug, Default)]
 pub struct JsonObject(Vec<(String, Value)>);
 
 impl JsonObject {
-    /// Reads a JSON text (RFC 8259).
-    ///
-    /// # Errors
-    /// When it is not UTF-8, not JSON, nested more than 127 levels deep, or not an object.
+    /// Parses a JSON text (RFC 8259) in UTF-8, nested at most 127 levels.
     pub fn from_json(json: &[u8]) -> Result<Self, ValidationError> {
         let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "is not valid UTF-8"))?;
         serde_json::from_str(text).map(|Members(fields)| Self(fields)).map_err(|error| {
@@ -35,7 +32,7 @@ impl JsonObject {
         })
     }
 
-    /// Takes a field; `null` and absence are `None`.
+    /// Takes a field. `None` if it is absent or `null`.
     fn take(&mut self, name: &'static str) -> Result<Option<Value>, ValidationError> {
         let mut values = self.0.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
         match (values.next(), values.next()) {
@@ -54,16 +51,13 @@ impl JsonObject {
         }
     }
 
-    /// A string of the form that `T` defines.
-    ///
-    /// # Errors
-    /// As [`JsonObject::string`], and when `T` refuses it.
+    /// A string that `T` accepts.
     pub fn parsed<T: FromStr<Err = Constraint>>(&mut self, name: &'static str) -> Result<Option<T>, ValidationError> {
-        let parse = |text: String| text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule));
+        let parse = |text: String| text.parse().map_err(|constraint: Constraint| constraint.of(name));
         self.string(name)?.map(parse).transpose()
     }
 
-    /// An array of strings, each of the form that `T` defines and none twice, `max` at most.
+    /// An array of at most `max` different strings that `T` accepts.
     pub fn distinct<T: FromStr<Err = Constraint> + PartialEq>(
         &mut self,
         name: &'static str,
@@ -82,8 +76,7 @@ impl JsonObject {
             let Value::String(text) = value else {
                 return Err(ValidationError::new(name, "must be an array of strings"));
             };
-            let entry =
-                text.parse::<T>().map_err(|Constraint(rule)| ValidationError::new(name, format!("entries {rule}")))?;
+            let entry = text.parse::<T>().map_err(|rule| ValidationError::new(name, format!("entries {rule}")))?;
             if entries.contains(&entry) {
                 return Err(ValidationError::new(name, "must not contain the same entry twice"));
             }
@@ -126,7 +119,7 @@ impl JsonObject {
         }
     }
 
-    /// Refuses whatever was not taken, so that a misspelt optional field is not lost.
+    /// Rejects fields that were not taken, so that a misspelled optional field is noticed.
     pub fn refuse_others(self) -> Result<(), ValidationError> {
         match self.0.into_iter().next() {
             None => Ok(()),
@@ -137,7 +130,7 @@ impl JsonObject {
     }
 }
 
-/// The field's value, which the request cannot do without.
+/// The value of a field that the request must have.
 pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ValidationError> {
     value.ok_or_else(|| ValidationError::new(name, "is required"))
 }
@@ -170,8 +163,8 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
     }
 }
 
-/// The JSON text of a member of the object `json`, for what [`Value`] would lose: digits, and names given twice. `None`
-/// if it is absent or null, and if `json` is not such a text, which [`JsonObject::from_json`] reports.
+/// The JSON text of a member of the object `json`. It keeps what [`Value`] loses: the digits of numbers, and duplicate
+/// names. `None` if the member is absent or null, or if `json` is not an object, which [`JsonObject::from_json`] reports.
 #[must_use]
 pub fn raw_member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).ok()?;
@@ -239,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_beside_a_value_is_given_twice() {
+    fn a_null_and_a_value_are_given_twice() {
         assert_eq!(refusal(fields(r#"{"a":null,"a":"x"}"#).string("a")), "a must be given once");
         assert_eq!(refusal(fields(r#"{"a":"x","a":null}"#).string("a")), "a must be given once");
     }
@@ -280,7 +273,7 @@ mod tests {
         }
 
         #[test]
-        fn a_refusal_never_echoes_a_value(value in "[a-z]{12}") {
+        fn an_error_never_repeats_a_value(value in "[a-z]{12}") {
             let json = format!(r#"{{"n":"{value}","s":["{value}","{value}"],"p":"{value}{value}{value}{value}{value}{value}"}}"#);
             let mut body = fields(&json);
             let refusals = [refusal(body.integer("n", 1..=2_u32)), refusal(body.distinct::<Scope>("s", 5)), refusal(body.parsed::<Scope>("p"))];

@@ -98,7 +98,7 @@ impl Request {
     /// What the caller names the request by, if anything.
     pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ValidationError> {
         let Some(value) = self.headers.get(IdempotencyKey::HEADER) else { return Ok(None) };
-        let invalid = |Constraint(rule)| ValidationError::new(IdempotencyKey::HEADER, rule);
+        let invalid = |constraint: Constraint| constraint.of(IdempotencyKey::HEADER);
         // What is not ASCII breaks the same rule as an empty key.
         value.to_str().unwrap_or("").parse().map(Some).map_err(invalid)
     }

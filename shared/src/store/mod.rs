@@ -66,12 +66,8 @@ impl FromStr for TableName {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let form = (3..=255).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(&c)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - ."))
-        }
+        const RULE: &str = "must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - .";
+        Constraint::check(text, 3..=255, |c| c.is_ascii_alphanumeric() || b"_-.".contains(&c), RULE).map(Self)
     }
 }
 

@@ -144,19 +144,21 @@ impl RegistrationTokens {
         };
         let slot = match request.idempotency_key {
             None => jti.into(),
-            Some(key) => TokenSlot::derived(&key.scoped(request.endpoint, caller, request.registration_id.as_str())),
+            Some(key) => {
+                TokenSlot::derived(&key.derivation_input(request.endpoint, caller, request.registration_id.as_str()))
+            }
         };
         if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now)) {
             let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
             let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
-            caller.require_all_of(scopes)?;
+            caller.require_grantable(scopes)?;
             if existing.email.as_deref() != request.email {
                 return Err(ApiError::IdempotencyKeyReused);
             }
             let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
             return Ok(Decision { claims, to_record: None });
         }
-        caller.require_all_of(&registration.scopes)?;
+        caller.require_grantable(&registration.scopes)?;
         let reservation = reserve(registration, slot, now, random_start(self.random.as_ref())?)
             .map_err(|QuotaExceeded| ApiError::QuotaExceeded)?;
         let expires_at = expiry(now, registration.token_ttl_seconds);
