@@ -8,9 +8,9 @@ mod application;
 mod client;
 mod grant;
 mod key;
-mod key_set;
 mod organization;
 mod registration;
+mod signing_keys;
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
@@ -34,12 +34,12 @@ pub use self::{
     application::Application,
     client::Client,
     grant::{Grant, GrantChange, GrantState, GrantVersion, Rotation},
-    key_set::{DataKeyPair, KeySet, MAX_KEYS, PreviousKey},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
         Reservation, RevocationMark, ScopesChange,
     },
+    signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
 };
 use crate::{
     error::{Constraint, InternalError},

@@ -14,7 +14,7 @@ use crate::{
     clock::expiry,
     error::InternalError,
     id::{RegistrationId, TokenId, TokenSlot},
-    keys::jwt::{AccessTokenClaims, TokenType},
+    keys::jwt::{RegistrationTokenClaims, TokenType},
     keys::{Audience, Issuer, Signer},
     random::Random,
     runtime::ApiError,
@@ -38,7 +38,7 @@ pub struct IssueRequest<'a> {
 #[derive(Debug)]
 pub struct IssuedToken {
     /// Its claims.
-    pub claims: AccessTokenClaims,
+    pub claims: RegistrationTokenClaims,
     /// The JWT, without a prefix.
     pub jwt: String,
     /// How many tokens of the registration are active, this one included.
@@ -80,7 +80,7 @@ impl RegistrationTokens {
     ) -> Result<IssuedToken, ApiError> {
         let mut registration = registration.ok_or(ApiError::NotFound)?;
         let mut jti = TokenId::random(self.random.as_ref())?;
-        let mut signed: Option<(AccessTokenClaims, String)> = None;
+        let mut signed: Option<(RegistrationTokenClaims, String)> = None;
         let mut retry = Retry::new("record the token", self.random.as_ref());
         loop {
             let decision = self.decide(caller, &registration, request, jti, now)?;
@@ -89,7 +89,7 @@ impl RegistrationTokens {
             let (claims, jwt) = if let Some(signed) = signed.take().filter(|(claims, _)| *claims == decision.claims) {
                 signed
             } else {
-                let jwt = self.signer.sign(TokenType::AccessToken, &decision.claims).await?;
+                let jwt = self.signer.sign(TokenType::AtJwt, &decision.claims).await?;
                 (decision.claims, jwt)
             };
             let max_allowed = registration.max_allowed;
@@ -131,17 +131,18 @@ impl RegistrationTokens {
         if registration.organization_id != caller.organization {
             return Err(ApiError::NotFound);
         }
-        let claims = |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: &[String]| AccessTokenClaims {
-            iss: self.issuer.as_str().to_owned(),
-            sub: request.registration_id.to_string(),
-            aud: self.audience.as_str().to_owned(),
-            client_id: request.registration_id.to_string(),
-            jti,
-            iat: issued_at.timestamp(),
-            exp: expires_at.timestamp(),
-            scope: scopes.join(" "),
-            email: request.email.map(str::to_owned),
-        };
+        let claims =
+            |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: &[String]| RegistrationTokenClaims {
+                iss: self.issuer.as_str().to_owned(),
+                sub: request.registration_id.to_string(),
+                aud: self.audience.as_str().to_owned(),
+                client_id: request.registration_id.to_string(),
+                jti,
+                iat: issued_at.timestamp(),
+                exp: expires_at.timestamp(),
+                scope: scopes.join(" "),
+                email: request.email.map(str::to_owned),
+            };
         let slot = match request.idempotency_key {
             None => jti.into(),
             Some(key) => {
@@ -175,7 +176,7 @@ impl RegistrationTokens {
 
 /// What to sign, and what to record if it is new.
 struct Decision {
-    claims: AccessTokenClaims,
+    claims: RegistrationTokenClaims,
     to_record: Option<(RegistrationToken, Reservation)>,
 }
 
