@@ -200,7 +200,7 @@ impl fmt::Display for RegistrationId {
 }
 
 /// The `jti` of a JWT (RFC 7519, 4.1.7): a random UUID (RFC 9562, 5.4), made at issue and never again.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenId(Uuid);
 

@@ -210,7 +210,9 @@ impl Store {
         item.extend(Item::from(key));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
-        put(call, context, |found, _| found.get(CREATED_BY) == Some(&write)).await
+        // What was revoked meanwhile is no success: it is of no use to the caller.
+        let own = |found: &Item, _: &T| found.get(CREATED_BY) == Some(&write) && !found.contains_key("revokedAt");
+        put(call, context, own).await
     }
 
     /// Marks a credential as revoked, once and for good.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::quota;
+use super::quota::{self, Plan};
 use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
@@ -83,14 +83,21 @@ impl RegistrationTokens {
         let mut signed: Option<(AccessTokenClaims, String)> = None;
         let mut retry = Retry::new("record the token", self.random.as_ref());
         loop {
-            let decision = self.decide(caller, &registration, request, jti, now)?;
-            // The claims are other ones only if the race was lost to a request with the same idempotency key, or to a change of
-            // the scopes.
-            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(claims, _)| *claims == decision.claims) {
+            let (claims, to_record) = match self.decide(caller, &registration, request, jti, now)? {
+                Decision::Repeat(claims) => (claims, None),
+                Decision::Record { claims, token, plan } => (claims, Some((token, plan))),
+                Decision::MakeRoom(expired) => {
+                    registration = self.make_room(request.registration_id, &expired, now).await?;
+                    continue;
+                }
+            };
+            // The claims are other ones only if the race was lost to a request with the same idempotency key, to a change of the
+            // scopes, or to a revocation of this very token.
+            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(signed, _)| *signed == claims) {
                 signed
             } else {
-                let jwt = self.signer.sign(TokenType::AccessToken, &decision.claims).await?;
-                (decision.claims, jwt)
+                let jwt = self.signer.sign(TokenType::AccessToken, &claims).await?;
+                (claims, jwt)
             };
             let max_allowed = registration.max_allowed;
             let issued = |claims, jwt, active_tokens, replayed| IssuedToken {
@@ -100,14 +107,16 @@ impl RegistrationTokens {
                 max_allowed,
                 replayed,
             };
-            let Some((token, plan)) = decision.to_record else {
+            let Some((token, plan)) = to_record else {
                 return Ok(issued(claims, jwt, registration.active_tokens(now), true));
             };
             match self.store.record_token(request.registration_id, &token, &plan, &registration, now).await? {
                 Update::Applied(recorded) => return Ok(issued(claims, jwt, recorded.active_tokens(now), false)),
                 Update::Conflict(current) => {
-                    // The revoked token may be this one: recorded by an attempt whose answer was lost. Its id is not used again.
-                    if current.last_revocation != registration.last_revocation {
+                    // An attempt whose answer was lost may have recorded the token, and somebody have revoked it. Its id is not
+                    // used again.
+                    let forgotten = current.revoked_emptied_by != registration.revoked_emptied_by;
+                    if forgotten || current.revoked.contains_key(&jti) {
                         jti = TokenId::random(self.random.as_ref())?;
                     }
                     registration = current;
@@ -116,6 +125,19 @@ impl RegistrationTokens {
             }
             signed = Some((claims, jwt));
             retry.pause().await?;
+        }
+    }
+
+    /// Removes expired tokens. It is progress even if another was faster, so it needs no bound.
+    async fn make_room(
+        &self,
+        id: &RegistrationId,
+        expired: &[TokenSlot],
+        now: DateTime<Utc>,
+    ) -> Result<Registration, ApiError> {
+        match self.store.remove_expired_tokens(id, expired, now).await? {
+            Update::Applied(current) | Update::Conflict(current) => Ok(current),
+            Update::Missing => Err(ApiError::NotFound),
         }
     }
 
@@ -154,11 +176,15 @@ impl RegistrationTokens {
                 return Err(ApiError::IdempotencyKeyReused);
             }
             let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
-            return Ok(Decision { claims, to_record: None });
+            return Ok(Decision::Repeat(claims));
         }
         caller.require_all_of(&registration.scopes)?;
         let start = quota::random_start(self.random.as_ref())?;
-        let plan = quota::plan(registration, slot, now, start).ok_or(ApiError::QuotaExceeded)?;
+        let plan = match quota::plan(registration, slot, now, start) {
+            Plan::Record(plan) => plan,
+            Plan::MakeRoom(expired) => return Ok(Decision::MakeRoom(expired)),
+            Plan::Full => return Err(ApiError::QuotaExceeded),
+        };
         let expires_at = expiry(now, registration.token_ttl_seconds);
         let claims = claims(jti, now, expires_at, &registration.scopes);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
@@ -167,14 +193,17 @@ impl RegistrationTokens {
             scopes_revision: registration.scopes_revision,
         });
         let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
-        Ok(Decision { claims, to_record: Some((token, plan)) })
+        Ok(Decision::Record { claims, token, plan })
     }
 }
 
-/// What to sign, and what to record if it is new.
-struct Decision {
-    claims: AccessTokenClaims,
-    to_record: Option<(RegistrationToken, TokenWritePlan)>,
+enum Decision {
+    /// Sign these claims: they are those of a token that is recorded.
+    Repeat(AccessTokenClaims),
+    /// Sign these claims, and record the token.
+    Record { claims: AccessTokenClaims, token: RegistrationToken, plan: TokenWritePlan },
+    /// Remove these expired tokens, and decide again.
+    MakeRoom(Vec<TokenSlot>),
 }
 
 fn damaged() -> InternalError {
