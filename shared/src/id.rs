@@ -234,7 +234,7 @@ uuid_text!(ClientId);
 
 /// The `jti` of a JWT (RFC 7519, 4.1.7): a random UUID (RFC 9562, 5.4) that is made when the token is issued and never
 /// used again.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenId(Uuid);
 

@@ -250,10 +250,12 @@ async fn the_largest_registration_fits_its_item() {
     let scopes: Vec<_> = (0..50).map(|n| json!({"S": format!("{n:020}")})).collect();
     let earlier: Vec<_> =
         (0..10).map(|n| json!({"M": {"revision": {"N": n.to_string()}, "scopes": {"L": scopes}}})).collect();
+    let revoked: serde_json::Map<_, _> =
+        (0..20).map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"S": "0".repeat(32)}))).collect();
     let update = json!({
         "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
-        "UpdateExpression": "SET tokens = :tokens, earlierScopes = :earlier",
-        "ExpressionAttributeValues": {":tokens": {"M": tokens}, ":earlier": {"L": earlier}},
+        "UpdateExpression": "SET tokens = :tokens, earlierScopes = :earlier, revoked = :revoked",
+        "ExpressionAttributeValues": {":tokens": {"M": tokens}, ":earlier": {"L": earlier}, ":revoked": {"M": revoked}},
     });
     stack.dynamodb("UpdateItem", update).await;
     let body = json!({"registrationId": caller.registration, "email": email});

@@ -55,7 +55,9 @@ impl Action {
                 scopes_revision: 0,
                 earlier_scopes: Vec::new(),
                 tokens: BTreeMap::new(),
-                last_revocation: None,
+                revoked: BTreeMap::new(),
+                revoked_emptied_by: None,
+                settings_version: None,
             }),
             "createApplication" => Self::CreateApplication {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,

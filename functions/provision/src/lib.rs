@@ -118,8 +118,8 @@ impl Provision {
         let mut retry = Retry::new("update the registration", self.random.as_ref());
         loop {
             let change = update.decide(&registration, now)?;
-            match self.store.update_registration(id, &change).await? {
-                Update::Applied(_) => return Ok(()),
+            match self.store.update_registration(id, &change, &registration, self.random.as_ref()).await? {
+                Update::Applied(()) => return Ok(()),
                 Update::Conflict(current) => registration = current,
                 Update::Missing => return Err(missing),
             }

@@ -106,7 +106,10 @@ impl Authenticator {
     pub async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
         match bearer.0 {
             Presented::ApiKey(secret) => {
-                let key = self.store.load_api_key(&secret).await?.ok_or(Unauthenticated::InvalidToken)?;
+                let Some(key) = self.store.load_api_key(&secret).await? else {
+                    self.recent.remove(secret.id());
+                    return Err(Unauthenticated::InvalidToken.into());
+                };
                 self.recent.add(secret.id(), now);
                 let id = Caller::ApiKey(secret.id());
                 Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
@@ -160,6 +163,10 @@ impl RecentKeys {
         if seen.len() < Self::MAX {
             seen.insert(id, now);
         }
+    }
+
+    fn remove(&self, id: ObjectId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     fn contains(&self, id: ObjectId, now: DateTime<Utc>) -> bool {

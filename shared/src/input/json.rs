@@ -8,6 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
+use super::value::PlainValue;
 use crate::error::{Constraint, ValidationError};
 
 /// The fields of a JSON object. A request takes each field that it knows. HTTP endpoints ignore the others; the invoked
@@ -19,7 +20,8 @@ impl JsonObject {
     /// Parses a JSON text (RFC 8259) in UTF-8, nested at most 127 levels.
     pub fn from_json(json: &[u8]) -> Result<Self, ValidationError> {
         let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "is not valid UTF-8"))?;
-        serde_json::from_str(text).map(|Members(fields)| Self(fields)).map_err(|error| {
+        let fields = |Members(fields): Members<PlainValue>| fields.into_iter().map(|(name, value)| (name, value.0));
+        serde_json::from_str(text).map(|members| Self(fields(members).collect())).map_err(|error| {
             if error.is_data() {
                 return ValidationError::new("body", "must be a JSON object");
             }

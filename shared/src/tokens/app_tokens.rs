@@ -72,12 +72,12 @@ impl AppTokens {
         request: CreateRequest<'_>,
         now: DateTime<Utc>,
     ) -> Result<CreatedAppToken, ApiError> {
+        caller.require_grantable(&request.scopes)?;
         // The organization exists if it is the caller's; every other must look like none.
         let belongs = application.is_some_and(|application| application.organization_id == request.organization_id);
         if request.organization_id != caller.organization || !belongs {
             return Err(ApiError::NotFound);
         }
-        caller.require_grantable(&request.scopes)?;
         let Some(key) = request.idempotency_key else {
             let secret = Credential::generate(CredentialKind::AppToken, self.random.as_ref())?;
             return self.create_once(&request, secret, now).await;

@@ -1,14 +1,14 @@
 //! OAuth access tokens of a registration, under its active-token quota.
 //!
-//! A token is recorded in a *slot* of its registration: its own id or, with an idempotency key, a name derived from the
-//! key. A slot holds one token after another; the token is the one whose random `jti` is recorded. So a repeat of the key
+//! A token is recorded in a *slot* of its registration: its `jti` or, with an idempotency key, a UUID derived from the key.
+//! The slot of a key is used again; the recorded `jti`, which is random, decides which token is valid. So a repeat of the key
 //! finds what was issued, and a token that expired or was revoked is never valid again.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::quota::{QuotaExceeded, random_start, reserve};
+use super::quota::{self, Plan};
 use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
@@ -18,7 +18,7 @@ use crate::{
     keys::{Audience, Issuer, Signer},
     random::Random,
     runtime::ApiError,
-    store::{IdempotencyRecord, Registration, RegistrationToken, Reservation, Retry, Store, Update},
+    store::{IdempotencyRecord, Registration, RegistrationToken, Retry, Store, TokenWritePlan, Update},
 };
 
 /// A request for a token.
@@ -65,8 +65,8 @@ pub struct RegistrationTokens {
 }
 
 impl RegistrationTokens {
-    /// Issues a token for a registration, or repeats the one that the request's idempotency key names. A write that loses a
-    /// race is decided again on the registration that it lost to, which costs no read.
+    /// Issues a token for a registration, or repeats the one that the request's idempotency key names. If the write loses a
+    /// race, it is decided again on the returned item, without a read.
     ///
     /// # Errors
     /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
@@ -83,14 +83,21 @@ impl RegistrationTokens {
         let mut signed: Option<(RegistrationTokenClaims, String)> = None;
         let mut retry = Retry::new("record the token", self.random.as_ref());
         loop {
-            let decision = self.decide(caller, &registration, request, jti, now)?;
-            // The claims are other ones only if the race was lost to a request with the same idempotency key, or to a change of
-            // the scopes.
-            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(claims, _)| *claims == decision.claims) {
+            let (claims, to_record) = match self.decide(caller, &registration, request, jti, now)? {
+                Decision::Repeat(claims) => (claims, None),
+                Decision::Record { claims, token, plan } => (claims, Some((token, plan))),
+                Decision::MakeRoom(expired) => {
+                    registration = self.make_room(request.registration_id, &expired, now).await?;
+                    continue;
+                }
+            };
+            // The claims are other ones only if the race was lost to a request with the same idempotency key, to a change of the
+            // scopes, or to a revocation of this very token.
+            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(signed, _)| *signed == claims) {
                 signed
             } else {
-                let jwt = self.signer.sign(TokenType::AtJwt, &decision.claims).await?;
-                (decision.claims, jwt)
+                let jwt = self.signer.sign(TokenType::AtJwt, &claims).await?;
+                (claims, jwt)
             };
             let max_allowed = registration.max_allowed;
             let issued = |claims, jwt, active_tokens, replayed| IssuedToken {
@@ -100,14 +107,16 @@ impl RegistrationTokens {
                 max_allowed,
                 replayed,
             };
-            let Some((token, reservation)) = decision.to_record else {
+            let Some((token, plan)) = to_record else {
                 return Ok(issued(claims, jwt, registration.active_tokens(now), true));
             };
-            match self.store.record_token(request.registration_id, &token, &reservation).await? {
+            match self.store.record_token(request.registration_id, &token, &plan, &registration, now).await? {
                 Update::Applied(recorded) => return Ok(issued(claims, jwt, recorded.active_tokens(now), false)),
                 Update::Conflict(current) => {
-                    // The revoked token may be this one: recorded by an attempt whose answer was lost. Its id is not used again.
-                    if current.last_revocation != registration.last_revocation {
+                    // An attempt whose answer was lost may have recorded the token, and somebody have revoked it. Its id is not
+                    // used again.
+                    let forgotten = current.revoked_emptied_by != registration.revoked_emptied_by;
+                    if forgotten || current.revoked.contains_key(&jti) {
                         jti = TokenId::random(self.random.as_ref())?;
                     }
                     registration = current;
@@ -116,6 +125,19 @@ impl RegistrationTokens {
             }
             signed = Some((claims, jwt));
             retry.pause().await?;
+        }
+    }
+
+    /// Removes expired tokens. It is progress even if another was faster, so it needs no bound.
+    async fn make_room(
+        &self,
+        id: &RegistrationId,
+        expired: &[TokenSlot],
+        now: DateTime<Utc>,
+    ) -> Result<Registration, ApiError> {
+        match self.store.remove_expired_tokens(id, expired, now).await? {
+            Update::Applied(current) | Update::Conflict(current) => Ok(current),
+            Update::Missing => Err(ApiError::NotFound),
         }
     }
 
@@ -157,11 +179,15 @@ impl RegistrationTokens {
                 return Err(ApiError::IdempotencyKeyReused);
             }
             let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
-            return Ok(Decision { claims, to_record: None });
+            return Ok(Decision::Repeat(claims));
         }
         caller.require_grantable(&registration.scopes)?;
-        let reservation = reserve(registration, slot, now, random_start(self.random.as_ref())?)
-            .map_err(|QuotaExceeded| ApiError::QuotaExceeded)?;
+        let start = quota::random_start(self.random.as_ref())?;
+        let plan = match quota::plan(registration, slot, now, start) {
+            Plan::Record(plan) => plan,
+            Plan::MakeRoom(expired) => return Ok(Decision::MakeRoom(expired)),
+            Plan::Full => return Err(ApiError::QuotaExceeded),
+        };
         let expires_at = expiry(now, registration.token_ttl_seconds);
         let claims = claims(jti, now, expires_at, &registration.scopes);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
@@ -170,14 +196,17 @@ impl RegistrationTokens {
             scopes_revision: registration.scopes_revision,
         });
         let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
-        Ok(Decision { claims, to_record: Some((token, reservation)) })
+        Ok(Decision::Record { claims, token, plan })
     }
 }
 
-/// What to sign, and what to record if it is new.
-struct Decision {
-    claims: RegistrationTokenClaims,
-    to_record: Option<(RegistrationToken, Reservation)>,
+enum Decision {
+    /// Sign these claims: they are those of a token that is recorded.
+    Repeat(RegistrationTokenClaims),
+    /// Sign these claims, and record the token.
+    Record { claims: RegistrationTokenClaims, token: RegistrationToken, plan: TokenWritePlan },
+    /// Remove these expired tokens, and decide again.
+    MakeRoom(Vec<TokenSlot>),
 }
 
 fn damaged() -> InternalError {
