@@ -149,8 +149,8 @@ impl Gateway {
                 ([json, unhandled], body.to_string()).into_response()
             }
             None => {
-                let names = self.functions.names().collect::<Vec<_>>().join(", ");
-                let text = format!("Function not found: {name}. There are {names}");
+                let names = Functions::names().collect::<Vec<_>>().join(", ");
+                let text = format!("Function not found: {name}. The functions are {names}");
                 error(StatusCode::NOT_FOUND, "ResourceNotFoundException", text)
             }
         }

@@ -1,9 +1,9 @@
 //! End-to-end tests: HTTP requests to the whole stack, the real SDK over sockets to the embedded DynamoDB and KMS.
 #![cfg(test)]
 
+mod checklist;
 mod create_app_token;
 mod create_token;
-mod dead;
 mod envelope;
 mod exchange_token;
 mod faults;
@@ -15,8 +15,10 @@ mod issue_code;
 mod openapi;
 mod own;
 mod processes;
+mod provision;
 mod publish_keys;
 mod repository;
+mod revoked_stays_revoked;
 mod signing_keys;
 mod skew;
 mod storms;
