@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use shared::{
     auth::Permission,
     clock::expiry,
-    credential::{Credential, CredentialKind, GrantCredential, GrantSalt},
+    credential::{Credential, CredentialKind, GrantCredential},
     error::InternalError,
     id::{ClientId, RegistrationId, Slug},
     random::Random,
-    store::{ApiKey, Application, Client, Grant, GrantState, GrantVersion, Organization, Registration, Store},
+    store::{ApiKey, Application, Client, Grant, GrantDetails, GrantStatus, Organization, Registration, Store},
     tokens::grants::GRANT_LIFETIME_SECONDS,
 };
 
@@ -73,22 +73,17 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let code = constant(GrantCredential::parse_code(CODE))?;
     let refresh_token = constant(GrantCredential::parse_refresh_token(REFRESH_TOKEN))?;
     let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
-    let exchanged = GrantState::Active { current: refresh_token.hash(), rotation: None, expires_at };
-    for (credential, progress) in [(code, GrantState::Issued), (refresh_token, exchanged)] {
-        let grant = grant(&credential, progress, now, random)?;
+    let exchanged = GrantStatus::Active { current: refresh_token.hash(), rotation: None, expires_at };
+    for (credential, status) in [(code, GrantStatus::Issued), (refresh_token, exchanged)] {
+        let grant = Grant { status, ..Grant::issued(grant_details(&credential, now)?, random)? };
         let _ = store.create_grant(&credential.grant().session(), &grant, random).await?;
     }
     Ok(())
 }
 
-fn grant(
-    code: &GrantCredential,
-    progress: GrantState,
-    now: DateTime<Utc>,
-    random: &dyn Random,
-) -> Result<Grant, InternalError> {
+fn grant_details(code: &GrantCredential, now: DateTime<Utc>) -> Result<GrantDetails, InternalError> {
     let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true});
-    Ok(Grant {
+    Ok(GrantDetails {
         client_id: constant(CLIENT.parse().ok())?,
         service: "email".to_owned(),
         redirect_uri: REDIRECT_URI.to_owned(),
@@ -102,9 +97,6 @@ fn grant(
         claims: claims.as_object().cloned().unwrap_or_default(),
         code: code.hash(),
         code_expires_at: expiry(now, 120),
-        salt: GrantSalt::random(random)?,
-        progress,
-        version: GrantVersion::random(random)?,
     })
 }
 
