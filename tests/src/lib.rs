@@ -4,6 +4,7 @@
 mod checklist;
 mod create_app_token;
 mod create_token;
+mod dependencies;
 mod envelope;
 mod exchange_token;
 mod faults;
