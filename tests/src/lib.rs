@@ -1,6 +1,7 @@
 //! End-to-end tests: HTTP requests to the whole stack, the real SDK over sockets to the embedded DynamoDB and KMS.
 #![cfg(test)]
 
+mod allowed_hosts;
 mod checklist;
 mod create_app_token;
 mod create_token;
@@ -14,7 +15,6 @@ mod hostile;
 mod idempotency;
 mod issue_code;
 mod openapi;
-mod own;
 mod processes;
 mod provision;
 mod publish_keys;
