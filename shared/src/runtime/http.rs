@@ -3,7 +3,7 @@
 //! The event types are `lambda_http`'s; its conversion into an `http::Request` is not used, because it panics where
 //! the event says base64 and the body is not, and where a decoded path is no URI.
 
-use std::{collections::HashMap, fmt, future::Future};
+use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 pub use lambda_http::http::{StatusCode, header};
@@ -16,7 +16,6 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    auth::IdempotencyKey,
     error::{Constraint, ValidationError},
     input::JsonObject,
     runtime::function::Function,
@@ -95,12 +94,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// What the caller names the request by, if anything.
-    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ValidationError> {
-        let Some(value) = self.headers.get(IdempotencyKey::HEADER) else { return Ok(None) };
-        let invalid = |constraint: Constraint| constraint.of(IdempotencyKey::HEADER);
-        // What is not ASCII breaks the same rule as an empty key.
-        value.to_str().unwrap_or("").parse().map(Some).map_err(invalid)
+    /// The parsed value of a header, if there is one.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn header<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
+        let Some(value) = self.headers.get(name) else { return Ok(None) };
+        // What is not ASCII breaks the same rule as an empty value.
+        let parsed = value.to_str().unwrap_or("").parse();
+        parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
     }
 
     /// The body's fields, where it is JSON of a size and form that we read.
