@@ -167,6 +167,11 @@ pub struct Language(String);
 
 impl Language {
     #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
     pub fn into_inner(self) -> String {
         self.0
     }
