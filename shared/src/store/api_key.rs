@@ -19,7 +19,7 @@ pub struct ApiKey {
     pub hash: CredentialHash,
     /// The organization that it acts for.
     pub organization_id: ObjectId,
-    /// What it may do.
+    /// The names of its permissions.
     pub permissions: Vec<String>,
     /// A description for people.
     #[serde(skip_serializing_if = "Option::is_none")]

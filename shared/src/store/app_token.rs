@@ -27,7 +27,6 @@ pub struct AppToken {
     /// The description that its creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What it may do.
     pub scopes: Vec<String>,
     /// When it was revoked, in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
