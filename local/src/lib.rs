@@ -3,13 +3,13 @@
 //! SDK; only the endpoint differs.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
+mod allowed_hosts;
 mod data_dir;
 mod database;
 mod demo;
 mod gateway;
 mod kms;
 mod lambda;
-mod own;
 mod template;
 
 use std::{
@@ -28,11 +28,11 @@ use shared::{clock::Clock, keys::SigningMode, random::Random, runtime::Environme
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 use self::{
+    allowed_hosts::AllowedHosts,
     data_dir::DataDir,
     database::DynamoDb,
     gateway::{Gateway, LocalAddress},
     kms::Kms,
-    own::OwnHosts,
 };
 pub use self::{
     database::TABLE,
@@ -117,9 +117,9 @@ impl Stack {
         let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
 
         let allow_origins = options.allow_origins;
-        let own_hosts = OwnHosts { address: options.host, names: options.allow_hosts };
+        let allowed_hosts = AllowedHosts { address: options.host, names: options.allow_hosts };
         let clock = options.clock;
-        let gateway = Arc::new(Gateway { template, own_hosts, allow_origins, functions, dynamodb, kms, clock });
+        let gateway = Arc::new(Gateway { template, allowed_hosts, allow_origins, functions, dynamodb, kms, clock });
         let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
         let router = router.into_make_service_with_connect_info::<LocalAddress>();
         let (stop, stopped) = oneshot::channel();
@@ -168,7 +168,7 @@ impl Stack {
     /// # Errors
     /// The function error, `{"errorType": …, "errorMessage": …}`.
     pub async fn invoke(&self, name: &str, event: &Value) -> Result<Value, Value> {
-        let error = |kind: &str, message: &str| json!({"errorType": kind, "errorMessage": message});
+        let error = |error_type: &str, message: &str| json!({"errorType": error_type, "errorMessage": message});
         match self.gateway.functions.invoke(name, Bytes::from(event.to_string())).await {
             None => Err(error("ResourceNotFoundException", name)),
             Some(Err(diagnostic)) => Err(error(&diagnostic.error_type, &diagnostic.error_message)),

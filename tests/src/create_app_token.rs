@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, InjectedFault, Secrets, TestStack, calls};
@@ -294,22 +293,4 @@ async fn the_tokens_of_an_application_can_be_listed_in_order() {
     let listed: Vec<Value> =
         listed["Items"].as_array().unwrap().iter().map(|item| item["appTokenId"]["S"].clone()).collect();
     assert_eq!(listed, ids);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slug_is_taken_once_within_its_organization() {
-    let stack = TestStack::start().await;
-    let (acme, other) = (stack.organization("acme").await, stack.organization("other").await);
-    let create =
-        |organization: &str| json!({"action": "createApplication", "organizationId": organization, "slug": "my-app"});
-    let action = create(&acme);
-    let answers = join_all((0..20).map(|_| stack.local.invoke("provision", &action))).await;
-    let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    assert_eq!(made.len(), 1);
-    let taken = json!({"errorType": "Taken", "errorMessage": "slug is already taken"});
-    assert!(refused.into_iter().all(|answer| answer == Err(taken.clone())));
-    let theirs = stack.provision(&create(&other)).await;
-    assert_ne!(Ok(theirs), made[0]);
-    let missing = stack.local.invoke("provision", &create(&"0".repeat(24))).await.unwrap_err();
-    assert_eq!(missing["errorMessage"], "organizationId does not exist");
 }

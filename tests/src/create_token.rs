@@ -527,30 +527,6 @@ async fn a_failure_before_the_commit_leaves_nothing_behind() {
     assert_eq!(caller.create(&stack).await.status, 201);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_operators_action_that_is_sent_twice_is_done_once() {
-    let stack = TestStack::start().await;
-    stack.calls.fail("PutItem", &[InjectedFault::AnswerLost]);
-    let organization = stack.organization("acme").await;
-    assert!(stack.calls.all_failed());
-    let again = stack.local.invoke("provision", &json!({"action": "createOrganization", "slug": "acme"})).await;
-    assert_eq!(again.unwrap_err(), json!({"errorType": "Taken", "errorMessage": "slug is already taken"}));
-    let missing = json!({"action": "createApiKey", "organizationId": "0".repeat(24)});
-    let missing = stack.local.invoke("provision", &missing).await.unwrap_err();
-    assert_eq!(missing["errorType"], "NotFound");
-    stack.calls.fail("PutItem", &[InjectedFault::AnswerLost]);
-    let registration = stack.registration(&organization, &json!({})).await;
-    assert_eq!(stack.registration_item(&registration).await["name"], json!({"S": "test"}));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn racing_organizations_get_a_slug_once() {
-    let stack = TestStack::start().await;
-    let action = json!({"action": "createOrganization", "slug": "acme"});
-    let answers = join_all((0..20).map(|_| stack.local.invoke("provision", &action))).await;
-    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
-}
-
 // ------------------------------------------------------------------------------------------------ the log
 
 #[tokio::test(flavor = "multi_thread")]

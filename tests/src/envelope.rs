@@ -470,7 +470,7 @@ async fn the_ring_has_a_bound() {
     item["previous"] = json!({"L": vec![previous; shared::store::MAX_KEYS - 1]});
     fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
     assert_eq!(published(&node(&fixture, "envelope")).await.len(), shared::store::MAX_KEYS + 1);
-    let refused = fixture.stack.local.invoke("provision", &json!({"action": "rotateSigningKey"})).await.unwrap_err();
+    let refused = fixture.stack.try_provision(&json!({"action": "rotateSigningKey"})).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("withdrawPrevious must be true: "), "{refused}");
     rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;

@@ -195,10 +195,10 @@ async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
         }
     }
     // An item has its limits.
-    let refused = stack.local.invoke("provision", &update(&["other"])).await.unwrap_err();
+    let refused = stack.try_provision(&update(&["other"])).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("scopes cannot be changed now: "), "{refused}");
-    let same = stack.local.invoke("provision", &update(&["read:things", "key-9"])).await;
+    let same = stack.try_provision(&update(&["read:things", "key-9"])).await;
     assert_eq!(same.unwrap(), json!({"registrationId": caller.registration}));
     assert!(stack.revoke_token(&caller.registration, token(&issued[0])["id"].as_str().unwrap()).await);
     stack.provision(&update(&["other"])).await;

@@ -43,7 +43,7 @@ impl CreateAppTokenRequest {
         }
         let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default();
         let scopes = scopes.into_iter().map(Scope::into_inner).collect();
-        let idempotency_key = request.idempotency_key()?;
+        let idempotency_key = request.header(IdempotencyKey::HEADER)?;
         Ok(Self { organization_id, application_id, description, scopes, idempotency_key })
     }
 }

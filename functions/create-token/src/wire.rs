@@ -25,7 +25,7 @@ impl CreateTokenRequest {
         Ok(Self {
             registration_id: required("registrationId", body.parsed("registrationId")?)?,
             email: body.parsed("email")?,
-            idempotency_key: request.idempotency_key()?,
+            idempotency_key: request.header(IdempotencyKey::HEADER)?,
         })
     }
 }

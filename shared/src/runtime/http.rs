@@ -3,7 +3,7 @@
 //! The event types are those of `lambda_http`. Its conversion into an `http::Request` is not used, because it panics if the
 //! body is not the base64 that the event announces, or if a decoded path is not a valid URI.
 
-use std::{collections::HashMap, fmt, future::Future};
+use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 pub use lambda_http::http::{StatusCode, header};
@@ -16,7 +16,6 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    auth::IdempotencyKey,
     error::{Constraint, ValidationError},
     input::JsonObject,
     runtime::function::Function,
@@ -94,12 +93,12 @@ pub struct Request {
 }
 
 impl Request {
-    /// The idempotency key, if the caller sent one.
-    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ValidationError> {
-        let Some(value) = self.headers.get(IdempotencyKey::HEADER) else { return Ok(None) };
-        let invalid = |constraint: Constraint| constraint.of(IdempotencyKey::HEADER);
-        // A value that is not ASCII breaks the same rule as an empty key.
-        value.to_str().unwrap_or("").parse().map(Some).map_err(invalid)
+    /// The parsed value of a header, if the caller sent it.
+    pub fn header<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
+        let Some(value) = self.headers.get(name) else { return Ok(None) };
+        // A value that is not ASCII breaks the same rule as an empty value.
+        let parsed = value.to_str().unwrap_or("").parse();
+        parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
     }
 
     /// The fields of the body, which must be a JSON object of at most [`MAX_BODY_BYTES`] with the content type

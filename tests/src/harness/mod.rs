@@ -176,7 +176,11 @@ impl TestStack {
     }
 
     pub(crate) async fn provision(&self, action: &Value) -> Value {
-        self.local.invoke("provision", action).await.unwrap()
+        self.try_provision(action).await.unwrap()
+    }
+
+    pub(crate) async fn try_provision(&self, action: &Value) -> Result<Value, Value> {
+        self.local.invoke("provision", action).await
     }
 
     pub(crate) async fn organization(&self, slug: &str) -> String {
