@@ -1,5 +1,6 @@
-//! What the endpoint reads and writes: `{"status": …, "data": …}` and `{"status": false, "error": …}`.
+//! The wire format of the endpoint: `{"status": …, "data": …}` and `{"status": false, "error": …}`.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
     auth::IdempotencyKey,
@@ -26,7 +27,7 @@ pub(crate) struct CreateAppTokenRequest {
 impl CreateAppTokenRequest {
     pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
         let reference = |name: &'static str| -> Result<Reference, ValidationError> {
-            // API Gateway gives every parameter of the route; one that is missing breaks the rule as an empty one does.
+            // API Gateway passes every parameter of the route. A missing one is treated like an empty one.
             let text = request.path_parameters.get(name).map_or("", String::as_str);
             text.parse().map_err(|constraint: Constraint| constraint.of(name))
         };
@@ -47,20 +48,33 @@ impl CreateAppTokenRequest {
     }
 }
 
+#[derive(Serialize)]
+struct Created<'a> {
+    status: bool,
+    data: CreatedData<'a>,
+}
+
+#[derive(Serialize)]
+struct CreatedData<'a> {
+    id: ObjectId,
+    organization: ObjectId,
+    application: ObjectId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    bearer: &'a str,
+    scopes: &'a [String],
+}
+
 pub(crate) fn created(CreatedAppToken { token, secret, replayed }: CreatedAppToken) -> Response {
-    let mut data = json!({
-        "id": token.app_token_id,
-        "organization": token.organization_id,
-        "application": token.application_id,
-    });
-    if let (Some(data), Some(description)) = (data.as_object_mut(), token.description) {
-        data.insert("description".to_owned(), description.into());
-    }
-    if let Some(data) = data.as_object_mut() {
-        data.insert("bearer".to_owned(), secret.expose().into());
-        data.insert("scopes".to_owned(), token.scopes.into());
-    }
-    let response = Response::new(StatusCode::OK, Outcome::Issued, &json!({"status": true, "data": data}));
+    let data = CreatedData {
+        id: token.app_token_id,
+        organization: token.organization_id,
+        application: token.application_id,
+        description: token.description.as_deref(),
+        bearer: secret.expose(),
+        scopes: &token.scopes,
+    };
+    let response = Response::new(StatusCode::OK, Outcome::Issued, &Created { status: true, data });
     if replayed { response.replayed() } else { response }
 }
 
@@ -73,7 +87,7 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
         ApiError::Forbidden => body(4003, "Permission denied"),
         ApiError::NotFound => body(3001, "Entity not found"),
         ApiError::IdempotencyKeyReused => body(2002, IdempotencyKey::REUSED),
-        // The last three have no place here: there is no quota, and no code or refresh token is read.
+        // The last three never occur: there is no quota, and the endpoint takes no code or refresh token.
         ApiError::Internal(_) | ApiError::QuotaExceeded | ApiError::BadCredential | ApiError::Replay => {
             body(1001, "Internal server error")
         }

@@ -1,6 +1,6 @@
-//! What the endpoint reads and writes: `{"message": …}`.
+//! The wire format of the endpoint: `{"message": …}`.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::SecondsFormat;
 use serde_json::{Value, json};
 use shared::{
     auth::IdempotencyKey,
@@ -15,7 +15,7 @@ use shared::{
 
 pub(crate) struct CreateTokenRequest {
     pub(crate) registration_id: RegistrationId,
-    pub(crate) email: Option<String>,
+    pub(crate) email: Option<Email>,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
@@ -24,20 +24,19 @@ impl CreateTokenRequest {
         let mut body = request.fields()?;
         Ok(Self {
             registration_id: required("registrationId", body.parsed("registrationId")?)?,
-            email: body.parsed("email")?.map(Email::into_inner),
+            email: body.parsed("email")?,
             idempotency_key: request.header(IdempotencyKey::HEADER)?,
         })
     }
 }
 
 pub(crate) fn created(issued: &IssuedToken) -> Response {
-    let expires_at = DateTime::from_timestamp(issued.claims.exp, 0).unwrap_or_default();
     let body = json!({
         "message": "Token created successfully",
         "token": {
             "id": issued.claims.jti,
             "accessToken": format!("{ACCESS_TOKEN_PREFIX}{}", issued.jwt),
-            "expiresAt": expires_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            "expiresAt": issued.claims.exp.to_rfc3339_opts(SecondsFormat::Millis, true),
         },
         "activeTokens": issued.active_tokens,
         "maxAllowed": issued.max_allowed,
@@ -54,7 +53,7 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
         ApiError::NotFound => "OAuth registration not found",
         ApiError::IdempotencyKeyReused => IdempotencyKey::REUSED,
         ApiError::QuotaExceeded => "Active token quota exceeded or registration not found",
-        // The last two have no place here: no code or refresh token is read.
+        // The last two never occur: the endpoint takes no code or refresh token.
         ApiError::Internal(_) | ApiError::BadCredential | ApiError::Replay => "Internal server error",
     };
     json!({"message": message})

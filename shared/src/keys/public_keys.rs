@@ -12,7 +12,6 @@ use crate::{
     clock::{Clock, age},
     error::InternalError,
     id::KmsKey,
-    keys::KeySource,
     keys::signing_keys_cache::SigningKeysCache,
     keys::verification_key::VerificationKey,
     runtime::telemetry::warn_and_count,
@@ -33,6 +32,16 @@ const PERMANENT_ERRORS: [&str; 7] = [
     "NotFoundException",
     "UnsupportedOperationException",
 ];
+
+/// Where the keys are, by `SIGNING_MODE`.
+#[derive(Clone, Debug)]
+pub(super) enum KeySource {
+    Kms,
+    /// KMS signs; the keys of the table are trusted too.
+    Transition(Arc<SigningKeysCache>),
+    /// A key of the table signs; those of KMS are trusted too.
+    Envelope(Arc<SigningKeysCache>),
+}
 
 /// The public keys of all keys that may have signed a valid token.
 #[derive(Debug)]

@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::{Store, Update, key::Key};
 use crate::{error::InternalError, id::ClientId, random::Random};
 
-/// A client, at `CLIENT#<id>`.
+/// The item `CLIENT#<id>`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
-    /// Where its codes may be sent.
+    /// The redirect URIs that its codes may be sent to.
     pub redirect_uris: Vec<String>,
     /// The login services that it allows.
     pub services: Vec<String>,
-    /// What its tokens may do.
+    /// The scopes that its tokens may have.
     pub scopes: Vec<String>,
-    /// For how many seconds after its rotation a refresh token may be used again, as long as its successor was not: 0 to
+    /// For how many seconds after its rotation a refresh token may be used again, unless its successor was used: 0 to
     /// 300.
     pub refresh_reuse_seconds: u32,
 }
