@@ -16,7 +16,7 @@ use shared::{
 use crate::{
     exchange_token::CLIENT,
     faults::{Case, Fixture},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, TestStack, calls, verified},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, TestStack, calls, items, verified},
 };
 
 async fn rotate(stack: &TestStack, more: &Value) -> String {
@@ -57,7 +57,7 @@ fn kid(token: &str) -> String {
 }
 
 async fn ring(stack: &TestStack) -> Value {
-    stack.item("SIGNING_KEYS#").await
+    stack.item(items::SIGNING_KEYS).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use shared::{
 
 use crate::{
     exchange_token::{self, CLIENT, code_body, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack, scale, with},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, items, scale, with},
 };
 
 /// What the SDK sends at most for one call.
@@ -133,8 +133,7 @@ pub(crate) enum Held {
 /// Who makes requests.
 pub(crate) struct Fixture {
     pub(crate) stack: TestStack,
-    organization: String,
-    key: String,
+    tenant: Tenant,
     /// An OAuth access token.
     token: String,
     subjects: AtomicUsize,
@@ -148,23 +147,20 @@ impl Fixture {
         if mode == SigningMode::Envelope {
             stack.provision(&json!({"action": "rotateSigningKey"})).await;
         }
-        let organization = stack.organization("acme").await;
-        let key = stack.api_key(&organization).await;
-        let registration = stack.registration(&organization, &json!({})).await;
-        let answer = stack.post("/api/v1/create-token", &key, &json!({"registrationId": registration})).await;
-        let token = answer.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+        let tenant = Tenant::new(&stack, "acme").await;
+        let token = tenant.create_token(&stack).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
         exchange_token::client(&stack, &json!({"refreshReuseSeconds": refresh_reuse_seconds})).await;
-        Self { stack, organization, key, token, subjects: AtomicUsize::new(0) }
+        Self { stack, tenant, token, subjects: AtomicUsize::new(0) }
     }
 
     /// A registration with room for so many tokens.
     pub(crate) async fn registration(&self, max_allowed: usize) -> String {
-        self.stack.registration(&self.organization, &json!({"maxAllowed": max_allowed})).await
+        self.stack.registration(&self.tenant.organization, &json!({"maxAllowed": max_allowed})).await
     }
 
     pub(crate) fn create_token(&self, registration: &str) -> ApiRequest {
         let body = json!({"registrationId": registration, "email": "user@example.com"});
-        ApiRequest::new("create-token", &json!({}), &self.key, &body)
+        ApiRequest::new("create-token", &json!({}), &self.tenant.key, &body)
     }
 
     /// A request that has never been made.
@@ -183,10 +179,10 @@ impl Fixture {
                 Subject { request, held: Held::Tokens(registration) }
             }
             Case::CreateAppToken | Case::CreateAppTokenOnce => {
-                let application = stack.application(&self.organization, &unique).await;
+                let application = stack.application(&self.tenant.organization, &unique).await;
                 let path = json!({"organizationId": "acme", "applicationId": unique});
                 let body = json!({"description": "CI", "scopes": ["sdk"]});
-                let request = ApiRequest::new(function, &path, &self.key, &body);
+                let request = ApiRequest::new(function, &path, &self.tenant.key, &body);
                 let once = case == Case::CreateAppTokenOnce;
                 let request = if once { request.with_idempotency_key("once") } else { request };
                 Subject { request, held: Held::Items("applicationId", application) }
@@ -194,13 +190,13 @@ impl Fixture {
             Case::ExchangeCode => {
                 let code = exchange_token::issue(stack, &json!({})).await;
                 let request = ApiRequest::new(function, &json!({}), "", &code_body(&code));
-                Subject { request, held: Held::Live(grant_key(&code)) }
+                Subject { request, held: Held::Live(items::grant_key(&code)) }
             }
             Case::Refresh => {
                 let code = exchange_token::issue(stack, &json!({})).await;
                 let token = exchange_token::exchange(stack, &code).await.refresh_token();
                 let request = ApiRequest::new(function, &json!({}), "", &refresh_body(&token));
-                Subject { request, held: Held::Live(grant_key(&code)) }
+                Subject { request, held: Held::Live(items::grant_key(&code)) }
             }
             Case::IssueCode => {
                 let event = with(&exchange_token::login(), &json!({"subject": unique}));
@@ -208,7 +204,7 @@ impl Fixture {
             }
             Case::CreateRegistration => {
                 let event =
-                    json!({"action": "createRegistration", "organizationId": self.organization, "name": unique});
+                    json!({"action": "createRegistration", "organizationId": self.tenant.organization, "name": unique});
                 Subject { request: ApiRequest { function, event }, held: Held::Items("name", unique) }
             }
             Case::UpdateRegistration => {
@@ -220,10 +216,10 @@ impl Fixture {
                 Subject { request: ApiRequest { function, event }, held: Held::Items("name", unique) }
             }
             Case::RevokeApiKey => {
-                let action = json!({"action": "createApiKey", "organizationId": self.organization});
+                let action = json!({"action": "createApiKey", "organizationId": self.tenant.organization});
                 let id = stack.provision(&action).await["apiKeyId"].as_str().unwrap().to_owned();
                 let event = json!({"action": "revokeApiKey", "apiKeyId": id});
-                let held = Held::Mark(format!("API_KEY#{id}"));
+                let held = Held::Mark(items::api_key_key(&id));
                 Subject { request: ApiRequest { function, event }, held }
             }
             Case::KeySet | Case::AppKeys => {
@@ -243,7 +239,7 @@ impl Fixture {
                 let filter = json!({
                     "FilterExpression": "#attribute = :value AND NOT begins_with(pk, :application)",
                     "ExpressionAttributeNames": {"#attribute": attribute},
-                    "ExpressionAttributeValues": {":value": {"S": value}, ":application": {"S": "APPLICATION#"}},
+                    "ExpressionAttributeValues": {":value": {"S": value}, ":application": {"S": items::APPLICATION}},
                 });
                 self.stack.dynamodb("Scan", filter).await["Items"].as_array().unwrap().len()
             }
@@ -274,12 +270,12 @@ impl Fixture {
             Held::Items("applicationId", _) => {
                 let bearer = Credential::parse(CredentialKind::AppBearer, &text("/data/bearer")).unwrap();
                 assert_eq!(bearer.id().to_string(), answer.body["data"]["id"]);
-                let item = self.stack.item(&format!("APP_TOKEN#{}", bearer.id())).await;
+                let item = self.stack.item(&items::app_token_key(&bearer.id().to_string())).await;
                 assert_eq!(item["hash"]["S"], bearer.hash().as_str());
             }
             Held::Items(..) if case == Case::IssueCode => {
                 let code = text("/code");
-                assert!(!self.stack.item(&grant_key(&code)).await.is_null());
+                assert!(!self.stack.item(&items::grant_key(&code)).await.is_null());
             }
             Held::Items(..) => {
                 assert!(!self.stack.registration_item(&text("/registrationId")).await.is_null());
@@ -308,10 +304,6 @@ impl Fixture {
         }
         (failures, self.worth(&subject.held).await)
     }
-}
-
-fn grant_key(code: &str) -> String {
-    format!("GRANT#{}", GrantCredential::parse_code(code).unwrap().grant().session().as_str())
 }
 
 // ------------------------------------------------------------------------------------------------ each fault

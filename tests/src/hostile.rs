@@ -25,12 +25,11 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    harness::{Answer, ISSUER, START, TestStack, api, calls, current_kid, with},
+    harness::{Answer, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, api, calls, current_kid, items, with},
     repository::events,
 };
 
-const CREATE_TOKEN: &str = "/api/v1/create-token";
-const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
+const APP_TOKENS: &str = "/v1/organizations/acme/apps/my-app/tokens";
 
 // ------------------------------------------------------------------------------------------------ bearers
 
@@ -48,12 +47,9 @@ struct Target {
 impl Target {
     async fn new() -> Self {
         let stack = TestStack::start().await;
-        let organization = stack.organization("demo").await;
-        stack.application(&organization, "demo-app").await;
         let scopes = json!({"scopes": ["oauth.token.create", "mad.application.token.create"]});
-        let registration = stack.registration(&organization, &scopes).await;
-        let key = stack.api_key(&organization).await;
-        let made = stack.post(CREATE_TOKEN, &key, &json!({"registrationId": registration})).await.json();
+        let tenant = Tenant::with_registration(&stack, "acme", &scopes).await;
+        let made = tenant.create_token(&stack).await.json();
         let token = made["token"]["accessToken"].as_str().unwrap().to_owned();
         let parts: Vec<_> = token["oauth2_".len()..].split('.').map(str::to_owned).collect();
         let [header, payload, signature] = parts.try_into().unwrap();
@@ -575,11 +571,8 @@ fn no_request_gets_an_answer_that_is_not_documented() {
         let stack = TestStack::start().await;
         let lines = stack.local.provision_demo().await.unwrap();
         // So that the quota is not all that a good request meets.
-        let update = json!({
-            "Key": {"pk": {"S": "REGISTRATION#demo"}, "sk": {"S": "ITEM"}},
-            "UpdateExpression": "SET tokenTtlSeconds = :one", "ExpressionAttributeValues": {":one": {"N": "1"}},
-        });
-        stack.dynamodb("UpdateItem", update).await;
+        let demo = items::registration_key("demo");
+        stack.update_item(&demo, "SET tokenTtlSeconds = :one", json!({":one": {"N": "1"}})).await;
         (stack, lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned())
     });
     let operations = api().operations();

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jw
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Deployment, Lambda, TestStack, command},
+    harness::{Deployment, Lambda, TestStack, command, items},
     repository::{event, own_variables},
 };
 
@@ -118,9 +118,8 @@ async fn no_token_is_refused_while_the_signing_key_is_replaced_twice() {
     let stack = TestStack::start().await;
     stack.clock.meet_the_systems();
     stack.local.provision_demo().await.unwrap();
-    let demo = json!({"pk": {"S": "REGISTRATION#demo"}, "sk": {"S": "ITEM"}});
-    let more = json!({"Key": demo, "UpdateExpression": "SET maxAllowed = :n", "ExpressionAttributeValues": {":n": {"N": "1000"}}});
-    stack.dynamodb("UpdateItem", more).await;
+    let demo = items::registration_key("demo");
+    stack.update_item(&demo, "SET maxAllowed = :n", json!({":n": {"N": "1000"}})).await;
 
     let mut keys = Keys::default();
     let mut before = keys.deploy(&stack, "A", &[]).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, Node, Outcome, Secrets, TestStack, scale},
+    harness::{ApiRequest, Node, Outcome, Secrets, Tenant, TestStack, scale},
 };
 
 const MAX_SKEW_MILLISECONDS: i64 = 5000;
@@ -37,8 +37,7 @@ enum Event {
 struct Side {
     stack: TestStack,
     nodes: Vec<Node>,
-    key: String,
-    registration: String,
+    tenant: Tenant,
     access_tokens: Vec<String>,
     codes: Vec<String>,
     refresh_tokens: Vec<String>,
@@ -47,22 +46,18 @@ struct Side {
 impl Side {
     async fn start(skews: &[i64]) -> Self {
         let stack = TestStack::start().await;
-        let organization = stack.organization("acme").await;
-        stack.application(&organization, "my-app").await;
-        let key = stack.api_key(&organization).await;
         let scopes = ["oauth.token.create", "mad.application.token.create"];
         let registration = json!({"maxAllowed": 3, "tokenTtlSeconds": TOKEN_TTL_SECONDS, "scopes": scopes});
-        let registration = stack.registration(&organization, &registration).await;
+        let tenant = Tenant::with_registration(&stack, "acme", &registration).await;
         exchange_token::client(&stack, &json!({"refreshReuseSeconds": REFRESH_REUSE_SECONDS})).await;
         let nodes = skews.iter().map(|skew| Node::start(&stack, TimeDelta::milliseconds(*skew))).collect();
         let (access_tokens, codes, refresh_tokens) = (Vec::new(), Vec::new(), Vec::new());
-        Self { stack, nodes, key, registration, access_tokens, codes, refresh_tokens }
+        Self { stack, nodes, tenant, access_tokens, codes, refresh_tokens }
     }
 
     /// What a function answers, `None` where the event is none for a function.
     async fn take(&mut self, event: Event, node: usize) -> Option<Outcome> {
-        let create =
-            ApiRequest::new("create-token", &json!({}), &self.key, &json!({"registrationId": self.registration}));
+        let create = self.tenant.create_token_request();
         let request = match event {
             Event::Pass(steps) => {
                 self.stack.clock.advance(steps * STEP_SECONDS);
@@ -71,8 +66,7 @@ impl Side {
             Event::CreateToken => create,
             Event::CreateTokenOnce(key) => create.with_idempotency_key(&format!("key-{key}")),
             Event::CreateAppToken(back) => {
-                let path = json!({"organizationId": "acme", "applicationId": "my-app"});
-                ApiRequest::new("create-app-token", &path, latest(&self.access_tokens, back)?, &json!({}))
+                self.tenant.create_app_token_request().with_bearer(latest(&self.access_tokens, back)?)
             }
             Event::IssueCode => ApiRequest { function: "issue-code", event: exchange_token::login() },
             Event::Exchange(back) => {

@@ -3,11 +3,14 @@
 mod aws_proxy;
 mod calls;
 mod cloudformation;
+pub(crate) mod items;
 mod jwt;
 mod lambda;
 mod log;
 mod node;
 mod openapi;
+mod random;
+mod tenant;
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +42,8 @@ pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 pub(crate) use self::node::{ApiRequest, Node, Outcome};
 pub(crate) use self::openapi::api;
+pub(crate) use self::random::SeededRandom;
+pub(crate) use self::tenant::{CREATE_TOKEN, Tenant, app_tokens};
 
 /// Where the test clock begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: i64 = 1_800_000_000;
@@ -130,7 +135,7 @@ impl TestStack {
             data_dir: None,
             signing_mode: SigningMode::Kms,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            random: Arc::new(SystemRandom),
+            random: Arc::new(SeededRandom::of_this_test()),
             aws: shared::runtime::aws::config()
                 .http_client(calls::client(connector.clone(), &calls))
                 .timeout_config(patient()),
@@ -267,17 +272,6 @@ impl TestStack {
     pub(crate) async fn revoke_app_token(&self, id: &str) -> bool {
         let (id, now) = (id.parse().unwrap(), self.clock.now());
         matches!(self.store().revoke_app_token(id, now, &SystemRandom).await.unwrap(), Update::Applied(()))
-    }
-
-    /// The item of a registration.
-    pub(crate) async fn registration_item(&self, id: &str) -> Value {
-        self.item(&format!("REGISTRATION#{id}")).await
-    }
-
-    /// The item with this key.
-    pub(crate) async fn item(&self, pk: &str) -> Value {
-        let key = json!({"pk": {"S": pk}, "sk": {"S": "ITEM"}});
-        self.dynamodb("GetItem", json!({"Key": key, "ConsistentRead": true})).await["Item"].clone()
     }
 }
 
