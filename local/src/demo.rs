@@ -52,7 +52,9 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         scopes_revision: 0,
         earlier_scopes: Vec::new(),
         tokens: BTreeMap::new(),
-        last_revocation: None,
+        revoked: BTreeMap::new(),
+        revoked_emptied_by: None,
+        settings_version: None,
     };
     let _ = store.create_registration(&id, &registration, random).await?;
 

@@ -154,7 +154,7 @@ impl Stack {
         let store = Store::from_environment(&self.environment).map_err(|error| failed(&error))?;
         demo::provision(&store, random.as_ref(), clock.now()).await.map_err(|fault| failed(&fault.chain()))?;
         let mode = SigningMode::from_environment(&self.environment).map_err(|error| failed(&error))?;
-        let keyless = async || store.load_key_set().await.map(|ring| ring.is_none());
+        let keyless = async || store.load_signing_keys().await.map(|keys| keys.is_none());
         if mode != SigningMode::Kms && keyless().await.map_err(|fault| failed(&fault.chain()))? {
             let rotation = json!({"action": "rotateSigningKey"});
             self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;

@@ -181,7 +181,7 @@ async fn a_bad_request_names_field_and_rule() {
     stack.calls.reset();
     for (body, message) in [
         (json!({"scopes": scopes(51)}), "scopes must have at most 50 entries"),
-        (json!({"scopes": ["sdk", "sdk"]}), "scopes must not have an entry twice"),
+        (json!({"scopes": ["sdk", "sdk"]}), "scopes must not contain the same entry twice"),
         (json!({"scopes": [""]}), form),
         (json!({"scopes": ["a b"]}), form),
         (json!({"scopes": ["é"]}), form),

@@ -268,7 +268,7 @@ impl Fixture {
                 assert_eq!(self.stack.item(grant).await["current"]["S"], token.hash().as_str(), "{answer:?}");
             }
             Held::Items("applicationId", _) => {
-                let bearer = Credential::parse(CredentialKind::AppBearer, &text("/data/bearer")).unwrap();
+                let bearer = Credential::parse(CredentialKind::AppToken, &text("/data/bearer")).unwrap();
                 assert_eq!(bearer.id().to_string(), answer.body["data"]["id"]);
                 let item = self.stack.item(&items::app_token_key(&bearer.id().to_string())).await;
                 assert_eq!(item["hash"]["S"], bearer.hash().as_str());

@@ -2,7 +2,7 @@
 //! Runtime API.
 
 use std::{
-    fs,
+    fs, panic,
     process::{Command, Output},
 };
 
@@ -183,5 +183,7 @@ async fn a_function_that_panics() {
         }
     }
 
+    // Without a backtrace in the output of every test run.
+    panic::set_hook(Box::new(|_| {}));
     shared::runtime::function::run::<Panicking>().await;
 }

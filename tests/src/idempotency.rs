@@ -235,9 +235,11 @@ async fn the_largest_registration_fits_its_item() {
     let scopes: Vec<_> = (0..50).map(|n| json!({"S": format!("{n:020}")})).collect();
     let earlier: Vec<_> =
         (0..10).map(|n| json!({"M": {"revision": {"N": n.to_string()}, "scopes": {"L": scopes}}})).collect();
-    let values = json!({":tokens": {"M": tokens}, ":earlier": {"L": earlier}});
+    let revoked: serde_json::Map<_, _> =
+        (0..20).map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"S": "0".repeat(32)}))).collect();
+    let values = json!({":tokens": {"M": tokens}, ":earlier": {"L": earlier}, ":revoked": {"M": revoked}});
     let key = items::registration_key(&caller.registration);
-    stack.update_item(&key, "SET tokens = :tokens, earlierScopes = :earlier", values).await;
+    stack.update_item(&key, "SET tokens = :tokens, earlierScopes = :earlier, revoked = :revoked", values).await;
     let body = json!({"registrationId": caller.registration, "email": email});
     let last = post(&stack, "/api/v1/create-token", &caller.key, KEY, &body).await;
     assert_eq!((last.status, &last.json()["activeTokens"]), (201, &json!(1000)));

@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod idempotency;
 mod issue_code;
+mod late_writes;
 mod openapi;
 mod processes;
 mod provision;

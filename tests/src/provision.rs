@@ -67,7 +67,7 @@ async fn a_write_that_the_sdk_repeats_is_done_once() {
     let organization = stack.organization("acme").await;
     assert!(stack.calls.all_failed());
     let again = stack.try_provision(&json!({"action": "createOrganization", "slug": "acme"})).await;
-    assert_eq!(again.unwrap_err(), json!({"errorType": "Taken", "errorMessage": "slug must not be taken already"}));
+    assert_eq!(again.unwrap_err(), json!({"errorType": "Taken", "errorMessage": "slug is already taken"}));
     let missing = json!({"action": "createApiKey", "organizationId": "0".repeat(24)});
     let missing = stack.try_provision(&missing).await.unwrap_err();
     assert_eq!(missing["errorType"], "NotFound");
@@ -94,12 +94,12 @@ async fn of_racing_applications_one_gets_the_slug_in_its_organization() {
     let answers = join_all((0..20).map(|_| stack.try_provision(&action))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(made.len(), 1);
-    let taken = json!({"errorType": "Taken", "errorMessage": "slug must not be taken already"});
+    let taken = json!({"errorType": "Taken", "errorMessage": "slug is already taken"});
     assert!(refused.into_iter().all(|answer| answer == Err(taken.clone())));
     let theirs = stack.provision(&create(&other)).await;
     assert_ne!(Ok(theirs), made[0]);
     let missing = stack.try_provision(&create(&"0".repeat(24))).await.unwrap_err();
-    assert_eq!(missing["errorMessage"], "organizationId must be the id of something that exists");
+    assert_eq!(missing["errorMessage"], "organizationId does not exist");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +109,7 @@ async fn a_client_id_is_lowercased_and_can_be_taken_once() {
     let create = with(&events("")[4], &json!({"clientId": id}));
     assert_eq!(stack.provision(&create).await, json!({"clientId": id.to_lowercase()}));
     let taken = stack.try_provision(&create).await.unwrap_err();
-    assert_eq!(taken, error("Taken", "clientId must not be taken already"));
+    assert_eq!(taken, error("Taken", "clientId is already taken"));
 }
 
 // ------------------------------------------------------------------------------------------------ revoking

@@ -271,7 +271,7 @@ async fn of_fifty_revocations_one_succeeds_and_one_place_is_free() {
 fn app_secret(outcome: &Outcome) -> Credential {
     let bearer = outcome.body["data"]["bearer"].as_str().unwrap_or_else(|| panic!("{outcome:?}"));
     Secrets::add_credential(bearer);
-    Credential::parse(CredentialKind::AppBearer, bearer).unwrap()
+    Credential::parse(CredentialKind::AppToken, bearer).unwrap()
 }
 
 async fn is_live(stack: &TestStack, secret: &Credential) -> bool {

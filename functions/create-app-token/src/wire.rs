@@ -15,7 +15,6 @@ use shared::{
 const MAX_SCOPES: usize = 50;
 const MAX_DESCRIPTION_CHARACTERS: usize = 1000;
 
-/// A valid request.
 pub(crate) struct CreateAppTokenRequest {
     pub(crate) organization_id: ObjectId,
     pub(crate) application_id: ObjectId,
@@ -29,12 +28,12 @@ impl CreateAppTokenRequest {
         let reference = |name: &'static str| -> Result<Reference, ValidationError> {
             // API Gateway gives every parameter of the route; one that is missing breaks the rule as an empty one does.
             let text = request.path_parameters.get(name).map_or("", String::as_str);
-            text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule))
+            text.parse().map_err(|constraint: Constraint| constraint.of(name))
         };
         let (organization, application) = (reference("organizationId")?, reference("applicationId")?);
         // Slugs hash to ids, so resolving one needs no read.
-        let organization_id = organization.id(Organization::SCOPE);
-        let application_id = application.id(&Application::scope(organization_id));
+        let organization_id = organization.id(Organization::NAMESPACE);
+        let application_id = application.id(&Application::namespace(organization_id));
         let mut body = request.fields()?;
         let description = body.string("description")?;
         if description.as_ref().is_some_and(|text| text.chars().count() > MAX_DESCRIPTION_CHARACTERS) {

@@ -13,7 +13,6 @@ use shared::{
     tokens::registration_tokens::IssuedToken,
 };
 
-/// A valid request.
 pub(crate) struct CreateTokenRequest {
     pub(crate) registration_id: RegistrationId,
     pub(crate) email: Option<String>,

@@ -3,6 +3,7 @@
 mod fields;
 mod json;
 pub mod oidc;
+mod value;
 
 pub use self::{
     fields::{Email, Scope, ScopeList},

@@ -31,9 +31,6 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Builds the function from its environment, once per cold start.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
     /// Opens the connections and fetches the keys that the first request would otherwise wait for. Failing is
@@ -67,7 +64,8 @@ impl<E: Endpoint> Function for Http<E> {
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<ApiGatewayV2httpResponse> {
         let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
-            return Err(ValidationError::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
+            return Err(ValidationError::new("event", "must be an API Gateway event of payload format 2.0").into())
+                .into();
         };
         let response = self.0.respond(event.into()).await.unwrap_or_else(|error| {
             if let ApiError::Internal(fault) = &error {
@@ -97,14 +95,10 @@ pub struct Request {
 
 impl Request {
     /// The parsed value of a header, if there is one.
-    ///
-    /// # Errors
-    /// When it is malformed.
     pub fn header<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
         let Some(value) = self.headers.get(name) else { return Ok(None) };
         // What is not ASCII breaks the same rule as an empty value.
-        let parsed = value.to_str().unwrap_or("").parse();
-        parsed.map(Some).map_err(|Constraint(rule)| ValidationError::new(name, rule))
+        value.to_str().unwrap_or("").parse().map(Some).map_err(|constraint: Constraint| constraint.of(name))
     }
 
     /// The body's fields, where it is JSON of a size and form that we read.
@@ -119,7 +113,7 @@ impl Request {
             return Err(ValidationError::new("Content-Type", "must be application/json"));
         }
         match &self.body {
-            None => Err(ValidationError::new("body", "must be base64 where the event says so")),
+            None => Err(ValidationError::new("body", "is not valid base64")),
             Some(body) if body.is_empty() => Err(ValidationError::new("body", "must not be empty")),
             Some(body) if body.len() > MAX_BODY_BYTES => {
                 Err(ValidationError::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))

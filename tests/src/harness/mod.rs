@@ -265,7 +265,10 @@ impl TestStack {
         let token = token.parse().unwrap();
         let registration = store.load_registration(&id).await.unwrap().unwrap();
         let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
-        matches!(store.revoke_token(&id, slot, token, &SystemRandom).await.unwrap(), Update::Applied(_))
+        matches!(
+            store.revoke_token(&id, (slot, token), &registration, &SystemRandom).await.unwrap(),
+            Update::Applied(_)
+        )
     }
 
     /// Revokes an app token; whether it was not yet revoked.
