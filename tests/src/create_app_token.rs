@@ -43,7 +43,7 @@ async fn ids_and_slugs_may_be_mixed_and_the_answer_has_ids() {
     assert!(!dump.contains("tma_") && !dump.contains("tmk_"));
 }
 
-/// The checksum, worked out in another way: base 62 of the CRC-32, bit by bit.
+/// Checks the base-62 CRC-32, computed bit by bit, unlike in `shared`.
 fn has_checksum(bearer: &str) -> bool {
     let (body, checksum) = bearer.split_at(bearer.len() - 6);
     let crc = !body.bytes().fold(u32::MAX, |crc, byte| {
@@ -76,7 +76,7 @@ async fn everything_in_the_body_is_optional() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_with_the_scope_will_do() {
+async fn an_access_token_with_the_scope_is_accepted() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let scopes = json!({"scopes": ["mad.application.token.create"]});
@@ -90,7 +90,7 @@ async fn an_access_token_with_the_scope_will_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_authenticate_learns_nothing_else() {
+async fn an_unauthenticated_request_is_401_whatever_else_is_wrong() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let mistyped = caller.key.replacen("tmk_", "tmk_0", 1);
@@ -115,7 +115,7 @@ async fn who_does_not_authenticate_learns_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_permission_is_needed() {
+async fn create_app_token_without_permission_is_403() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let weak = stack.api_key_that_may(&caller.organization, &["oauth.token.create"]).await;
@@ -127,7 +127,7 @@ async fn the_permission_is_needed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anothers_entities_look_like_none() {
+async fn entities_of_another_organization_look_unknown() {
     let stack = TestStack::start().await;
     let (caller, other) = (Tenant::new(&stack, "acme").await, Tenant::new(&stack, "other").await);
     let extra = stack.application(&other.organization, "only-theirs").await;
@@ -169,7 +169,7 @@ async fn a_description_is_counted_in_code_points() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_request_names_field_and_rule() {
+async fn a_bad_request_is_400_with_field_and_rule() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let scopes = |count: usize| (0..count).map(|n| format!("scope-{n}")).collect::<Vec<_>>();
@@ -211,7 +211,7 @@ async fn a_bad_request_names_field_and_rule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_500_and_a_lost_answer_is_none() {
+async fn an_outage_is_500_and_a_lost_answer_is_not() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     stack.introduce(&caller.app_tokens(), &caller.key).await;
@@ -228,7 +228,7 @@ async fn an_outage_is_500_and_a_lost_answer_is_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_passes_on_what_it_does_not_hold() {
+async fn a_permission_that_the_caller_lacks_cannot_be_passed_on() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let only = stack.api_key_that_may(&caller.organization, &["mad.application.token.create"]).await;

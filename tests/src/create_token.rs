@@ -22,7 +22,7 @@ fn quota_exceeded() -> Value {
 // ------------------------------------------------------------------------------------------------ success
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_made_recorded_and_verifiable() {
+async fn a_created_token_is_recorded_and_verifiable() {
     let stack = TestStack::start().await;
     let caller =
         Tenant::with_registration(&stack, "acme", &json!({"scopes": ["oauth.token.create", "read:things"]})).await;
@@ -31,7 +31,7 @@ async fn a_token_is_made_recorded_and_verifiable() {
     let body = json!({"registrationId": caller.registration, "email": "user@example.com", "unknown": {"x": [1]}});
     let answer = stack.post(CREATE_TOKEN, &caller.key, &body).await;
 
-    // The public key is fetched once per process, here by the first request that needs it: none of these.
+    // The public key is fetched once per process, and only for a bearer that is a JWT.
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
     assert_eq!(stack.calls.rounds(), 3);
 
@@ -70,7 +70,7 @@ async fn a_token_is_made_recorded_and_verifiable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn email_is_left_out_where_none_was_given() {
+async fn a_token_without_an_email_has_no_email_claim() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let answer =
@@ -81,7 +81,7 @@ async fn email_is_left_out_where_none_was_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_the_bearer_of_the_next_call() {
+async fn an_access_token_authenticates_the_next_create() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"tokenTtlSeconds": 60})).await;
     let token = caller.create_token(&stack).await.json()["token"].clone();
@@ -95,11 +95,11 @@ async fn a_token_is_the_bearer_of_the_next_call() {
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
     assert_eq!(stack.calls.rounds(), 3);
 
-    // It serves its own organization only.
+    // It works for its own organization only.
     let other = Tenant::new(&stack, "other").await;
     assert_eq!(other.create_token_as(&stack, bearer).await.status, 404);
 
-    // It ends when it expires.
+    // It is refused once it has expired.
     stack.clock.advance(59);
     assert_eq!(caller.create_token_as(&stack, bearer).await.status, 201);
     stack.clock.advance(1);
@@ -109,7 +109,7 @@ async fn a_token_is_the_bearer_of_the_next_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_its_registration_no_longer_holds_is_no_bearer() {
+async fn a_token_that_its_registration_no_longer_holds_is_401() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let token = caller.create_token(&stack).await.json()["token"].clone();
@@ -131,7 +131,7 @@ fn refused(answer: &Answer, challenge: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_header_it_is_401_whatever_the_body() {
+async fn create_token_without_authorization_is_401_whatever_the_body() {
     let stack = TestStack::start().await;
     for body in [json!({}), json!([]), json!({"registrationId": 1})] {
         refused(&stack.post(CREATE_TOKEN, "", &body).await, MISSING_TOKEN);
@@ -141,7 +141,7 @@ async fn without_a_header_it_is_401_whatever_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_header_is_401_without_any_call() {
+async fn malformed_authorization_is_401_without_any_call() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let key = caller.key.clone();
@@ -172,7 +172,7 @@ async fn a_malformed_header_is_401_without_any_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scheme_is_case_insensitive() {
+async fn the_bearer_scheme_is_case_insensitive() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let body = json!({"registrationId": caller.registration}).to_string();
@@ -182,21 +182,21 @@ async fn the_scheme_is_case_insensitive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_key_is_401_and_costs_no_signature() {
+async fn an_unknown_api_key_is_401_without_a_signature() {
     let stack = TestStack::start().await;
     let elsewhere = TestStack::start().await;
     let key = elsewhere.api_key(&elsewhere.organization("acme").await).await;
     let caller = Tenant::new(&stack, "acme").await;
     stack.calls.reset();
     refused(&caller.create_token_as(&stack, &key).await, INVALID_TOKEN);
-    // Not even what is wrong with the body is told.
+    // The answer does not say what is wrong with the body.
     refused(&stack.post(CREATE_TOKEN, &key, &json!({"registrationId": ""})).await, INVALID_TOKEN);
-    // One small read each: a stranger does not make us read the registration.
+    // One small read each: for an unknown caller the registration is not read.
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_use_of_a_key_in_a_process_takes_one_round_more() {
+async fn the_first_use_of_an_api_key_takes_one_more_round() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     for rounds in [4, 3, 3] {
@@ -205,7 +205,7 @@ async fn the_first_use_of_a_key_in_a_process_takes_one_round_more() {
         assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
         assert_eq!(stack.calls.rounds(), rounds);
     }
-    // What was seen is forgotten again.
+    // A key that was seen is forgotten after a while.
     stack.clock.advance(3600);
     stack.calls.reset();
     assert_eq!(caller.create_token(&stack).await.status, 201);
@@ -213,7 +213,7 @@ async fn the_first_use_of_a_key_in_a_process_takes_one_round_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_passes_on_what_it_does_not_hold() {
+async fn a_permission_that_the_caller_lacks_cannot_be_passed_on() {
     let stack = TestStack::start().await;
     let organization = stack.organization("acme").await;
     let both = json!({"scopes": ["oauth.token.create", "mad.application.token.create", "read:things"]});
@@ -244,7 +244,7 @@ async fn nobody_passes_on_what_it_does_not_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
+async fn a_bad_request_is_400_with_field_and_rule_and_no_value() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let post = async |content_type: Option<&str>, body: Vec<u8>| {
@@ -332,7 +332,7 @@ async fn base64_bodies_are_decoded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_permission_is_needed_and_missing_it_says_nothing_else() {
+async fn create_token_without_permission_is_403() {
     let stack = TestStack::start().await;
     let organization = stack.organization("acme").await;
     let registration = stack.registration(&organization, &json!({"scopes": []})).await;
@@ -352,7 +352,7 @@ async fn the_permission_is_needed_and_missing_it_says_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anothers_registration_looks_like_none() {
+async fn a_registration_of_another_organization_looks_unknown() {
     let stack = TestStack::start().await;
     let (caller, other) = (Tenant::new(&stack, "acme").await, Tenant::new(&stack, "other").await);
     stack.calls.reset();
@@ -366,7 +366,7 @@ async fn anothers_registration_looks_like_none() {
 // ------------------------------------------------------------------------------------------------ quota
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_quota_is_refused_without_signature_or_write() {
+async fn a_create_beyond_the_quota_is_refused_without_signature_or_write() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 2, "tokenTtlSeconds": 10})).await;
     for active in 1..=2 {
@@ -376,7 +376,7 @@ async fn a_full_quota_is_refused_without_signature_or_write() {
     caller.create_token(&stack).await.assert(400, &quota_exceeded());
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 
-    // The places come back at the very second.
+    // The places are free again at the second of the expiry.
     stack.clock.advance(9);
     caller.create_token(&stack).await.assert(400, &quota_exceeded());
     stack.clock.advance(1);
@@ -387,7 +387,7 @@ async fn a_full_quota_is_refused_without_signature_or_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_at_once_fill_the_quota_exactly() {
+async fn two_hundred_creates_at_once_fill_the_quota_exactly() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 10})).await;
     let answers = join_all((0..200).map(|_| caller.create_token(&stack))).await;
@@ -403,7 +403,7 @@ async fn two_hundred_at_once_fill_the_quota_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn racers_share_the_places_of_hundreds_of_expired_tokens() {
+async fn racing_creates_share_the_places_of_expired_tokens() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 400})).await;
     let expired: serde_json::Map<_, _> = (0..400)
@@ -417,7 +417,7 @@ async fn racers_share_the_places_of_hundreds_of_expired_tokens() {
     assert_eq!(active, (1..=30).collect());
 }
 
-/// What happens to a registration, in the property test.
+/// An event of the property test.
 #[derive(Clone, Debug)]
 enum Event {
     Create,
@@ -426,7 +426,7 @@ enum Event {
 }
 
 #[test]
-fn never_more_active_than_allowed_and_no_place_lost() {
+fn active_tokens_never_exceed_the_quota_and_no_place_is_lost() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (stack, tenant) = runtime.block_on(async {
         let stack = TestStack::start().await;
@@ -507,7 +507,7 @@ async fn a_failure_before_the_commit_leaves_nothing_behind() {
 // ------------------------------------------------------------------------------------------------ the log
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_watched_and_would_tell() {
+async fn a_secret_in_the_log_would_be_found() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let before = Secrets::lines();

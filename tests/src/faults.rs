@@ -1,5 +1,5 @@
-//! Whatever happens to a call of AWS: the answer is the success or a 500, whoever repeats the request gets the success,
-//! and the table holds one token's worth.
+//! Whatever happens to an AWS call, the answer is the success or a 500, repeating the request succeeds, and the table then
+//! holds one token.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -16,12 +16,12 @@ use crate::{
     harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, items, scale, with},
 };
 
-/// What the SDK sends at most for one call.
+/// The most attempts that the SDK makes for one call.
 const ATTEMPTS: usize = 3;
-/// Cases at the same time: they mostly wait.
+/// The number of cases that run at the same time. They mostly wait.
 const AT_ONCE: usize = 8;
 
-/// A request that is tried.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Case {
     CreateToken,
@@ -93,12 +93,12 @@ impl Case {
         }
     }
 
-    /// Whether this is the answer to a revocation that has happened: by an attempt that was not answered.
+    /// Whether this answer says that an earlier attempt, whose answer was lost, has done the work.
     pub(crate) fn is_done_already(self, answer: &Outcome) -> bool {
         self == Self::RevokeApiKey && answer.body["errorType"] == "NotFound"
     }
 
-    /// Whether the request says that it is a repeat, or is recognised as one.
+    /// Whether a repeat of the request is recognized as one.
     pub(crate) fn is_recognised(self) -> bool {
         !matches!(
             self,
@@ -111,7 +111,7 @@ impl Case {
     }
 }
 
-/// A request, and where in the table its tokens are.
+/// A request, and where the table holds what it makes.
 pub(crate) struct Subject {
     pub(crate) request: ApiRequest,
     pub(crate) held: Held,
@@ -124,13 +124,12 @@ pub(crate) enum Held {
     Items(&'static str, String),
     /// In the grant with this key.
     Live(String),
-    /// As the mark of a revocation in the item with this key.
+    /// As the revocation mark in the item with this key.
     Mark(String),
     /// Nowhere.
     Nothing,
 }
 
-/// Who makes requests.
 pub(crate) struct Fixture {
     pub(crate) stack: TestStack,
     tenant: Tenant,
@@ -140,7 +139,7 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
-    /// The processes' clocks are the system's, so the stack's is too.
+    /// The stack has the system's time, which the processes use.
     pub(crate) async fn new(refresh_reuse_seconds: u32, mode: SigningMode) -> Self {
         let stack = TestStack::start_with(|options| options.signing_mode = mode).await;
         stack.clock.meet_the_systems();
@@ -153,7 +152,7 @@ impl Fixture {
         Self { stack, tenant, token, subjects: AtomicUsize::new(0) }
     }
 
-    /// A registration with room for so many tokens.
+    /// A registration with this quota.
     pub(crate) async fn registration(&self, max_allowed: usize) -> String {
         self.stack.registration(&self.tenant.organization, &json!({"maxAllowed": max_allowed})).await
     }
@@ -229,7 +228,7 @@ impl Fixture {
         }
     }
 
-    /// How many tokens' worth the table holds.
+    /// How many tokens, or what else the request makes, the table holds.
     pub(crate) async fn worth(&self, held: &Held) -> usize {
         match held {
             Held::Tokens(registration) => {
@@ -252,7 +251,7 @@ impl Fixture {
         }
     }
 
-    /// The success is one that can be worked with, and the table knows it.
+    /// Asserts that what the answer has is what the table holds.
     async fn assert_good(&self, case: Case, held: &Held, answer: &Outcome) {
         let text = |pointer: &str| {
             let text = answer.body.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{answer:?}"));
@@ -284,7 +283,7 @@ impl Fixture {
         }
     }
 
-    /// Repeats a request that failed, as its client would, and counts what is there in the end.
+    /// Repeats a failed request until it succeeds. Returns the number of failures and of what the table holds.
     async fn repeat_and_count(&self, case: Case, subject: &Subject, mut answer: Outcome, what: &str) -> (usize, usize) {
         let (success, failure) = case.documented();
         let mut failures = 0;
@@ -292,7 +291,7 @@ impl Fixture {
         while answer.status != success && !case.is_done_already(&answer) {
             assert_eq!((answer.status, &answer.body), (500, &failure), "{what}");
             failures += 1;
-            // A busy machine may be slower than the SDK waits here; nobody is that unlucky for ever.
+            // On a busy machine a call can time out, but not ten times.
             assert!(failures < 10, "{what}");
             answer = node.send(&subject.request).await;
         }
@@ -308,9 +307,9 @@ impl Fixture {
 
 // ------------------------------------------------------------------------------------------------ each fault
 
-/// Each call of a successful request × each fault, of one attempt and of all.
+/// Injects each fault into each call of a successful request: into one attempt, and into all.
 async fn exhaust(case: Case, mode: SigningMode) {
-    // Without reuse, nothing but recognition saves a refresh that is repeated.
+    // Without a reuse window a repeated refresh succeeds only if it is recognized.
     let fixture = Fixture::new(0, mode).await;
     let subject = fixture.subject(case).await;
     let node = Node::start(&fixture.stack, TimeDelta::zero());
@@ -335,7 +334,7 @@ async fn exhaust(case: Case, mode: SigningMode) {
             let node = Node::start(&fixture.stack, TimeDelta::zero());
             node.calls.fail_nth(&operation, nth, &vec![fault; attempts]);
             let answer = node.send(&subject.request).await;
-            // The SDK makes up for less than it attempts, but asks no second time where an answer cannot be read.
+            // The SDK retries after fewer faults than it has attempts, except if it cannot read an answer.
             assert!(
                 attempts == ATTEMPTS || fault == InjectedFault::Truncated || answer.status == case.documented().0,
                 "{what}: {answer:?}"
@@ -375,11 +374,11 @@ async fn no_fault_costs_a_code_or_a_refresh_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_fault_harms_any_other_function() {
+async fn no_fault_costs_or_doubles_anything_else() {
     exhaust_all(Case::ALL.into_iter().filter(|case| !WITH_THEIR_OWN.contains(&case.function()))).await;
 }
 
-/// The calls of a cold start are among those of the request then.
+/// With envelope signing the calls of the cold start are among those of the first request.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_costs_or_doubles_what_is_signed_in_the_function() {
     exhaust(Case::CreateTokenOnce, SigningMode::Envelope).await;
@@ -389,8 +388,7 @@ async fn no_fault_costs_or_doubles_what_is_signed_in_the_function() {
 
 // ------------------------------------------------------------------------------------------------ by chance
 
-/// A bad day: every attempt of every call may meet any fault. The same seeds always fail alike; `TEST_SCALE` makes it
-/// more of them.
+/// Every attempt of every call may meet any fault. A seed always gives the same faults; `TEST_SCALE` adds seeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_day_costs_and_doubles_nothing() {
     const SEEDS: u64 = 30;

@@ -54,7 +54,7 @@ fn error(path: &str, code: u16, text: &str) -> Value {
     }
 }
 
-/// How many tokens stand: those of the registration and those of the app.
+/// The number of tokens of the registration and of the app.
 async fn tokens(stack: &TestStack, caller: &Tenant) -> [usize; 2] {
     let held = stack.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
     [held, stack.count_items(items::APP_TOKEN).await]
@@ -67,7 +67,7 @@ async fn a_repeat_gets_the_same_answer() {
     for (path, body) in requests(&caller) {
         let first = post(&stack, path, &caller.key, KEY, &body).await;
         assert!(!is_replayed(&first) && first.status < 300);
-        // Later, when the quota is full, and with what does not matter written otherwise.
+        // Later, with the quota full, and with insignificant differences in the request.
         stack.clock.advance(1000);
         stack.calls.reset();
         let mut again = body.clone();
@@ -88,7 +88,7 @@ async fn a_repeat_gets_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_costs_no_more_than_without_a_key_but_for_the_mac() {
+async fn the_first_request_with_a_key_adds_only_the_mac() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     let [(create_token, token_body), (create_app_token, app_body)] = requests(&caller);
@@ -105,7 +105,7 @@ async fn the_first_costs_no_more_than_without_a_key_but_for_the_mac() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_at_once_make_one_token() {
+async fn fifty_requests_at_once_make_one_token() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     for (path, body) in requests(&caller) {
@@ -119,8 +119,8 @@ async fn fifty_at_once_make_one_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_with_different_clocks_agree_on_one_token() {
-    // The loser of a race has signed another `iat` and must sign once more. The stack's own function has the clock of
-    // the tests, which stands in another year than that of the processes.
+    // The loser of a race has signed another `iat` and must sign again. The stack's clock is in another year than the
+    // processes' clocks.
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 20})).await;
     let (first, second) = (Lambda::start(&stack, "create-token").await, Lambda::start(&stack, "create-token").await);
@@ -179,7 +179,7 @@ async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
             assert_eq!((&again.json()["token"], is_replayed(&again)), (&token(text), true));
         }
     }
-    // An item has its limits.
+    // The number of earlier lists is limited.
     let refused = stack.try_provision(&update(&["other"])).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("scopes cannot be changed now: "), "{refused}");
@@ -290,7 +290,7 @@ async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
     stack.clock.advance(9);
     assert!(is_replayed(&post(&stack, path, &caller.key, KEY, &body).await));
     stack.clock.advance(1);
-    // Fifty at once find the place of the expired one, and even with another address it is a new request.
+    // Fifty at once find the slot of the expired token. The key is free, so another address is a new request.
     let other = json!({"registrationId": caller.registration});
     let answers = join_all((0..50).map(|_| post(&stack, path, &caller.key, KEY, &other))).await;
     let texts: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
@@ -316,7 +316,7 @@ async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_headers_bounds_are_kept() {
+async fn an_idempotency_key_beyond_its_bounds_is_400() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
     for (path, body) in requests(&caller) {
@@ -336,7 +336,7 @@ async fn the_headers_bounds_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_repeats_until_an_answer_comes_has_one_token() {
+async fn repeating_until_an_answer_comes_makes_one_token() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1000})).await;
     let mut expected = [0, 0];

@@ -46,17 +46,17 @@ impl Scene {
 
 // ------------------------------------------------------------------------------------------------ OAuth access tokens
 
-/// What the processes do at the same time, in the property test.
+/// What a process does in the property test.
 #[derive(Clone, Debug)]
 enum Act {
     Create,
     /// With one of a few idempotency keys.
     CreateWithKey(usize),
-    /// Of a token that was issued before, counted from the latest.
+    /// A token that was issued before, counted from the latest.
     Revoke(usize),
 }
 
-/// What came of an [`Act`].
+/// The result of an [`Act`].
 enum Done {
     Created(Outcome),
     /// The token with this id, which was active.
@@ -80,7 +80,7 @@ fn no_token_comes_back_and_none_is_lost() {
         5 => (0..3_usize).prop_map(Act::CreateWithKey),
         3 => (0..4_usize).prop_map(Act::Revoke),
     ];
-    // Half a life passes between two rounds, so that tokens expire at the instant of a round.
+    // Multiples of half a lifetime pass between two rounds, so that tokens expire at the instant of a round.
     let rounds = vec((0..3_i64, vec((act, 0..NODES), 1..10)), 3..10);
     let cases = 24 * u32::try_from(scale()).unwrap();
     let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
@@ -155,7 +155,7 @@ fn token(outcome: &Outcome) -> Token {
     Token { id: token["id"].as_str().unwrap().to_owned(), text, expires_at, revoked: false }
 }
 
-/// Two creates find the same expired token: one takes its slot, and the other must not remove what is there by then.
+/// Two creates find the same expired token. One takes its slot; the other must not remove the new token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_racing_create_does_not_remove_a_live_token() {
     let scene = Scene::new().await;
@@ -338,8 +338,8 @@ fn no_app_token_comes_back_and_none_is_lost() {
 
 // ------------------------------------------------------------------------------------------------ grants
 
-/// A commit and the write that settles it are both on their way for longer than the SDK waits, and arrive, in either order,
-/// after the client has repeated its request. Neither may change anything.
+/// A commit and the write that settles it both arrive late, in either order, after the client has repeated its request.
+/// Neither may change anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_late_deliveries_do_not_undo_a_repeat() {
     let stack = TestStack::start().await;

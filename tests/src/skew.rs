@@ -1,5 +1,5 @@
-//! Clocks that are wrong by up to five seconds, each function's by its own. Whatever is decided further than that from a
-//! deadline is decided as if they were right.
+//! Clocks that are wrong by up to five seconds, each function's differently. Decisions that are further than that from a
+//! deadline are the same as with right clocks.
 
 use chrono::TimeDelta;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
@@ -13,7 +13,7 @@ use crate::{
 const MAX_SKEW_MILLISECONDS: i64 = 5000;
 const NODES: usize = 3;
 const CASES: u32 = 16;
-/// Events lie whole steps apart. No deadline is nearer to a step than two clocks can be to each other.
+/// Events are whole steps apart, and every deadline is further from a step than two clocks can be from each other.
 const STEP_SECONDS: i64 = 50;
 const TOKEN_TTL_SECONDS: i64 = 1025;
 const REFRESH_REUSE_SECONDS: i64 = 75;
@@ -33,7 +33,7 @@ enum Event {
     Refresh(usize),
 }
 
-/// A stack, its functions, and what they gave out.
+/// A stack, its functions, and what they issued.
 struct Side {
     stack: TestStack,
     nodes: Vec<Node>,
@@ -55,7 +55,7 @@ impl Side {
         Self { stack, nodes, tenant, access_tokens, codes, refresh_tokens }
     }
 
-    /// What a function answers, `None` where the event is none for a function.
+    /// A function's answer, or `None` if the event is not a request.
     async fn take(&mut self, event: Event, node: usize) -> Option<Outcome> {
         let create = self.tenant.create_token_request();
         let request = match event {
@@ -130,7 +130,7 @@ fn wrong_clocks_decide_as_right_ones_do() {
     result.unwrap();
 }
 
-/// The one thing that a deadline's neighbourhood can cost more than a refusal, and what keeps it from happening.
+/// Near a deadline, wrong clocks can do more than cause a refusal in only this case.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reuse_window_shorter_than_the_skew_is_the_operators_risk() {
     let side = async |reuse: i64| {
