@@ -95,10 +95,14 @@ pub struct Request {
 
 impl Request {
     /// The parsed value of a header, if there is one.
+    ///
+    /// # Errors
+    /// When it is malformed.
     pub fn header<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
         let Some(value) = self.headers.get(name) else { return Ok(None) };
         // What is not ASCII breaks the same rule as an empty value.
-        value.to_str().unwrap_or("").parse().map(Some).map_err(|constraint: Constraint| constraint.of(name))
+        let parsed = value.to_str().unwrap_or("").parse();
+        parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
     }
 
     /// The body's fields, where it is JSON of a size and form that we read.
