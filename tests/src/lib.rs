@@ -24,3 +24,4 @@ mod revoked_stays_revoked;
 mod signing_keys;
 mod skew;
 mod storms;
+mod whole_answers;
