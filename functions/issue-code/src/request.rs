@@ -11,7 +11,7 @@ use shared::{
     input::{JsonObject, ScopeList, raw_member, required},
 };
 
-/// How far ahead of ours the login service's clock may be, in seconds.
+/// How far the clock of the login service may be ahead, in seconds.
 const CLOCK_SKEW_SECONDS: i64 = 300;
 
 pub(crate) struct IssueCodeRequest {
