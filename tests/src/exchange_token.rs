@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::{join, join_all};
-use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
@@ -15,7 +14,7 @@ use crate::harness::{Answer, ISSUER, InjectedFault, START, Secrets, TestStack, c
 const PATH: &str = "/api/v1/tokens";
 pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 const REDIRECT_URI: &str = "https://app.example.com/callback";
-const DAY: i64 = 86400;
+pub(crate) const DAY: i64 = 86400;
 
 pub(crate) async fn client(stack: &TestStack, changes: &Value) -> String {
     let action = json!({
@@ -26,7 +25,7 @@ pub(crate) async fn client(stack: &TestStack, changes: &Value) -> String {
 }
 
 /// A stack with the client of the documented bodies.
-async fn start() -> TestStack {
+pub(crate) async fn start() -> TestStack {
     let stack = TestStack::start().await;
     client(&stack, &json!({})).await;
     stack
@@ -65,7 +64,7 @@ pub(crate) fn refresh_body(token: &str) -> Value {
     })
 }
 
-async fn post(stack: &TestStack, body: &Value) -> Answer {
+pub(crate) async fn post(stack: &TestStack, body: &Value) -> Answer {
     stack.post(PATH, "", body).await
 }
 
@@ -73,7 +72,7 @@ pub(crate) async fn exchange(stack: &TestStack, code: &str) -> Answer {
     post(stack, &code_body(code)).await
 }
 
-async fn refresh(stack: &TestStack, token: &str) -> Answer {
+pub(crate) async fn refresh(stack: &TestStack, token: &str) -> Answer {
     post(stack, &refresh_body(token)).await
 }
 
@@ -100,7 +99,7 @@ fn session(code: &str) -> String {
 }
 
 /// The answer to every bad code or refresh token.
-fn bad_credential() -> Value {
+pub(crate) fn bad_credential() -> Value {
     error("code or refresh_token is not valid for this request")
 }
 
@@ -509,59 +508,6 @@ async fn a_rotated_token_may_be_repeated_until_its_successor_is_used() {
     }
 }
 
-/// Two tabs that refresh within the window of each other, for a week, are never logged out. An old token ends the grant.
-#[test]
-fn two_tabs_are_never_logged_out() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() });
-    let refreshes = vec((600..7200_i64, 0..=60_i64, any::<bool>(), any::<bool>()), 84);
-    let result = runner.run(&(refreshes, any::<prop::sample::Index>()), |(refreshes, stolen)| {
-        runtime.block_on(async {
-            let stack = start().await;
-            let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
-            let (mut tabs, mut used) = ([first.clone(), first], vec![]);
-            for (pause, apart, who_is_first, together) in refreshes {
-                stack.clock.advance(pause);
-                let early = usize::from(who_is_first);
-                used.push(tabs[early].clone());
-                let (one, two) = if together {
-                    join(refresh(&stack, &tabs[early]), refresh(&stack, &tabs[1 - early])).await
-                } else {
-                    let one = refresh(&stack, &tabs[early]).await;
-                    stack.clock.advance(apart);
-                    (one, refresh(&stack, &tabs[1 - early]).await)
-                };
-                prop_assert_eq!((one.status, two.status), (201, 201));
-                tabs[early] = one.refresh_token();
-                tabs[1 - early] = two.refresh_token();
-                prop_assert_eq!(&tabs[0], &tabs[1]);
-            }
-            // A token that was rotated more than a window ago ends the grant.
-            stack.clock.advance(61);
-            let stolen: &String = stolen.get(&used);
-            refresh(&stack, stolen).await.assert(400, &bad_credential());
-            refresh(&stack, &tabs[0]).await.assert(400, &bad_credential());
-            Ok(())
-        })
-    });
-    result.unwrap();
-}
-
-/// A thief who refreshes within the window gets the owner's token. When one of the two rotates it, the next refresh of the
-/// other is a replay.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_theft_within_the_window_shows_at_the_next_rotation() {
-    let stack = start().await;
-    let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
-    let (owner, thief) = (refresh(&stack, &first).await.refresh_token(), refresh(&stack, &first).await.refresh_token());
-    stack.clock.advance(3600);
-    let next = refresh(&stack, &owner).await.refresh_token();
-    stack.clock.advance(61);
-    refresh(&stack, &thief).await.assert(400, &bad_credential());
-    refresh(&stack, &next).await.assert(400, &bad_credential());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reuse_window_counts_from_the_rotation() {
     let stack = start().await;
@@ -595,7 +541,7 @@ async fn a_made_up_secret_of_a_grant_revokes_it() {
 }
 
 /// A refresh token of the same grant as a code or refresh token, with another secret and a right checksum.
-fn forge(credential: &str) -> String {
+pub(crate) fn forge(credential: &str) -> String {
     let of_grant =
         GrantCredential::parse_refresh_token(credential).or(GrantCredential::parse_code(credential)).unwrap();
     GrantCredential::generate_refresh_token(of_grant.grant(), &SystemRandom).unwrap().expose().to_owned()
@@ -669,195 +615,4 @@ async fn a_revocation_that_fails_is_500_and_is_made_up_for() {
     }
     exchange(&stack, &code).await.assert(400, &bad_credential());
     refresh(&stack, &token).await.assert(400, &bad_credential());
-}
-
-// ------------------------------------------------------------------------------------------------ the state machine
-
-/// What the property test presents.
-#[derive(Clone, Copy, Debug)]
-enum Presents {
-    Code,
-    /// An issued refresh token: as generated, counted from the latest; in a history, its number.
-    Token(usize),
-    /// A secret of the right grant that was never issued.
-    Forged,
-    /// No token at all.
-    Garbage,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Trouble {
-    None,
-    /// Every attempt of this operation fails before it is sent.
-    Fails(&'static str),
-    /// This many answers of the commit are lost.
-    Lost(usize),
-}
-
-#[derive(Clone, Debug)]
-enum Event {
-    Pass(i64),
-    Present(Presents, Trouble),
-    Race(Presents),
-}
-
-/// A simple model of the rules.
-#[derive(Clone, Debug, Default)]
-struct Model {
-    now: i64,
-    reuse: i64,
-    /// All issued refresh tokens.
-    tokens: Vec<String>,
-    /// The numbers of the current one and of the one that was rotated away last.
-    current: usize,
-    rotated_from: Option<usize>,
-    rotated_at: i64,
-    ends_at: Option<i64>,
-    revoked: bool,
-}
-
-#[derive(Debug, Eq, PartialEq)]
-enum Expected {
-    Tokens,
-    Refused,
-    Revoked,
-}
-
-impl Model {
-    fn expected(&self, presents: Presents) -> Expected {
-        let over = self.ends_at.is_some_and(|ends_at| ends_at <= self.now);
-        match presents {
-            _ if self.revoked || over => Expected::Refused,
-            Presents::Forged => Expected::Revoked,
-            Presents::Code if self.ends_at.is_some() => Expected::Revoked,
-            Presents::Code if self.now < 120 => Expected::Tokens,
-            Presents::Code | Presents::Garbage => Expected::Refused,
-            Presents::Token(token) => {
-                let repeated =
-                    self.rotated_from == Some(token) && self.reuse > 0 && self.now - self.rotated_at <= self.reuse;
-                if self.current == token || repeated { Expected::Tokens } else { Expected::Revoked }
-            }
-        }
-    }
-
-    /// The result of presenting it, if the answer has this refresh token.
-    fn present(&mut self, presents: Presents, successor: impl FnOnce() -> String) {
-        match self.expected(presents) {
-            Expected::Tokens => self.given(presents, successor()),
-            Expected::Revoked => self.revoked = true,
-            Expected::Refused => {}
-        }
-    }
-
-    /// Records a set of tokens that was issued.
-    fn given(&mut self, presents: Presents, successor: String) {
-        match presents {
-            Presents::Token(used) if self.current == used => {
-                (self.rotated_from, self.rotated_at) = (Some(used), self.now);
-            }
-            // A repeat gets the same token.
-            Presents::Token(_) => return assert_eq!(successor, self.tokens[self.current]),
-            _ => self.ends_at = Some(self.now + 30 * DAY),
-        }
-        assert!(!self.tokens.contains(&successor));
-        self.tokens.push(successor);
-        self.current = self.tokens.len() - 1;
-    }
-}
-
-#[test]
-fn the_state_machine_of_a_grant() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let stack = runtime.block_on(TestStack::start());
-    let presents = prop_oneof![
-        3 => Just(Presents::Code),
-        12 => (0..4_usize).prop_map(Presents::Token),
-        1 => Just(Presents::Forged),
-        1 => Just(Presents::Garbage),
-    ];
-    let trouble = prop_oneof![
-        6 => Just(Trouble::None),
-        1 => Just(Trouble::Fails("GetItem")),
-        1 => Just(Trouble::Fails("Sign")),
-        1 => Just(Trouble::Fails("UpdateItem")),
-        2 => (1..4_usize).prop_map(Trouble::Lost),
-    ];
-    let event = prop_oneof![
-        2 => prop_oneof![8 => 1..40_i64, 1 => Just(29 * DAY), 1 => Just(30 * DAY)].prop_map(Event::Pass),
-        6 => (presents.clone(), trouble).prop_map(|(presents, trouble)| Event::Present(presents, trouble)),
-        1 => presents.prop_map(Event::Race),
-    ];
-    let runs = (prop_oneof![Just(0_i64), Just(20), Just(60)], vec(event, 1..20));
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() });
-    let result = runner.run(&runs, |(reuse, events)| {
-        // Every history begins with an exchange; otherwise most would consist of refusals.
-        let events = [Event::Present(Presents::Code, Trouble::None)].into_iter().chain(events);
-        runtime.block_on(history(&stack, reuse, events))
-    });
-    result.unwrap();
-}
-
-async fn history(stack: &TestStack, reuse: i64, events: impl Iterator<Item = Event>) -> Result<(), TestCaseError> {
-    let client = client(stack, &json!({"clientId": null, "refreshReuseSeconds": reuse})).await;
-    let code = issue(stack, &json!({"clientId": client})).await;
-    let mut model = Model { reuse, ..Model::default() };
-    let number = |model: &Model, presents| match presents {
-        Presents::Token(_) if model.tokens.is_empty() => Presents::Garbage,
-        Presents::Token(back) => Presents::Token(model.tokens.len() - 1 - back % model.tokens.len()),
-        other => other,
-    };
-    let body = |model: &Model, presents| {
-        let body = match presents {
-            Presents::Code => code_body(&code),
-            Presents::Garbage => refresh_body("tmr_garbage"),
-            Presents::Forged => refresh_body(&forge(&code)),
-            Presents::Token(token) => refresh_body(&model.tokens[token]),
-        };
-        with(&body, &json!({"client_id": client}))
-    };
-    for event in events {
-        match event {
-            Event::Pass(seconds) => {
-                stack.clock.advance(seconds);
-                model.now += seconds;
-            }
-            Event::Present(presents, trouble) => {
-                match trouble {
-                    Trouble::None => {}
-                    Trouble::Fails(operation) => stack.calls.fail(operation, &[InjectedFault::NotSent; 6]),
-                    Trouble::Lost(answers) => stack.calls.fail("UpdateItem", &vec![InjectedFault::AnswerLost; answers]),
-                }
-                let presents = number(&model, presents);
-                let body = body(&model, presents);
-                let mut answer = post(stack, &body).await;
-                stack.calls.heal();
-                if answer.status == 500 {
-                    // Nothing has happened, or a revocation that is as good; whoever repeats the request is served as if for
-                    // the first time.
-                    let revokes = model.expected(presents) == Expected::Revoked;
-                    prop_assert!(revokes || matches!(trouble, Trouble::Fails(_)), "{:?}", answer);
-                    answer = post(stack, &body).await;
-                }
-                let expected = model.expected(presents) == Expected::Tokens;
-                prop_assert_eq!(answer.status == 201, expected, "{:?} {:?}", model, answer);
-                prop_assert!(expected || answer.json() == bad_credential());
-                model.present(presents, || answer.refresh_token());
-            }
-            Event::Race(presents) => {
-                let presents = number(&model, presents);
-                let body = body(&model, presents);
-                let (one, two) = join(post(stack, &body), post(stack, &body)).await;
-                let mut given: Vec<_> = [one, two].into_iter().filter(|answer| answer.status == 201).collect();
-                // The same as one after the other.
-                for _ in 0..2 {
-                    let expected = model.expected(presents) == Expected::Tokens;
-                    prop_assert!(!expected || !given.is_empty(), "{:?}", model);
-                    model.present(presents, || given.pop().unwrap().refresh_token());
-                }
-                prop_assert!(given.is_empty(), "{:?}", model);
-            }
-        }
-    }
-    Ok(())
 }

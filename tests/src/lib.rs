@@ -10,6 +10,7 @@ mod envelope;
 mod exchange_token;
 mod faults;
 mod functions;
+mod grants;
 mod harness;
 mod hostile;
 mod idempotency;
