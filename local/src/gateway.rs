@@ -287,10 +287,11 @@ fn forbidden(reason: NotAllowed) -> Response {
     aws_error(StatusCode::FORBIDDEN, "AccessDeniedException", &text)
 }
 
-/// An error in the form that the AWS SDKs read, of JSON protocols and of Lambda's.
+/// An error in the form that the AWS SDKs read: `__type` and `message` of the JSON protocols, `Type` and `Message` of Lambda.
 fn aws_error(status: StatusCode, error_type: &'static str, text: &str) -> Response {
     let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-amzn-errortype"), error_type)];
-    (status, headers, json!({"__type": error_type, "message": text}).to_string()).into_response()
+    let body = json!({"__type": error_type, "message": text, "Type": "User", "Message": text});
+    (status, headers, body.to_string()).into_response()
 }
 
 /// An answer of API Gateway's own.
