@@ -40,7 +40,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let key = constant(Credential::parse(CredentialKind::ApiKey, API_KEY))?;
     let description = Some("The local demo".to_owned());
     let api_key = ApiKey { hash: key.hash(), organization_id, permissions: all(), description, revoked_at: None };
-    let _ = store.create_api_key(key.id(), &api_key, random).await?;
+    let _ = store.create_api_key(key.id(), &api_key, now, random).await?;
 
     let id: RegistrationId = constant(REGISTRATION.parse().ok())?;
     let registration = Registration {
@@ -54,21 +54,23 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         tokens: BTreeMap::new(),
         last_revocation: None,
     };
-    let _ = store.create_registration(&id, &registration, random).await?;
+    let _ = store.create_registration(&id, &registration, now, random).await?;
 
     let slug: Slug = constant(APPLICATION.parse().ok())?;
     let name = Some("The local demo".to_owned());
     let application = Application { organization_id, slug: slug.to_string(), name };
-    let _ = store.create_application(Application::id(organization_id, &slug), &application, random).await?;
+    let _ = store.create_application(Application::id(organization_id, &slug), &application, now, random).await?;
 
     let id: ClientId = constant(CLIENT.parse().ok())?;
     let client = Client {
+        organization_id: Some(organization_id),
+        secret_hash: None,
         redirect_uris: vec![REDIRECT_URI.to_owned()],
         services: vec!["email".to_owned()],
         scopes: SCOPES.map(str::to_owned).into(),
         refresh_reuse_seconds: 60,
     };
-    let _ = store.create_client(id, &client, random).await?;
+    let _ = store.create_client(id, &client, now, random).await?;
 
     let code = constant(GrantCredential::parse_code(CODE))?;
     let refresh_token = constant(GrantCredential::parse_refresh_token(REFRESH_TOKEN))?;
@@ -76,7 +78,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let exchanged = GrantState::Active { current: refresh_token.hash(), rotation: None, expires_at };
     for (credential, progress) in [(code, GrantState::Issued), (refresh_token, exchanged)] {
         let grant = grant(&credential, progress, now, random)?;
-        let _ = store.create_grant(&credential.grant().session(), &grant, random).await?;
+        let _ = store.create_grant(&credential.grant().session(), &grant, now, random).await?;
     }
     Ok(())
 }

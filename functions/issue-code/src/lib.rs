@@ -70,7 +70,7 @@ impl IssueCode {
         let grant = decide(request, client, &code, expires_at, (salt, version))?;
 
         // Commit.
-        match self.store.create_grant(&id.session(), &grant, random).await? {
+        match self.store.create_grant(&id.session(), &grant, now, random).await? {
             Update::Applied(()) => {
                 let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Millis, true);
                 Ok(json!({"code": code.expose(), "expiresAt": expires_at}))

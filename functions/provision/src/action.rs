@@ -66,6 +66,8 @@ impl Action {
             "createClient" => Self::CreateClient {
                 client_id: event.parsed("clientId")?,
                 client: Client {
+                    organization_id: None,
+                    secret_hash: None,
                     redirect_uris: some(
                         "redirectUris",
                         event.distinct("redirectUris", MAX_ENTRIES)?,

@@ -60,7 +60,7 @@ impl Function for Provision {
 
 impl Provision {
     async fn perform(&self, action: Action) -> Result<Value, InvocationError> {
-        let random = self.random.as_ref();
+        let (now, random) = (self.clock.now(), self.random.as_ref());
         match action {
             Action::CreateOrganization { slug } => {
                 created("slug", &self.store.create_organization(&slug, random).await?)?;
@@ -71,37 +71,36 @@ impl Provision {
                 let secret = Credential::generate(CredentialKind::ApiKey, random)?;
                 let hash = secret.hash();
                 let api_key = ApiKey { hash, organization_id, permissions, description, revoked_at: None };
-                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, random).await?)?;
+                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, now, random).await?)?;
                 Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
             }
             Action::CreateRegistration(registration) => {
                 self.require_organization(registration.organization_id).await?;
                 let id = ObjectId::random(random)?;
-                created("registrationId", &self.store.create_registration(&id.into(), &registration, random).await?)?;
+                let registration = self.store.create_registration(&id.into(), &registration, now, random).await?;
+                created("registrationId", &registration)?;
                 Ok(json!({"registrationId": id}))
             }
             Action::CreateApplication { organization_id, slug, name } => {
                 self.require_organization(organization_id).await?;
                 let id = Application::id(organization_id, &slug);
                 let application = Application { organization_id, slug: slug.to_string(), name };
-                created("slug", &self.store.create_application(id, &application, random).await?)?;
+                created("slug", &self.store.create_application(id, &application, now, random).await?)?;
                 Ok(json!({"applicationId": id}))
             }
             Action::CreateClient { client_id, client } => {
                 let id = client_id.map_or_else(|| ClientId::random(random), Ok)?;
-                created("clientId", &self.store.create_client(id, &client, random).await?)?;
+                created("clientId", &self.store.create_client(id, &client, now, random).await?)?;
                 Ok(json!({"clientId": id.to_string()}))
             }
             Action::UpdateRegistration { registration_id, update } => {
                 self.update_registration(&registration_id, update).await?;
                 Ok(json!({"registrationId": registration_id.as_str()}))
             }
-            Action::RevokeApiKey { api_key_id } => {
-                match self.store.revoke_api_key(api_key_id, self.clock.now(), random).await? {
-                    Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
-                    Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFound("apiKeyId")),
-                }
-            }
+            Action::RevokeApiKey { api_key_id } => match self.store.revoke_api_key(api_key_id, now, random).await? {
+                Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
+                Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFound("apiKeyId")),
+            },
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
         }
     }

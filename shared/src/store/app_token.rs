@@ -1,9 +1,9 @@
 //! Integration tokens of applications, found by the first 96 bits of the SHA-256 of their bearer.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Update, key::Key};
+use super::{List, Store, Update, key::Key};
 use crate::{
     credential::CredentialHash,
     error::InternalError,
@@ -12,8 +12,7 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
-/// An integration token, at `APP_TOKEN#<its id>`. The index `appTokensByApplication` lists them by application in the
-/// order of their creation. Revoking marks it: an item that is never deleted can never be made again.
+/// An integration token, at `APP_TOKEN#<its id>`. Revoking marks it: an item that is never deleted can never be made again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppToken {
@@ -35,16 +34,6 @@ pub struct AppToken {
     pub revoked_at: Option<String>,
 }
 
-/// An app token as it is stored.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AppTokenItem<'a> {
-    #[serde(flatten)]
-    token: &'a AppToken,
-    /// RFC 3339 with milliseconds, which sorts by time.
-    created_at: String,
-}
-
 impl Store {
     /// Records an app token under the id of its bearer. A conflict returns the token that has that bearer already.
     ///
@@ -56,9 +45,9 @@ impl Store {
         now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<(), AppToken>, InternalError> {
-        let item = AppTokenItem { token, created_at: now.to_rfc3339_opts(SecondsFormat::Millis, true) };
+        let listing = List::AppTokens(token.application_id).entry(&token.app_token_id, now);
         let key = Key::app_token(token.app_token_id);
-        timed(Phase::Commit, self.create_or_get(key, &item, random, "record the app token")).await
+        timed(Phase::Commit, self.create_or_get(key, token, listing, random, "record the app token")).await
     }
 
     /// The app token with this id, revoked or not.

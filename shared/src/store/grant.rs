@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Store, Update, key::Key, send};
+use super::{List, Store, Update, key::Key, listing, send};
 use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
@@ -132,9 +132,12 @@ impl Store {
         &self,
         id: &SessionId,
         grant: &Grant,
+        now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
-        timed(Phase::Commit, self.create(Key::grant(id), grant, random, "create the grant")).await
+        let list = List::Sessions { client_id: grant.client_id, subject: &grant.subject };
+        let listing = list.entry(&id.as_str(), now);
+        timed(Phase::Commit, self.create(Key::grant(id), grant, listing, random, "create the grant")).await
     }
 
     /// The grant with this id.
@@ -207,7 +210,7 @@ impl Store {
         }
     }
 
-    /// Ends a grant, whatever its state.
+    /// Ends a grant, whatever its state, and takes it out of the list of sessions.
     ///
     /// # Errors
     /// When the table does not answer. Sent again, it is the same as once.
@@ -218,10 +221,11 @@ impl Store {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(Key::grant(id).into()))
-            .update_expression("SET #revoked = :true, #version = :becomes")
+            .update_expression("SET #revoked = :true, #version = :becomes REMOVE #owner")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#owner", listing::OWNER)
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":becomes", AttributeValue::S(becomes.0));
         send(call, "revoke the grant", |_| Ok(()), |_: &Grant| None).await

@@ -43,6 +43,11 @@ impl Key {
         Self(format!("GRANT#{}", session.as_str()))
     }
 
+    /// The key of an item of this kind.
+    pub(super) fn of(kind: &str, id: &str) -> Self {
+        Self(format!("{kind}#{id}"))
+    }
+
     pub(super) fn signing_keys() -> Self {
         Self("SIGNING_KEYS#".to_owned())
     }

@@ -9,6 +9,7 @@ mod client;
 mod grant;
 mod key;
 mod key_set;
+mod listing;
 mod organization;
 mod registration;
 
@@ -35,6 +36,7 @@ pub use self::{
     client::Client,
     grant::{Grant, GrantChange, GrantState, GrantVersion, Rotation},
     key_set::{DataKeyPair, KeySet, MAX_KEYS, PreviousKey},
+    listing::{List, Order, Page, Position, Start},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
@@ -163,15 +165,17 @@ impl Store {
         found.item.map(|item| read(item, context)).transpose()
     }
 
-    /// Creates an item that must not exist yet. A conflict means that its key is taken.
+    /// Creates an item that must not exist yet, with what puts it into a list, if anything. A conflict means that its key is
+    /// taken.
     async fn create(
         &self,
         key: Key,
         item: &impl Serialize,
+        listing: Item,
         random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<()>, InternalError> {
-        let created = self.create_or_get::<IgnoredAny>(key, item, random, context).await?;
+        let created = self.create_or_get::<IgnoredAny>(key, item, listing, random, context).await?;
         Ok(created.map_conflict(|_| ()))
     }
 
@@ -180,19 +184,21 @@ impl Store {
         &self,
         key: Key,
         item: &impl Serialize,
+        listing: Item,
         random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<(), T>, InternalError> {
         let mut item: Item = serde_dynamo::to_item(item).map_err(|error| InternalError::new(context, error))?;
         let creation = AttributeValue::S(random.uuid()?.to_string());
         item.insert(CREATION.to_owned(), creation.clone());
+        item.extend(listing);
         item.extend(Item::from(key));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
         put(call, context, |found, _| found.get(CREATION) == Some(&creation)).await
     }
 
-    /// Marks a credential as revoked, once and for good.
+    /// Marks a credential as revoked, once and for good, and takes it out of its list.
     async fn revoke(
         &self,
         key: Key,
@@ -204,10 +210,11 @@ impl Store {
         let revoked_at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
         let call = self.client.update_item().table_name(&self.table).set_key(Some(key.into()));
         let call = call
-            .update_expression("SET #revokedAt = :revokedAt, #revokedBy = :revokedBy")
+            .update_expression("SET #revokedAt = :revokedAt, #revokedBy = :revokedBy REMOVE #owner")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(#revokedAt)")
             .expression_attribute_names("#revokedAt", "revokedAt")
             .expression_attribute_names("#revokedBy", "revokedBy")
+            .expression_attribute_names("#owner", listing::OWNER)
             .expression_attribute_values(":revokedAt", AttributeValue::S(revoked_at))
             .expression_attribute_values(":revokedBy", AttributeValue::S(revoked_by.clone()));
         let own = |found: &Revocable| (found.revoked_by.as_ref() == Some(&revoked_by)).then_some(());
