@@ -11,6 +11,7 @@ use lambda_http::{
     Context, LambdaEvent,
     lambda_runtime::{Config, Diagnostic},
 };
+use manage_tokens::ManageTokens;
 use provision::Provision;
 use publish_keys::PublishKeys;
 use shared::{
@@ -38,6 +39,7 @@ impl Functions {
         functions.add::<Http<CreateToken>>(environment)?;
         functions.add::<Http<ExchangeToken>>(environment)?;
         functions.add::<IssueCode>(environment)?;
+        functions.add::<Http<ManageTokens>>(environment)?;
         functions.add::<Provision>(environment)?;
         functions.add::<Http<PublishKeys>>(environment)?;
         Ok(functions)

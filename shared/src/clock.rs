@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 
 /// A source of the current time.
 pub trait Clock: Debug + Send + Sync {
@@ -19,6 +19,12 @@ impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         std::time::SystemTime::now().into()
     }
+}
+
+/// An instant as answers and lists show it: RFC 3339 with milliseconds and `Z`.
+#[must_use]
+pub fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// The instant a lifetime ends that begins now, in whole seconds since a JWT knows no others (RFC 7519, 2:

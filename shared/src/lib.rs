@@ -5,6 +5,7 @@
 //! call is boxed, because the SDK's futures are many KiB, and moving them costs more than an allocation.
 
 pub mod tokens;
+pub mod wire;
 
 pub mod auth;
 pub mod input;

@@ -14,6 +14,7 @@ use shared::{
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::app_tokens::{AppTokens, CreateRequest},
+    wire::app_tokens,
 };
 
 use self::wire::CreateAppTokenRequest;
@@ -62,14 +63,14 @@ impl Endpoint for CreateAppToken {
                 return Err(invalid.into());
             }
         };
-        let application = self.store.load_application(request.application_id);
+        let application = self.store.load_application(request.path.application_id);
         let reads = self.authenticator.authenticate_beside(bearer, now, application);
         let (caller, application) = timed(Phase::Load, reads).await?;
         caller.require(Permission::MadApplicationTokenCreate)?;
         let request = CreateRequest {
             endpoint: Self::NAME,
-            organization_id: request.organization_id,
-            application_id: request.application_id,
+            organization_id: request.path.organization_id,
+            application_id: request.path.application_id,
             description: request.description,
             scopes: request.scopes,
             idempotency_key: request.idempotency_key.as_ref(),
@@ -77,7 +78,7 @@ impl Endpoint for CreateAppToken {
         self.tokens.create(&caller, application?, request, now).await.map(wire::created)
     }
 
-    fn error_body(error: &ApiError) -> Value {
-        wire::error_body(error)
+    fn error_body(_: &str, error: &ApiError) -> Value {
+        app_tokens::error_body(error)
     }
 }

@@ -5,11 +5,11 @@ mod request;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
-    clock::{Clock, expiry},
+    clock::{Clock, expiry, rfc3339},
     credential::{GrantCredential, GrantId, GrantSalt},
     error::{InternalError, ValidationError},
     random::Random,
@@ -72,7 +72,7 @@ impl IssueCode {
         // Commit.
         match self.store.create_grant(&id.session(), &grant, now, random).await? {
             Update::Applied(()) => {
-                let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+                let expires_at = rfc3339(expires_at);
                 Ok(json!({"code": code.expose(), "expiresAt": expires_at}))
             }
             // Next to impossible with 128 random bits, so the random source is not one.

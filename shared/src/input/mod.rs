@@ -3,8 +3,10 @@
 mod fields;
 mod json;
 pub mod oidc;
+mod query;
 
 pub use self::{
     fields::{Email, Scope, ScopeList},
     json::{JsonObject, raw_member, required},
+    query::Query,
 };

@@ -18,7 +18,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     auth::IdempotencyKey,
     error::{Constraint, ValidationError},
-    input::JsonObject,
+    input::{JsonObject, Query},
     runtime::function::Function,
     runtime::{ApiError, Environment, Handled, Outcome, SettingsError, telemetry},
 };
@@ -44,8 +44,8 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// Answers a request.
     fn respond(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send;
 
-    /// The body of an error, in the dialect of the endpoint.
-    fn error_body(error: &ApiError) -> Value;
+    /// The body of an error of a route, in the format of its endpoint.
+    fn error_body(route: &str, error: &ApiError) -> Value;
 }
 
 /// An [`Endpoint`] as a Lambda [`Function`].
@@ -70,11 +70,13 @@ impl<E: Endpoint> Function for Http<E> {
         let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
             return Err(ValidationError::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
         };
-        let response = self.0.respond(event.into()).await.unwrap_or_else(|error| {
+        let request = Request::from(event);
+        let route = request.route.clone();
+        let response = self.0.respond(request).await.unwrap_or_else(|error| {
             if let ApiError::Internal(fault) = &error {
                 telemetry::log_internal_error(fault);
             }
-            let response = Response::new(error.status(), error.outcome(), &E::error_body(&error));
+            let response = Response::new(error.status(), error.outcome(), &E::error_body(&route, &error));
             match error {
                 ApiError::Unauthenticated(reason) => response.with_header(header::WWW_AUTHENTICATE, reason.challenge()),
                 _ => response,
@@ -90,6 +92,8 @@ pub struct Request {
     pub route: String,
     /// The decoded path parameters.
     pub path_parameters: HashMap<String, String>,
+    /// The query string, as it was sent.
+    raw_query: String,
     /// The headers; one that came more than once is joined with commas by API Gateway.
     pub headers: HeaderMap,
     /// The decoded body; `None` where the event says base64 and it is not.
@@ -106,6 +110,12 @@ impl Request {
         let invalid = |Constraint(rule)| ValidationError::new(IdempotencyKey::HEADER, rule);
         // What is not ASCII breaks the same rule as an empty key.
         value.to_str().unwrap_or("").parse().map(Some).map_err(invalid)
+    }
+
+    /// The parameters of the query string.
+    #[must_use]
+    pub fn query(&self) -> Query {
+        Query::read(&self.raw_query)
     }
 
     /// The body's fields, where it is JSON of a size and form that we read.
@@ -136,6 +146,7 @@ impl From<ApiGatewayV2httpRequest> for Request {
         Self {
             route: event.route_key.unwrap_or_default(),
             path_parameters: event.path_parameters,
+            raw_query: event.raw_query_string.unwrap_or_default(),
             headers: event.headers,
             body: if event.is_base64_encoded { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) },
         }

@@ -10,11 +10,12 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Select},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 
 use super::{Item, Store, key::Key, read};
 use crate::{
+    clock::rfc3339,
     error::InternalError,
     id::{ClientId, ObjectId},
     runtime::telemetry::{Phase, timed},
@@ -117,7 +118,7 @@ pub struct Position(String);
 
 impl Position {
     fn new(id: &impl fmt::Display, now: DateTime<Utc>) -> Self {
-        Self(format!("{}#{id}", now.to_rfc3339_opts(SecondsFormat::Millis, true)))
+        Self(format!("{}#{id}", rfc3339(now)))
     }
 
     fn parse(text: &str) -> Option<Self> {

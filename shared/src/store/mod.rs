@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::{
     },
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, error::ConditionalCheckFailedException},
 };
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -44,6 +44,7 @@ pub use self::{
     },
 };
 use crate::{
+    clock::rfc3339,
     error::{Constraint, InternalError},
     random::Random,
     runtime::telemetry::{Phase, timed},
@@ -207,7 +208,7 @@ impl Store {
         context: &'static str,
     ) -> Result<Update<()>, InternalError> {
         let revoked_by = random.uuid()?.to_string();
-        let revoked_at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let revoked_at = rfc3339(now);
         let call = self.client.update_item().table_name(&self.table).set_key(Some(key.into()));
         let call = call
             .update_expression("SET #revokedAt = :revokedAt, #revokedBy = :revokedBy REMOVE #owner")
