@@ -53,12 +53,12 @@ pub(crate) struct IdClaims {
 impl AccessClaims {
     pub(crate) fn new(
         request: &TokenRequest,
-        redemption: &Redemption,
+        redemption: &Redemption<'_>,
         issuer: &Issuer,
         (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
         random: &dyn Random,
     ) -> Result<Self, InternalError> {
-        let grant = &redemption.grant;
+        let grant = &redemption.grant.details;
         let language = request.language.as_ref().or(grant.language.as_ref());
         Ok(Self {
             iss: issuer.as_str().to_owned(),
@@ -70,7 +70,7 @@ impl AccessClaims {
             auth_time: grant.auth_time.timestamp(),
             lng: language.map_or_else(|| DEFAULT_LANGUAGE.to_owned(), Clone::clone),
             scope: request.grant.scopes.as_ref().unwrap_or(&grant.scopes).clone(),
-            sid: redemption.session.as_str().to_owned(),
+            sid: redemption.session_id().as_str().to_owned(),
             token_use: TokenUse::Access,
         })
     }
@@ -79,11 +79,11 @@ impl AccessClaims {
 impl IdClaims {
     pub(crate) fn new(
         request: &TokenRequest,
-        redemption: &Redemption,
+        redemption: &Redemption<'_>,
         access: &AccessClaims,
         random: &dyn Random,
     ) -> Result<Self, InternalError> {
-        let grant = &redemption.grant;
+        let grant = &redemption.grant.details;
         Ok(Self {
             common: AccessClaims { jti: TokenId::random(random)?, token_use: TokenUse::Id, ..access.clone() },
             // On a refresh too it is the authorization request's, if that had one (OpenID Connect Core 1.0, 12.2).

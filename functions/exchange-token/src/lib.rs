@@ -71,7 +71,7 @@ impl Endpoint for ExchangeToken {
         let (access_token, id_token) = (access_token?, id_token?);
 
         // Until here a failure leaves the code or refresh token as it was.
-        let refresh_token = self.grants.commit(&request.grant, redemption, now).await?;
+        let refresh_token = self.grants.commit(redemption, now).await?;
         let redirect_uri = request.grant.redirect_uri;
         Ok(Tokens { access_token, id_token, expires_at, redirect_uri, refresh_token }.into())
     }

@@ -44,7 +44,10 @@ impl TokenRequest {
             let code = GrantCredential::parse_code(&required("code", code)?).ok_or(ApiError::BadCredential)?;
             PresentedGrant::Code { code, state, code_verifier: code_verifier.map(|CodeVerifier(verifier)| verifier) }
         };
-        Ok(Self { grant: GrantRequest { client_id, service, redirect_uri, nonce, scopes, credential }, language })
+        Ok(Self {
+            grant: GrantRequest { client_id, service, redirect_uri, nonce, scopes, presented: credential },
+            language,
+        })
     }
 }
 

@@ -10,13 +10,13 @@ use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
     clock::{Clock, expiry, rfc3339},
-    credential::{GrantCredential, GrantId, GrantSalt},
+    credential::{GrantCredential, GrantId},
     error::{InternalError, ValidationError},
     random::Random,
     runtime::function::{Function, InvocationError},
     runtime::telemetry::{Phase, timed},
     runtime::{Environment, Handled, SettingsError},
-    store::{Client, Grant, GrantState, GrantVersion, Store, Update},
+    store::{Client, Grant, GrantDetails, Store, Update},
 };
 
 use self::request::IssueCodeRequest;
@@ -66,8 +66,7 @@ impl IssueCode {
         let id = GrantId::random(random)?;
         let code = GrantCredential::generate_code(&id, random)?;
         let expires_at = expiry(now, CODE_LIFETIME_SECONDS);
-        let (salt, version) = (GrantSalt::random(random)?, GrantVersion::random(random)?);
-        let grant = decide(request, client, &code, expires_at, (salt, version))?;
+        let grant = Grant::issued(decide(request, client, &code, expires_at)?, random)?;
 
         // Commit.
         match self.store.create_grant(&id.session(), &grant, now, random).await? {
@@ -75,7 +74,7 @@ impl IssueCode {
                 let expires_at = rfc3339(expires_at);
                 Ok(json!({"code": code.expose(), "expiresAt": expires_at}))
             }
-            // Next to impossible with 128 random bits, so the random source is not one.
+            // With 128 random bits a collision means that the random source is broken.
             Update::Conflict(()) | Update::Missing => {
                 Err(InternalError::new("create the grant", "its random id is taken").into())
             }
@@ -88,8 +87,7 @@ fn decide(
     client: Option<Client>,
     code: &GrantCredential,
     code_expires_at: DateTime<Utc>,
-    (salt, version): (GrantSalt, GrantVersion),
-) -> Result<Grant, ValidationError> {
+) -> Result<GrantDetails, ValidationError> {
     let client = client.ok_or_else(|| ValidationError::new("clientId", "must be the id of a client"))?;
     let registered = |registered: bool, field| {
         registered.then_some(()).ok_or_else(|| ValidationError::new(field, "must be what the client is registered for"))
@@ -97,7 +95,7 @@ fn decide(
     registered(client.services.contains(&request.service), "service")?;
     registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;
     registered(request.scopes.iter().all(|scope| client.scopes.contains(scope)), "scope")?;
-    Ok(Grant {
+    Ok(GrantDetails {
         client_id: request.client_id,
         service: request.service,
         redirect_uri: request.redirect_uri,
@@ -111,8 +109,5 @@ fn decide(
         claims: request.claims,
         code: code.hash(),
         code_expires_at,
-        salt,
-        progress: GrantState::Issued,
-        version,
     })
 }

@@ -119,7 +119,7 @@ impl Provision {
         loop {
             let change = update.decide(&registration, now)?;
             match self.store.update_registration(id, &change).await? {
-                Update::Applied(_) => return Ok(()),
+                Update::Applied(()) => return Ok(()),
                 Update::Conflict(current) => registration = current,
                 Update::Missing => return Err(missing),
             }

@@ -2,11 +2,14 @@
 //! replay detection and revocation are each one conditional write.
 
 use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{
+    DateTime, Utc,
+    serde::{ts_milliseconds_option, ts_seconds, ts_seconds_option},
+};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{List, Store, Update, key::Key, listing, send};
+use super::{List, Store, Update, WriteId, key::Key, listing, number, send, text};
 use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
@@ -19,6 +22,31 @@ use crate::{
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(try_from = "Row", into = "Row")]
 pub struct Grant {
+    /// What was granted, and to whom.
+    pub details: GrantDetails,
+    /// What its refresh tokens are derived under.
+    pub salt: GrantSalt,
+    /// How far it has come.
+    pub status: GrantStatus,
+    /// The latest write. A write requires the version that it was decided on, so a late one changes nothing.
+    pub version: WriteId,
+}
+
+impl Grant {
+    /// A grant whose code was just issued.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn issued(details: GrantDetails, random: &dyn Random) -> Result<Self, InternalError> {
+        let (salt, version) = (GrantSalt::random(random)?, WriteId::random(random)?);
+        Ok(Self { details, salt, status: GrantStatus::Issued, version })
+    }
+}
+
+/// What was granted. It never changes.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantDetails {
     /// The client that it was issued to.
     pub client_id: ClientId,
     /// The login service that the user came through.
@@ -27,42 +55,42 @@ pub struct Grant {
     pub redirect_uri: String,
     /// The user.
     pub subject: String,
-    /// What was granted.
+    /// The scopes.
     pub scopes: Vec<String>,
     /// The `state` of the authorization request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// The `nonce` of the authorization request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
     /// The S256 challenge of the authorization request (RFC 7636, 4.2).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub code_challenge: Option<String>,
     /// When the user logged in.
+    #[serde(with = "ts_seconds")]
     pub auth_time: DateTime<Utc>,
     /// The language of the authorization request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     /// What is known of the user: OpenID Connect's standard claims.
     pub claims: Map<String, Value>,
     /// The code.
     pub code: CredentialHash,
     /// When the code expires.
+    #[serde(with = "ts_seconds")]
     pub code_expires_at: DateTime<Utc>,
-    /// What its refresh tokens are derived under.
-    pub salt: GrantSalt,
-    /// What has become of it.
-    pub progress: GrantState,
-    /// The write that brought it there.
-    pub version: GrantVersion,
 }
 
-/// What becomes of a grant: `Issued`, then `Active`, and at any time `Revoked`.
+/// How far a grant has come: `Issued`, then `Active`, and at any time `Revoked`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum GrantState {
+pub enum GrantStatus {
     /// The code was issued and not exchanged.
     Issued,
     /// The code was exchanged.
     Active {
-        /// The refresh token that comes next.
+        /// The refresh token that may be used next.
         current: CredentialHash,
-        /// The one that it took the place of, unless it is the first.
+        /// How it took the place of another, unless it is the first.
         rotation: Option<Rotation>,
         /// When the grant ends, however often it is refreshed.
         expires_at: DateTime<Utc>,
@@ -80,25 +108,17 @@ pub struct Rotation {
     pub at: DateTime<Utc>,
 }
 
-/// The name of one state of a grant: random, and new with every write. A write names the one that it was decided on, so
-/// that no write lands on another state, however late it arrives, and each recognises its own work.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct GrantVersion(String);
-
-impl GrantVersion {
-    /// A new one.
-    ///
-    /// # Errors
-    /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
-        Ok(Self(format!("{:016x}", u64::from_be_bytes(random.bytes()?))))
+/// Personal data and hashes are not shown.
+impl std::fmt::Debug for Grant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grant").field("client_id", &self.details.client_id).finish_non_exhaustive()
     }
 }
 
 /// Personal data and hashes are not shown.
-impl std::fmt::Debug for Grant {
+impl std::fmt::Debug for GrantDetails {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Grant").field("client_id", &self.client_id).finish_non_exhaustive()
+        f.debug_struct("GrantDetails").field("client_id", &self.client_id).finish_non_exhaustive()
     }
 }
 
@@ -135,7 +155,7 @@ impl Store {
         now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
-        let list = List::Sessions { client_id: grant.client_id, subject: &grant.subject };
+        let list = List::Sessions { client_id: grant.details.client_id, subject: &grant.details.subject };
         let listing = list.entry(&id.as_str(), now);
         timed(Phase::Commit, self.create(Key::grant(id), grant, listing, random, "create the grant")).await
     }
@@ -148,215 +168,160 @@ impl Store {
         self.get(Key::grant(id), "load the grant").await
     }
 
-    /// Takes a grant a step further, if it is still in the state that this was decided on; `becomes` names the state that
-    /// follows. If no answer comes, the write is made sure either to have happened or never to happen: whoever repeats an
-    /// exchange that has happened would be taken for a thief.
+    /// Moves a grant on if its version is still `expected`; `next` becomes its version. Without an answer, a second write makes
+    /// sure that the first has happened or never will: whoever repeats an exchange that has happened would be taken for a
+    /// thief.
     ///
     /// # Errors
-    /// When the table does not answer. The grant is as it was then, unless the table left that question open too.
+    /// When the table does not answer. The grant is unchanged then, unless the second write got no answer either.
     pub async fn change_grant(
         &self,
         id: &SessionId,
-        decided_on: &GrantVersion,
         change: &GrantChange,
-        becomes: &GrantVersion,
+        (expected, next): (&WriteId, &WriteId),
         random: &dyn Random,
     ) -> Result<Update<(), Grant>, InternalError> {
-        const CONTEXT: &str = "change the grant";
-        let text = |hash: &CredentialHash| AttributeValue::S(hash.as_str().to_owned());
-        let number = |number: i64| AttributeValue::N(number.to_string());
-        let call = self.move_grant(id, decided_on, becomes).expression_attribute_names("#current", "current");
+        let call = self.update_grant_item(id, expected, next).expression_attribute_names("#current", "current");
         let call = match change {
             GrantChange::Exchange { refresh_token, expires_at } => call
-                .update_expression("SET #version = :becomes, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt")
+                .update_expression(
+                    "SET #version = :next, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt",
+                )
                 .expression_attribute_names("#expiresAt", "expiresAt")
                 .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":current", text(refresh_token))
+                .expression_attribute_values(":current", text(refresh_token.as_str()))
                 .expression_attribute_values(":expiresAt", number(expires_at.timestamp())),
             GrantChange::Rotate { from, to, at } => call
                 .update_expression(
-                    "SET #version = :becomes, #current = :current, #rotatedFrom = :rotatedFrom, #rotatedAt = :rotatedAt",
+                    "SET #version = :next, #current = :current, #rotatedFrom = :rotatedFrom, #rotatedAt = :rotatedAt",
                 )
                 .expression_attribute_names("#rotatedFrom", "rotatedFrom")
                 .expression_attribute_names("#rotatedAt", "rotatedAt")
-                .expression_attribute_values(":current", text(to))
-                .expression_attribute_values(":rotatedFrom", text(from))
+                .expression_attribute_values(":current", text(to.as_str()))
+                .expression_attribute_values(":rotatedFrom", text(from.as_str()))
                 .expression_attribute_values(":rotatedAt", number(at.timestamp_millis())),
         };
-        let own = |found: &Grant| (found.version == *becomes).then_some(());
-        match send(call, CONTEXT, |_| Ok(()), own).await {
-            Err(_) if self.has_happened(id, decided_on, becomes, random).await.unwrap_or(false) => {
-                Ok(Update::Applied(()))
-            }
+        let own = |found: &Grant| (found.version == *next).then_some(());
+        match send(call, "change the grant", |_| Ok(()), own).await {
+            Err(unanswered) => match self.settle(id, (expected, next), random).await {
+                Ok(Settled::Happened) => Ok(Update::Applied(())),
+                Ok(Settled::NeverWill) | Err(_) => Err(unanswered),
+            },
             outcome => outcome,
         }
     }
 
-    /// Whether a write that was not answered has happened. If not, it never will: it may still be on its way, but the state
-    /// that its condition names is gone.
-    async fn has_happened(
+    /// Finds out whether a write that was not answered has happened. If not, it never will: it may still be in flight, but
+    /// this write replaces the version that it requires.
+    async fn settle(
         &self,
         id: &SessionId,
-        decided_on: &GrantVersion,
-        becomes: &GrantVersion,
+        (expected, next): (&WriteId, &WriteId),
         random: &dyn Random,
-    ) -> Result<bool, InternalError> {
-        let fence = GrantVersion::random(random)?;
-        let call = self.move_grant(id, decided_on, &fence).update_expression("SET #version = :becomes");
+    ) -> Result<Settled, InternalError> {
+        let fence = WriteId::random(random)?;
+        let call = self.update_grant_item(id, expected, &fence).update_expression("SET #version = :next");
         let own = |found: &Grant| (found.version == fence).then_some(());
-        match send(call, "fence the grant off", |_| Ok(()), own).await? {
-            Update::Applied(()) | Update::Missing => Ok(false),
-            Update::Conflict(found) => Ok(found.version == *becomes),
+        match send(call, "settle a write to the grant", |_| Ok(()), own).await? {
+            Update::Conflict(found) if found.version == *next => Ok(Settled::Happened),
+            Update::Applied(()) | Update::Conflict(_) | Update::Missing => Ok(Settled::NeverWill),
         }
     }
 
-    /// Ends a grant, whatever its state, and takes it out of the list of sessions.
+    /// Ends a grant, whatever its status, and takes it out of the list of sessions. Sent twice, it is the same as once.
     ///
     /// # Errors
-    /// When the table does not answer. Sent again, it is the same as once.
-    pub async fn revoke_grant(&self, id: &SessionId, random: &dyn Random) -> Result<Update<(), Grant>, InternalError> {
-        let becomes = GrantVersion::random(random)?;
+    /// When the table does not answer.
+    pub async fn revoke_grant(&self, id: &SessionId, random: &dyn Random) -> Result<(), InternalError> {
         let call = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(Key::grant(id).into()))
-            .update_expression("SET #revoked = :true, #version = :becomes REMOVE #owner")
+            .update_expression("SET #revoked = :true, #version = :next REMOVE #owner")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_names("#version", "version")
             .expression_attribute_names("#owner", listing::OWNER)
             .expression_attribute_values(":true", AttributeValue::Bool(true))
-            .expression_attribute_values(":becomes", AttributeValue::S(becomes.0));
-        send(call, "revoke the grant", |_| Ok(()), |_: &Grant| None).await
+            .expression_attribute_values(":next", (&WriteId::random(random)?).into());
+        // If there is no such grant any more, there is nothing to end.
+        let _: Update<(), IgnoredAny> = send(call, "revoke the grant", |_| Ok(()), |_| None).await?;
+        Ok(())
     }
 
-    fn move_grant(&self, id: &SessionId, from: &GrantVersion, to: &GrantVersion) -> UpdateItemFluentBuilder {
+    fn update_grant_item(&self, id: &SessionId, expected: &WriteId, next: &WriteId) -> UpdateItemFluentBuilder {
         let call = self.client.update_item().table_name(&self.table).set_key(Some(Key::grant(id).into()));
-        call.condition_expression("#version = :decidedOn")
+        call.condition_expression("#version = :expected")
             .expression_attribute_names("#version", "version")
-            .expression_attribute_values(":decidedOn", AttributeValue::S(from.0.clone()))
-            .expression_attribute_values(":becomes", AttributeValue::S(to.0.clone()))
+            .expression_attribute_values(":expected", expected.into())
+            .expression_attribute_values(":next", next.into())
     }
 }
 
-/// The attributes of the item. Times are numbers: seconds since the epoch, `rotatedAt` milliseconds.
+/// What became of a write that was not answered.
+enum Settled {
+    Happened,
+    NeverWill,
+}
+
+/// The attributes of the item.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
-    client_id: ClientId,
-    service: String,
-    redirect_uri: String,
-    subject: String,
-    scopes: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    nonce: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code_challenge: Option<String>,
-    auth_time: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    language: Option<String>,
-    claims: Map<String, Value>,
-    code: CredentialHash,
-    code_expires_at: i64,
+    #[serde(flatten)]
+    details: GrantDetails,
     salt: GrantSalt,
     #[serde(skip_serializing_if = "Option::is_none")]
     current: Option<CredentialHash>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotated_from: Option<CredentialHash>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotated_at: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_milliseconds_option")]
+    rotated_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_seconds_option")]
+    expires_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     revoked: bool,
-    version: GrantVersion,
-    /// When DynamoDB may tidy the item up. Nothing depends on it.
-    ttl: i64,
+    version: WriteId,
+    /// When DynamoDB may delete the item. Nothing depends on it.
+    #[serde(with = "ts_seconds")]
+    ttl: DateTime<Utc>,
 }
 
-/// An item that no write of ours makes.
+/// An item that this code never writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-enum DamagedGrant {
-    #[error("a grant has some of current, expiresAt, rotatedFrom and rotatedAt without the others")]
-    State,
-    #[error("a grant has a time that does not exist")]
-    Time,
-}
+#[error("the grant has some of current, expiresAt, rotatedFrom and rotatedAt without the others")]
+struct DamagedGrant;
 
 impl TryFrom<Row> for Grant {
     type Error = DamagedGrant;
 
     fn try_from(row: Row) -> Result<Self, DamagedGrant> {
-        let seconds = |seconds| DateTime::from_timestamp(seconds, 0).ok_or(DamagedGrant::Time);
         let rotation = match (row.rotated_from, row.rotated_at) {
             (None, None) => None,
-            (Some(from), Some(at)) => {
-                Some(Rotation { from, at: DateTime::from_timestamp_millis(at).ok_or(DamagedGrant::Time)? })
-            }
-            _ => return Err(DamagedGrant::State),
+            (Some(from), Some(at)) => Some(Rotation { from, at }),
+            _ => return Err(DamagedGrant),
         };
-        let progress = match (row.revoked, row.current, row.expires_at, rotation) {
-            (true, ..) => GrantState::Revoked,
-            (false, None, None, None) => GrantState::Issued,
-            (false, Some(current), Some(expires_at), rotation) => {
-                GrantState::Active { current, rotation, expires_at: seconds(expires_at)? }
-            }
-            _ => return Err(DamagedGrant::State),
+        let status = match (row.revoked, row.current, row.expires_at, rotation) {
+            (true, ..) => GrantStatus::Revoked,
+            (false, None, None, None) => GrantStatus::Issued,
+            (false, Some(current), Some(expires_at), rotation) => GrantStatus::Active { current, rotation, expires_at },
+            _ => return Err(DamagedGrant),
         };
-        Ok(Self {
-            client_id: row.client_id,
-            service: row.service,
-            redirect_uri: row.redirect_uri,
-            subject: row.subject,
-            scopes: row.scopes,
-            state: row.state,
-            nonce: row.nonce,
-            code_challenge: row.code_challenge,
-            auth_time: seconds(row.auth_time)?,
-            language: row.language,
-            claims: row.claims,
-            code: row.code,
-            code_expires_at: seconds(row.code_expires_at)?,
-            salt: row.salt,
-            progress,
-            version: row.version,
-        })
+        Ok(Self { details: row.details, salt: row.salt, status, version: row.version })
     }
 }
 
 impl From<Grant> for Row {
     fn from(grant: Grant) -> Self {
-        let (current, rotation, expires_at, revoked) = match grant.progress {
-            GrantState::Issued => (None, None, None, false),
-            GrantState::Active { current, rotation, expires_at } => (Some(current), rotation, Some(expires_at), false),
-            GrantState::Revoked => (None, None, None, true),
+        let revoked = grant.status == GrantStatus::Revoked;
+        let (current, rotation, expires_at) = match grant.status {
+            GrantStatus::Issued | GrantStatus::Revoked => (None, None, None),
+            GrantStatus::Active { current, rotation, expires_at } => (Some(current), rotation, Some(expires_at)),
         };
-        let (rotated_from, rotated_at) = rotation.map(|Rotation { from, at }| (from, at.timestamp_millis())).unzip();
-        Self {
-            client_id: grant.client_id,
-            service: grant.service,
-            redirect_uri: grant.redirect_uri,
-            subject: grant.subject,
-            scopes: grant.scopes,
-            state: grant.state,
-            nonce: grant.nonce,
-            code_challenge: grant.code_challenge,
-            auth_time: grant.auth_time.timestamp(),
-            language: grant.language,
-            claims: grant.claims,
-            code: grant.code,
-            code_expires_at: grant.code_expires_at.timestamp(),
-            salt: grant.salt,
-            current,
-            rotated_from,
-            rotated_at,
-            expires_at: expires_at.map(|at| at.timestamp()),
-            revoked,
-            version: grant.version,
-            ttl: expires_at.unwrap_or(grant.code_expires_at).timestamp(),
-        }
+        let (rotated_from, rotated_at) = rotation.map(|Rotation { from, at }| (from, at)).unzip();
+        let ttl = expires_at.unwrap_or(grant.details.code_expires_at);
+        let (details, salt, version) = (grant.details, grant.salt, grant.version);
+        Self { details, salt, current, rotated_from, rotated_at, expires_at, revoked, version, ttl }
     }
 }

@@ -34,13 +34,13 @@ pub use self::{
     app_token::AppToken,
     application::Application,
     client::Client,
-    grant::{Grant, GrantChange, GrantState, GrantVersion, Rotation},
+    grant::{Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
     key_set::{DataKeyPair, KeySet, MAX_KEYS, PreviousKey},
     listing::{List, Order, Page, Position, Start},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
-        Reservation, RevocationMark, ScopesChange,
+        ScopesChange, TokenWritePlan,
     },
 };
 use crate::{
@@ -53,8 +53,29 @@ use crate::{
 
 type Item = HashMap<String, AttributeValue>;
 
-/// The attribute by which a put that is sent twice knows the item of its first sending.
-const CREATION: &str = "creation";
+/// The attribute that holds the [`WriteId`] of the put that created an item.
+const CREATED_BY: &str = "createdBy";
+
+/// The random id of one write. If the SDK sends a write again because its answer was lost, the write finds its own id in
+/// the item and knows that it has succeeded.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WriteId(String);
+
+impl WriteId {
+    /// A new random id.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
+        random.uuid().map(|uuid| Self(uuid.simple().to_string()))
+    }
+}
+
+impl From<&WriteId> for AttributeValue {
+    fn from(WriteId(id): &WriteId) -> Self {
+        Self::S(id.clone())
+    }
+}
 
 /// `TABLE_NAME`: the name of the DynamoDB table.
 #[derive(Clone, Debug)]
@@ -113,21 +134,21 @@ pub struct Retry<'a> {
     context: &'static str,
     random: &'a dyn Random,
     rounds_left: u32,
-    pause: Duration,
+    pause_unit: Duration,
 }
 
 impl<'a> Retry<'a> {
-    /// For a write that somebody waits for: 10 rounds, a few milliseconds apart. `context` completes the sentence
+    /// For a write that somebody waits for: 10 rounds, at most 2.6 ms apart. `context` completes the sentence
     /// "could not …".
     #[must_use]
     pub fn new(context: &'static str, random: &'a dyn Random) -> Self {
-        Self { context, random, rounds_left: 10, pause: Duration::from_micros(10) }
+        Self { context, random, rounds_left: 10, pause_unit: Duration::from_micros(10) }
     }
 
-    /// For a write that every racer must get through, one after another: 100 rounds, a tenth of a second apart.
+    /// For a write that every racer must get through, one after another: 100 rounds, at most 255 ms apart.
     #[must_use]
     pub fn patient(context: &'static str, random: &'a dyn Random) -> Self {
-        Self { context, random, rounds_left: 100, pause: Duration::from_millis(1) }
+        Self { context, random, rounds_left: 100, pause_unit: Duration::from_millis(1) }
     }
 
     /// Waits for a random time, so that those who lost the same race do not meet again.
@@ -140,7 +161,7 @@ impl<'a> Retry<'a> {
             return Err(InternalError::new(self.context, "it lost too many races in a row"));
         }
         let [factor] = self.random.bytes()?;
-        tokio::time::sleep(self.pause * u32::from(factor)).await;
+        tokio::time::sleep(self.pause_unit * u32::from(factor)).await;
         Ok(())
     }
 }
@@ -190,13 +211,13 @@ impl Store {
         context: &'static str,
     ) -> Result<Update<(), T>, InternalError> {
         let mut item: Item = serde_dynamo::to_item(item).map_err(|error| InternalError::new(context, error))?;
-        let creation = AttributeValue::S(random.uuid()?.to_string());
-        item.insert(CREATION.to_owned(), creation.clone());
+        let write = AttributeValue::from(&WriteId::random(random)?);
+        item.insert(CREATED_BY.to_owned(), write.clone());
         item.extend(listing);
         item.extend(Item::from(key));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
-        put(call, context, |found, _| found.get(CREATION) == Some(&creation)).await
+        put(call, context, |found, _| found.get(CREATED_BY) == Some(&write)).await
     }
 
     /// Marks a credential as revoked, once and for good, and takes it out of its list.
@@ -207,18 +228,17 @@ impl Store {
         random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<()>, InternalError> {
-        let revoked_by = random.uuid()?.to_string();
-        let revoked_at = rfc3339(now);
+        let write = WriteId::random(random)?;
         let call = self.client.update_item().table_name(&self.table).set_key(Some(key.into()));
         let call = call
-            .update_expression("SET #revokedAt = :revokedAt, #revokedBy = :revokedBy REMOVE #owner")
+            .update_expression("SET #revokedAt = :revokedAt, #revocationId = :revocationId REMOVE #owner")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(#revokedAt)")
             .expression_attribute_names("#revokedAt", "revokedAt")
-            .expression_attribute_names("#revokedBy", "revokedBy")
+            .expression_attribute_names("#revocationId", "revocationId")
             .expression_attribute_names("#owner", listing::OWNER)
-            .expression_attribute_values(":revokedAt", AttributeValue::S(revoked_at))
-            .expression_attribute_values(":revokedBy", AttributeValue::S(revoked_by.clone()));
-        let own = |found: &Revocable| (found.revoked_by.as_ref() == Some(&revoked_by)).then_some(());
+            .expression_attribute_values(":revokedAt", text(rfc3339(now)))
+            .expression_attribute_values(":revocationId", (&write).into());
+        let own = |found: &Revocable| (found.revocation_id.as_ref() == Some(&write)).then_some(());
         Ok(send(call, context, |_| Ok(()), own).await?.map_conflict(|_| ()))
     }
 }
@@ -227,7 +247,7 @@ impl Store {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Revocable {
-    revoked_by: Option<String>,
+    revocation_id: Option<WriteId>,
 }
 
 /// Sends a conditional update. `applied` reads the attributes that it returns; `own` recognises, in the item that the
@@ -277,6 +297,14 @@ fn conflict<A, C: DeserializeOwned>(
     let Some(item) = failed.item() else { return Ok(Update::Missing) };
     let existing: C = read(item.clone(), context)?;
     Ok(own(item, &existing).map_or(Update::Conflict(existing), Update::Applied))
+}
+
+fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+fn number(number: impl Into<i64>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
 }
 
 fn read<T: DeserializeOwned>(item: Item, context: &'static str) -> Result<T, InternalError> {

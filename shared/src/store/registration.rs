@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
 use chrono::{DateTime, Utc, serde::ts_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{List, Store, Update, key::Key, read, send};
+use super::{List, Store, Update, WriteId, key::Key, number, read, send, text};
 use crate::{
     error::InternalError,
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
@@ -37,15 +37,15 @@ pub struct Registration {
     /// How often the scopes were changed.
     #[serde(default)]
     pub scopes_revision: u32,
-    /// The scopes of earlier revisions that a token which can be repeated was issued with.
+    /// The scopes of earlier revisions that an active token with an idempotency key was issued with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_scopes: Vec<EarlierScopes>,
     /// Its tokens: the active ones, and expired ones that no write has removed yet.
     pub tokens: BTreeMap<TokenSlot, RegistrationToken>,
-    /// The last revocation of one of its tokens. A write that records a token names the one that it was decided on, so that
-    /// a write which arrives late never brings a revoked token back.
+    /// The last revocation of one of its tokens. Every write that records a token requires this to be unchanged, so a
+    /// delayed write cannot restore a revoked token.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_revocation: Option<RevocationMark>,
+    pub last_revocation: Option<WriteId>,
 }
 
 /// The scopes that tokens were issued with before they were changed.
@@ -57,20 +57,6 @@ pub struct EarlierScopes {
     pub scopes: Vec<String>,
 }
 
-/// The name of one revocation: random, so that no two have the same.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct RevocationMark(String);
-
-impl RevocationMark {
-    /// A new one.
-    ///
-    /// # Errors
-    /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
-        random.uuid().map(|uuid| Self(uuid.to_string()))
-    }
-}
-
 /// What the registration keeps of a token: nothing that could be used as one.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RegistrationToken {
@@ -80,15 +66,15 @@ pub struct RegistrationToken {
     /// The address that the creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// If it was created with an idempotency key, what it takes to make it again.
+    /// Present if an idempotency key was used: what is needed to sign the same token again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<IdempotencyRecord>,
 }
 
-/// What makes a token again that was created with an idempotency key.
+/// What is needed to sign a token again.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct IdempotencyRecord {
-    /// The token's id, which its slot does not tell: the slot belongs to the key.
+    /// The token's id. The slot cannot give it: it is derived from the key.
     pub jti: TokenId,
     /// When the token was issued.
     #[serde(rename = "iat", with = "ts_seconds")]
@@ -147,32 +133,22 @@ impl Registration {
     }
 }
 
-/// Room for one more token, as found in a registration at some moment. [`Store::record_token`] takes it under the
-/// condition that it is still there.
+/// Where a token is to be recorded, and what is to be removed for it. [`Store::record_token`] requires that nothing it
+/// depends on has changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Reservation {
-    /// Where the token is to be kept.
+pub struct TokenWritePlan {
+    /// The slot. An expired token in it is replaced.
     pub slot: TokenSlot,
-    /// Whether an expired token is in that slot.
-    pub replaces: bool,
-    /// The expired tokens in other slots that the write removes.
+    /// The slots of other expired tokens, which are removed.
     pub expired: Vec<TokenSlot>,
-    /// The quota that it was found under.
-    pub max_allowed: u32,
-    /// The revision of the scopes that the token is issued with.
-    pub scopes_revision: u32,
-    /// The last revocation before it.
-    pub last_revocation: Option<RevocationMark>,
-    /// When it was found.
-    pub now: DateTime<Utc>,
 }
 
-impl Reservation {
-    /// Exclusive upper bound on the size of the map before the write.
+impl TokenWritePlan {
+    /// Exclusive upper bound on the number of tokens before the write: the quota, and those that the write removes.
     #[must_use]
-    pub fn limit(&self) -> usize {
-        let leaving = self.expired.len() + usize::from(self.replaces);
-        leaving.saturating_add(self.max_allowed.try_into().unwrap_or(usize::MAX))
+    pub fn limit(&self, registration: &Registration) -> usize {
+        let removed = self.expired.len() + usize::from(registration.tokens.contains_key(&self.slot));
+        removed.saturating_add(registration.max_allowed.try_into().unwrap_or(usize::MAX))
     }
 }
 
@@ -224,8 +200,8 @@ impl Store {
         self.get(Key::registration(id), "load the registration").await
     }
 
-    /// Records a token in the slot that was reserved for it and removes expired tokens to make room, in one write. The
-    /// condition is the quota: the registration is still what the reservation was made on, in everything that it rests on.
+    /// Records a token and removes expired ones to make room, in one write. The condition is the quota; it fails if anything
+    /// that the plan depends on has changed since `decided_on` was read.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -233,53 +209,61 @@ impl Store {
         &self,
         id: &RegistrationId,
         token: &RegistrationToken,
-        reservation: &Reservation,
+        plan: &TokenWritePlan,
+        decided_on: &Registration,
+        now: DateTime<Utc>,
     ) -> Result<Update<Registration>, InternalError> {
         const CONTEXT: &str = "record the token";
-        let entry = serde_dynamo::to_attribute_value(token).map_err(|error| InternalError::new(CONTEXT, error))?;
-        let removed: Vec<String> = (0..reservation.expired.len()).map(|n| format!("#tokens.#x{n}")).collect();
-        // A slot that was expired when it was judged may hold a live token by now.
-        let slot_is_free =
-            if reservation.replaces { "#tokens.#slot.#exp <= :now" } else { "attribute_not_exists(#tokens.#slot)" };
-        let not_revoked_since = match reservation.last_revocation {
+        let replaces = decided_on.tokens.contains_key(&plan.slot);
+
+        let has_room = "size(#tokens) < :limit AND #maxAllowed = :maxAllowed";
+        let scopes_unchanged = "#scopesRevision = :scopesRevision";
+        // The expired token in the slot may have been replaced by an active one.
+        let slot_is_free = if replaces { "#tokens.#slot.#exp <= :now" } else { "attribute_not_exists(#tokens.#slot)" };
+        let nothing_revoked = match decided_on.last_revocation {
             None => "attribute_not_exists(#lastRevocation)",
             Some(_) => "#lastRevocation = :lastRevocation",
         };
-        let has_room = "size(#tokens) < :limit AND #maxAllowed = :maxAllowed AND #scopesRevision = :scopesRevision";
-        let mut conditions = [has_room, slot_is_free, not_revoked_since].map(str::to_owned).to_vec();
-        conditions.extend(removed.iter().map(|path| format!("{path}.#exp <= :now")));
+        let removed: Vec<String> = (0..plan.expired.len()).map(|n| format!("#tokens.#x{n}")).collect();
+        let conditions = [has_room, scopes_unchanged, slot_is_free, nothing_revoked].map(str::to_owned);
+        let still_expired = removed.iter().map(|path| format!("{path}.#exp <= :now"));
+        let conditions: Vec<String> = conditions.into_iter().chain(still_expired).collect();
         let remove = if removed.is_empty() { String::new() } else { format!(" REMOVE {}", removed.join(", ")) };
 
+        let entry = serde_dynamo::to_attribute_value(token).map_err(|error| InternalError::new(CONTEXT, error))?;
         let mut call = self
             .update_registration_item(id)
+            .return_values(ReturnValue::AllNew)
             .update_expression(format!("SET #tokens.#slot = :token{remove}"))
             .condition_expression(conditions.join(" AND "))
             .expression_attribute_names("#tokens", "tokens")
-            .expression_attribute_names("#slot", reservation.slot.to_string())
+            .expression_attribute_names("#slot", plan.slot.to_string())
             .expression_attribute_names("#maxAllowed", "maxAllowed")
             .expression_attribute_names("#scopesRevision", "scopesRevision")
             .expression_attribute_names("#lastRevocation", "lastRevocation")
             .expression_attribute_values(":token", entry)
-            .expression_attribute_values(":limit", number(&reservation.limit()))
-            .expression_attribute_values(":maxAllowed", number(&reservation.max_allowed))
-            .expression_attribute_values(":scopesRevision", number(&reservation.scopes_revision));
-        if let Some(RevocationMark(mark)) = &reservation.last_revocation {
-            call = call.expression_attribute_values(":lastRevocation", AttributeValue::S(mark.clone()));
+            .expression_attribute_values(":limit", AttributeValue::N(plan.limit(decided_on).to_string()))
+            .expression_attribute_values(":maxAllowed", number(decided_on.max_allowed))
+            .expression_attribute_values(":scopesRevision", number(decided_on.scopes_revision));
+        if let Some(last_revocation) = &decided_on.last_revocation {
+            call = call.expression_attribute_values(":lastRevocation", last_revocation.into());
         }
-        if reservation.replaces || !removed.is_empty() {
+        if replaces || !removed.is_empty() {
             call = call
                 .expression_attribute_names("#exp", "exp")
-                .expression_attribute_values(":now", number(&reservation.now.timestamp()));
+                .expression_attribute_values(":now", number(now.timestamp()));
         }
-        for (n, slot) in reservation.expired.iter().enumerate() {
+        for (n, slot) in plan.expired.iter().enumerate() {
             call = call.expression_attribute_names(format!("#x{n}"), slot.to_string());
         }
-        let own = |found: &Registration| (found.tokens.get(&reservation.slot) == Some(token)).then(|| found.clone());
+        // The item keeps whole seconds, and so does the token.
+        let own = |found: &Registration| (found.tokens.get(&plan.slot) == Some(token)).then(|| found.clone());
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
     /// Revokes the token with this id in this slot; its place in the quota is free at once. A conflict means that the slot no
-    /// longer holds it.
+    /// longer holds it. If the answer is lost and another token is revoked before the write is sent again, the conflict may
+    /// be its own success.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -291,15 +275,16 @@ impl Store {
         random: &dyn Random,
     ) -> Result<Update<Registration>, InternalError> {
         const CONTEXT: &str = "revoke the token";
-        let mark = RevocationMark::random(random)?;
+        let write = WriteId::random(random)?;
         let mut call = self
             .update_registration_item(id)
-            .update_expression("REMOVE #tokens.#slot SET #lastRevocation = :mark")
+            .return_values(ReturnValue::AllNew)
+            .update_expression("REMOVE #tokens.#slot SET #lastRevocation = :write")
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", slot.to_string())
             .expression_attribute_names("#idempotency", "idempotency")
             .expression_attribute_names("#lastRevocation", "lastRevocation")
-            .expression_attribute_values(":mark", AttributeValue::S(mark.0.clone()));
+            .expression_attribute_values(":write", (&write).into());
         // A slot that belongs to an idempotency key may hold another token by now.
         call = if TokenSlot::from(token) == slot {
             call.condition_expression(
@@ -308,9 +293,9 @@ impl Store {
         } else {
             call.condition_expression("#tokens.#slot.#idempotency.#jti = :jti")
                 .expression_attribute_names("#jti", "jti")
-                .expression_attribute_values(":jti", AttributeValue::S(token.to_string()))
+                .expression_attribute_values(":jti", text(token))
         };
-        let own = |found: &Registration| (found.last_revocation.as_ref() == Some(&mark)).then(|| found.clone());
+        let own = |found: &Registration| (found.last_revocation.as_ref() == Some(&write)).then(|| found.clone());
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
@@ -322,21 +307,21 @@ impl Store {
         &self,
         id: &RegistrationId,
         change: &RegistrationChange,
-    ) -> Result<Update<Registration>, InternalError> {
+    ) -> Result<Update<(), Registration>, InternalError> {
         const CONTEXT: &str = "update the registration";
         let failed = |error| InternalError::new(CONTEXT, error);
         let mut values = vec![
-            ("name", change.name.clone().map(AttributeValue::S)),
-            ("maxAllowed", change.max_allowed.as_ref().map(number)),
-            ("tokenTtlSeconds", change.token_ttl_seconds.as_ref().map(number)),
+            ("name", change.name.clone().map(text)),
+            ("maxAllowed", change.max_allowed.map(number)),
+            ("tokenTtlSeconds", change.token_ttl_seconds.map(number)),
         ];
         let mut call = self.update_registration_item(id);
         let mut condition = "attribute_exists(pk)";
         if let Some(scopes) = &change.scopes {
             condition = "attribute_exists(pk) AND #scopesRevision = :replaces";
-            call = call.expression_attribute_values(":replaces", number(&scopes.replaces));
+            call = call.expression_attribute_values(":replaces", number(scopes.replaces));
             values.push(("scopes", Some(serde_dynamo::to_attribute_value(&scopes.scopes).map_err(failed)?)));
-            values.push(("scopesRevision", Some(number(&scopes.replaces.saturating_add(1)))));
+            values.push(("scopesRevision", Some(number(scopes.replaces.saturating_add(1)))));
             values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&scopes.earlier).map_err(failed)?)));
         }
         let mut assignments = Vec::new();
@@ -351,15 +336,10 @@ impl Store {
             call = call.update_expression(format!("SET {}", assignments.join(", ")));
         }
         // Not recognised as its own: who decides again finds the scopes as they should be, and writes the rest once more.
-        send(call.condition_expression(condition), CONTEXT, |item| read(item, CONTEXT), |_| None).await
+        send(call.condition_expression(condition), CONTEXT, |_| Ok(()), |_| None).await
     }
 
     fn update_registration_item(&self, id: &RegistrationId) -> UpdateItemFluentBuilder {
-        let call = self.client.update_item().table_name(&self.table).set_key(Some(Key::registration(id).into()));
-        call.return_values(ReturnValue::AllNew)
+        self.client.update_item().table_name(&self.table).set_key(Some(Key::registration(id).into()))
     }
-}
-
-fn number(number: &impl ToString) -> AttributeValue {
-    AttributeValue::N(number.to_string())
 }

@@ -15,11 +15,11 @@
 //!    from it under the salt of the grant, so that everybody who presents it gets the same one.
 //! 4. The token that was rotated away last may be presented again for a short time, as long as its successor was not used:
 //!    by a client whose answer was lost, or by another tab. That *repeats* the rotation and writes nothing.
-//! 5. Any other token that was used before, a secret that the grant never had, or a second use of the code is a *replay*: it
-//!    revokes the grant (RFC 9700, 2.1.1 and 4.14.2).
+//! 5. A refresh token that was rotated away earlier, a refresh token that the grant never had, or a second use of the code is
+//!    a *replay*: it revokes the grant (RFC 6749, 4.1.2; RFC 9700, 4.14.2).
 //!
-//! What the request is bound to (client, redirect URI, service, PKCE, …) is judged after that: whoever presents a used
-//! token has stolen it or was robbed of it, whatever else the request says.
+//! Client, redirect URI, service and PKCE are checked after that: a used token is evidence of theft, whatever else the
+//! request says.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use crate::{
     random::Random,
     runtime::ApiError,
     runtime::telemetry::{Phase, timed},
-    store::{Client, Grant, GrantChange, GrantState, GrantVersion, Retry, Rotation, Store, Update},
+    store::{Client, Grant, GrantChange, GrantDetails, GrantStatus, Retry, Rotation, Store, Update, WriteId},
 };
 
 /// How long a grant lives after its code was exchanged.
@@ -54,7 +54,7 @@ pub struct GrantRequest {
     /// The scopes that are asked for. `None` asks for those that were granted.
     pub scopes: Option<Vec<String>>,
     /// What is presented.
-    pub credential: PresentedGrant,
+    pub presented: PresentedGrant,
 }
 
 /// What is presented for tokens.
@@ -80,34 +80,50 @@ impl PresentedGrant {
         }
     }
 
-    fn session(&self) -> SessionId {
+    fn session_id(&self) -> SessionId {
         self.credential().grant().session()
     }
 }
 
-/// A grant that tokens may be issued for, and what is to be recorded before they leave.
+/// A request that is granted: its tokens may leave once it is committed.
 #[derive(Debug)]
-pub struct Redemption {
+pub struct Redemption<'a> {
     /// The grant.
     pub grant: Grant,
-    /// Its public id.
-    pub session: SessionId,
+    request: &'a GrantRequest,
     client: Option<Client>,
-    /// The refresh token of an exchange. It is random: of two exchanges only one may succeed, and each must know its own.
+    /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may succeed, and
+    /// each must know its own.
     first: GrantCredential,
-    decision: Decision,
+    issue: Issue,
+}
+
+impl Redemption<'_> {
+    /// The session id of the grant.
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        self.request.presented.session_id()
+    }
+}
+
+/// What is to be recorded, and the refresh token to hand out.
+#[derive(Debug)]
+enum Issue {
+    Record {
+        change: GrantChange,
+        refresh_token: GrantCredential,
+    },
+    /// The rotation has happened: the same refresh token again, and nothing to record.
+    Repeat {
+        refresh_token: GrantCredential,
+    },
 }
 
 #[derive(Debug)]
-enum Decision {
-    /// Record this, and hand the refresh token out.
-    Issue { change: GrantChange, refresh_token: GrantCredential },
-    /// The rotation has happened. Hand the same refresh token out again.
-    Repeat { refresh_token: GrantCredential },
-    /// Refuse, and change nothing.
-    Deny,
-    /// Revoke the grant.
-    Revoke,
+enum Denial {
+    BadCredential,
+    /// The grant is to be revoked.
+    Replay,
 }
 
 /// Exchanges codes and refresh tokens.
@@ -120,20 +136,20 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Loads what the request names and decides on it. A replay is answered by revoking the grant.
+    /// Loads what the request names and decides on it. A replay revokes the grant.
     ///
     /// # Errors
     /// [`ApiError::BadCredential`], [`ApiError::Replay`], or a failure.
-    pub async fn redeem(&self, request: &GrantRequest, now: DateTime<Utc>) -> Result<Redemption, ApiError> {
-        let session = request.credential.session();
-        let reads = async { tokio::join!(self.store.load_grant(&session), self.store.load_client(request.client_id)) };
+    pub async fn redeem<'a>(&self, request: &'a GrantRequest, now: DateTime<Utc>) -> Result<Redemption<'a>, ApiError> {
+        let session_id = request.presented.session_id();
+        let reads =
+            async { tokio::join!(self.store.load_grant(&session_id), self.store.load_client(request.client_id)) };
         let (grant, client) = timed(Phase::Load, reads).await;
         let (grant, client) = (grant?.ok_or(ApiError::BadCredential)?, client?);
-        let grant_id = request.credential.credential().grant();
+        let grant_id = request.presented.credential().grant();
         let first = GrantCredential::generate_refresh_token(grant_id, self.random.as_ref())?;
-        let decision = decide(request, &grant, client.as_ref(), &first, now);
-        let decision = self.enforce(decision, &session).await?;
-        Ok(Redemption { grant, session, client, first, decision })
+        let issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), &session_id).await?;
+        Ok(Redemption { grant, request, client, first, issue })
     }
 
     /// Records the redemption and returns the refresh token. A write that loses a race is decided again on the grant that it
@@ -141,40 +157,34 @@ impl Grants {
     ///
     /// # Errors
     /// As for [`Self::redeem`]. After a failure the code or refresh token may be presented again.
-    pub async fn commit(
-        &self,
-        request: &GrantRequest,
-        redemption: Redemption,
-        now: DateTime<Utc>,
-    ) -> Result<GrantCredential, ApiError> {
-        let Redemption { mut grant, session, client, first, mut decision } = redemption;
+    pub async fn commit(&self, redemption: Redemption<'_>, now: DateTime<Utc>) -> Result<GrantCredential, ApiError> {
+        let session_id = redemption.session_id();
+        let Redemption { mut grant, request, client, first, mut issue } = redemption;
         let random = self.random.as_ref();
-        let becomes = GrantVersion::random(random)?;
+        let next = WriteId::random(random)?;
         let mut retry = Retry::new("change the grant", random);
         loop {
-            let (change, refresh_token) = match decision {
-                Decision::Issue { change, refresh_token } => (change, refresh_token),
-                Decision::Repeat { refresh_token } => return Ok(refresh_token),
-                Decision::Deny | Decision::Revoke => return Err(ApiError::BadCredential),
+            let (change, refresh_token) = match issue {
+                Issue::Record { change, refresh_token } => (change, refresh_token),
+                Issue::Repeat { refresh_token } => return Ok(refresh_token),
             };
-            match self.store.change_grant(&session, &grant.version, &change, &becomes, random).await? {
+            match self.store.change_grant(&session_id, &change, (&grant.version, &next), random).await? {
                 Update::Applied(()) => return Ok(refresh_token),
                 Update::Conflict(current) => grant = current,
                 Update::Missing => return Err(ApiError::BadCredential),
             }
-            let decided = decide(request, &grant, client.as_ref(), &first, now);
-            decision = self.enforce(decided, &session).await?;
             retry.pause().await?;
+            issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), &session_id).await?;
         }
     }
 
-    /// Turns a refusal into an error, and a replay into a revocation.
-    async fn enforce(&self, decision: Decision, session: &SessionId) -> Result<Decision, ApiError> {
+    /// Turns a denial into an error, and revokes the grant of a replay.
+    async fn enforce(&self, decision: Result<Issue, Denial>, session_id: &SessionId) -> Result<Issue, ApiError> {
         match decision {
-            Decision::Issue { .. } | Decision::Repeat { .. } => Ok(decision),
-            Decision::Deny => Err(ApiError::BadCredential),
-            Decision::Revoke => {
-                let _ = self.store.revoke_grant(session, self.random.as_ref()).await?;
+            Ok(issue) => Ok(issue),
+            Err(Denial::BadCredential) => Err(ApiError::BadCredential),
+            Err(Denial::Replay) => {
+                self.store.revoke_grant(session_id, self.random.as_ref()).await?;
                 Err(ApiError::Replay)
             }
         }
@@ -187,43 +197,41 @@ fn decide(
     client: Option<&Client>,
     first: &GrantCredential,
     now: DateTime<Utc>,
-) -> Decision {
-    // Only the client that the grant was issued to counts.
-    let client = client.filter(|_| request.client_id == grant.client_id);
-    let decision = match (&request.credential, &grant.progress) {
-        (_, GrantState::Revoked) => Decision::Deny,
-        (_, GrantState::Active { expires_at, .. }) if *expires_at <= now => Decision::Deny,
-        (PresentedGrant::Code { code, .. }, _) if code.hash() != grant.code => Decision::Deny,
+) -> Result<Issue, Denial> {
+    // A client other than the grant's counts as no client.
+    let client = client.filter(|_| request.client_id == grant.details.client_id);
+    let issue = match (&request.presented, &grant.status) {
+        (_, GrantStatus::Revoked) => return Err(Denial::BadCredential),
+        (_, GrantStatus::Active { expires_at, .. }) if *expires_at <= now => return Err(Denial::BadCredential),
+        (PresentedGrant::Code { code, .. }, _) if code.hash() != grant.details.code => {
+            return Err(Denial::BadCredential);
+        }
         // A second use of the code, or a refresh token before there was one.
-        (PresentedGrant::Code { .. }, GrantState::Active { .. })
-        | (PresentedGrant::RefreshToken(_), GrantState::Issued) => Decision::Revoke,
-        (PresentedGrant::Code { .. }, GrantState::Issued) if grant.code_expires_at <= now => Decision::Deny,
-        (PresentedGrant::Code { .. }, GrantState::Issued) => {
+        (PresentedGrant::Code { .. }, GrantStatus::Active { .. })
+        | (PresentedGrant::RefreshToken(_), GrantStatus::Issued) => return Err(Denial::Replay),
+        (PresentedGrant::Code { .. }, GrantStatus::Issued) if grant.details.code_expires_at <= now => {
+            return Err(Denial::BadCredential);
+        }
+        (PresentedGrant::Code { .. }, GrantStatus::Issued) => {
             let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
             let change = GrantChange::Exchange { refresh_token: first.hash(), expires_at };
-            Decision::Issue { change, refresh_token: first.clone() }
+            Issue::Record { change, refresh_token: first.clone() }
         }
-        (PresentedGrant::RefreshToken(token), GrantState::Active { current, rotation, .. }) => {
+        (PresentedGrant::RefreshToken(token), GrantStatus::Active { current, rotation, .. }) => {
             let refresh_token = token.successor(&grant.salt);
             let from = token.hash();
             if from == *current {
                 let change = GrantChange::Rotate { from, to: refresh_token.hash(), at: now };
-                Decision::Issue { change, refresh_token }
+                Issue::Record { change, refresh_token }
             } else if rotation.as_ref().is_some_and(|rotation| may_be_repeated(rotation, &from, client, now)) {
-                Decision::Repeat { refresh_token }
+                Issue::Repeat { refresh_token }
             } else {
-                Decision::Revoke
+                return Err(Denial::Replay);
             }
         }
     };
-    match decision {
-        Decision::Issue { .. } | Decision::Repeat { .. }
-            if !client.is_some_and(|client| is_bound(request, grant, client)) =>
-        {
-            Decision::Deny
-        }
-        decision => decision,
-    }
+    let bound = client.is_some_and(|client| is_bound(request, &grant.details, client));
+    if bound { Ok(issue) } else { Err(Denial::BadCredential) }
 }
 
 /// Whether this is the token that was rotated away last, and not too long ago. It is still the last one, so its successor
@@ -240,11 +248,11 @@ fn may_be_repeated(
 }
 
 /// Whether the request is the one that the grant was made for.
-fn is_bound(request: &GrantRequest, grant: &Grant, client: &Client) -> bool {
+fn is_bound(request: &GrantRequest, grant: &GrantDetails, client: &Client) -> bool {
     let same = request.redirect_uri == grant.redirect_uri && request.service == grant.service;
     let registered = client.redirect_uris.contains(&grant.redirect_uri) && client.services.contains(&grant.service);
     let scope = request.scopes.as_ref().is_none_or(|scopes| scopes.iter().all(|scope| grant.scopes.contains(scope)));
-    let code = match &request.credential {
+    let code = match &request.presented {
         PresentedGrant::RefreshToken(_) => true,
         PresentedGrant::Code { state, code_verifier, .. } => {
             // What was not given at issue binds nothing, except the verifier: without a challenge it would go unchecked, and

@@ -7,40 +7,30 @@ use crate::{
     error::InternalError,
     id::TokenSlot,
     random::Random,
-    store::{Registration, Reservation},
+    store::{Registration, TokenWritePlan},
 };
 
 /// How many expired tokens one write removes. Each takes 60 bytes of the 4 KB that DynamoDB allows an expression.
 const MAX_REMOVED: usize = 50;
 
-/// As many tokens as are allowed are active.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct QuotaExceeded;
-
-/// Finds room for a token in this slot. If more tokens have expired than one write removes, writers at the same time begin
-/// at different ones, by `start`, so that they do not conflict.
-pub(super) fn reserve(
+/// Plans to record a token in this slot; `None` if as many tokens as are allowed are active. If more tokens have expired
+/// than one write removes, writers at the same time begin at different ones, by `start`, so that they do not conflict.
+pub(super) fn plan(
     registration: &Registration,
     slot: TokenSlot,
     now: DateTime<Utc>,
     start: usize,
-) -> Result<Reservation, QuotaExceeded> {
+) -> Option<TokenWritePlan> {
     let expired = registration.tokens.iter().filter(|(other, token)| **other != slot && !token.is_active(now));
-    let expired: Vec<TokenSlot> = expired.map(|(slot, _)| *slot).collect();
+    let mut expired: Vec<TokenSlot> = expired.map(|(slot, _)| *slot).collect();
     let start = start.checked_rem(expired.len()).unwrap_or(0);
-    let reservation = Reservation {
-        slot,
-        replaces: registration.tokens.contains_key(&slot),
-        expired: expired.iter().cycle().skip(start).take(expired.len().min(MAX_REMOVED)).copied().collect(),
-        max_allowed: registration.max_allowed,
-        scopes_revision: registration.scopes_revision,
-        last_revocation: registration.last_revocation.clone(),
-        now,
-    };
-    if registration.tokens.len() < reservation.limit() { Ok(reservation) } else { Err(QuotaExceeded) }
+    expired.rotate_left(start);
+    expired.truncate(MAX_REMOVED);
+    let plan = TokenWritePlan { slot, expired };
+    (registration.tokens.len() < plan.limit(registration)).then_some(plan)
 }
 
-/// A random `start` for [`reserve`].
+/// A random `start` for [`plan`].
 pub(super) fn random_start(random: &dyn Random) -> Result<usize, InternalError> {
     random.bytes().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
 }
@@ -85,33 +75,33 @@ mod tests {
 
     #[test]
     fn a_token_frees_its_place_at_the_instant_it_expires() {
-        assert_eq!(reserve(&registration(1, &[NOW + 1]), slot(), now(), 0), Err(QuotaExceeded));
-        assert_eq!(reserve(&registration(1, &[NOW]), slot(), now(), 0).unwrap().expired.len(), 1);
-        assert!(reserve(&registration(1, &[]), slot(), now(), 0).unwrap().expired.is_empty());
+        assert_eq!(plan(&registration(1, &[NOW + 1]), slot(), now(), 0), None);
+        assert_eq!(plan(&registration(1, &[NOW]), slot(), now(), 0).unwrap().expired.len(), 1);
+        assert!(plan(&registration(1, &[]), slot(), now(), 0).unwrap().expired.is_empty());
     }
 
     #[test]
     fn an_expired_token_in_the_same_slot_is_replaced() {
         let mut full = registration(2, &[NOW, NOW + 1]);
         let expired = *full.tokens.iter().find(|(_, token)| !token.is_active(now())).unwrap().0;
-        let reservation = reserve(&full, expired, now(), 0).unwrap();
-        assert!(reservation.replaces && reservation.expired.is_empty());
-        assert_eq!(reservation.limit(), 3);
+        let planned = plan(&full, expired, now(), 0).unwrap();
+        assert!(planned.expired.is_empty());
+        assert_eq!(planned.limit(&full), 3);
         full.max_allowed = 1;
-        assert_eq!(reserve(&full, expired, now(), 0), Err(QuotaExceeded), "the other one is active");
+        assert_eq!(plan(&full, expired, now(), 0), None, "the other one is active");
     }
 
     proptest! {
         #[test]
         fn after_the_write_no_more_are_active_than_allowed(expiries in vec(NOW - 100..NOW + 100, 0..200), start: usize) {
             let registration = registration(200, &expiries);
-            let reservation = reserve(&registration, slot(), now(), start);
+            let planned = plan(&registration, slot(), now(), start);
             let active = registration.active_tokens(now());
-            match reservation {
-                Err(QuotaExceeded) => prop_assert_eq!(active, 200),
-                Ok(reservation) => {
-                    let removed: BTreeSet<_> = reservation.expired.iter().collect();
-                    prop_assert_eq!(removed.len(), reservation.expired.len());
+            match planned {
+                None => prop_assert_eq!(active, 200),
+                Some(planned) => {
+                    let removed: BTreeSet<_> = planned.expired.iter().collect();
+                    prop_assert_eq!(removed.len(), planned.expired.len());
                     prop_assert!(removed.iter().all(|id| !registration.tokens[id].is_active(now())));
                     prop_assert_eq!(removed.len(), (expiries.len() - active).min(MAX_REMOVED));
                     prop_assert!(registration.tokens.len() - removed.len() < 200);
@@ -125,7 +115,7 @@ mod tests {
             let active = max_len.saturating_sub(missing);
             let mut expiries = vec![NOW + 1; active];
             expiries.resize(active + expired.min(max_len - active), NOW);
-            prop_assert_eq!(reserve(&registration(max, &expiries), slot(), now(), 0).is_err(), active == max_len);
+            prop_assert_eq!(plan(&registration(max, &expiries), slot(), now(), 0).is_none(), active == max_len);
         }
     }
 }

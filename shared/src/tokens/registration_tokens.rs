@@ -1,14 +1,14 @@
 //! OAuth access tokens of a registration, under its active-token quota.
 //!
-//! A token is recorded in a *slot* of its registration: its own id or, with an idempotency key, a name derived from the
-//! key. A slot holds one token after another; the token is the one whose random `jti` is recorded. So a repeat of the key
+//! A token is recorded in a *slot* of its registration: its `jti` or, with an idempotency key, a UUID derived from the key.
+//! The slot of a key is used again; the recorded `jti`, which is random, decides which token is valid. So a repeat of the key
 //! finds what was issued, and a token that expired or was revoked is never valid again.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::quota::{QuotaExceeded, random_start, reserve};
+use super::quota;
 use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
@@ -18,7 +18,7 @@ use crate::{
     keys::{Audience, Issuer, Signer},
     random::Random,
     runtime::ApiError,
-    store::{IdempotencyRecord, Registration, RegistrationToken, Reservation, Retry, Store, Update},
+    store::{IdempotencyRecord, Registration, RegistrationToken, Retry, Store, TokenWritePlan, Update},
 };
 
 /// A request for a token.
@@ -65,8 +65,8 @@ pub struct RegistrationTokens {
 }
 
 impl RegistrationTokens {
-    /// Issues a token for a registration, or repeats the one that the request's idempotency key names. A write that loses a
-    /// race is decided again on the registration that it lost to, which costs no read.
+    /// Issues a token for a registration, or repeats the one that the request's idempotency key names. If the write loses a
+    /// race, it is decided again on the returned item, without a read.
     ///
     /// # Errors
     /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
@@ -100,10 +100,10 @@ impl RegistrationTokens {
                 max_allowed,
                 replayed,
             };
-            let Some((token, reservation)) = decision.to_record else {
+            let Some((token, plan)) = decision.to_record else {
                 return Ok(issued(claims, jwt, registration.active_tokens(now), true));
             };
-            match self.store.record_token(request.registration_id, &token, &reservation).await? {
+            match self.store.record_token(request.registration_id, &token, &plan, &registration, now).await? {
                 Update::Applied(recorded) => return Ok(issued(claims, jwt, recorded.active_tokens(now), false)),
                 Update::Conflict(current) => {
                     // The revoked token may be this one: recorded by an attempt whose answer was lost. Its id is not used again.
@@ -157,8 +157,8 @@ impl RegistrationTokens {
             return Ok(Decision { claims, to_record: None });
         }
         caller.require_all_of(&registration.scopes)?;
-        let reservation = reserve(registration, slot, now, random_start(self.random.as_ref())?)
-            .map_err(|QuotaExceeded| ApiError::QuotaExceeded)?;
+        let start = quota::random_start(self.random.as_ref())?;
+        let plan = quota::plan(registration, slot, now, start).ok_or(ApiError::QuotaExceeded)?;
         let expires_at = expiry(now, registration.token_ttl_seconds);
         let claims = claims(jti, now, expires_at, &registration.scopes);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
@@ -167,14 +167,14 @@ impl RegistrationTokens {
             scopes_revision: registration.scopes_revision,
         });
         let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
-        Ok(Decision { claims, to_record: Some((token, reservation)) })
+        Ok(Decision { claims, to_record: Some((token, plan)) })
     }
 }
 
 /// What to sign, and what to record if it is new.
 struct Decision {
     claims: AccessTokenClaims,
-    to_record: Option<(RegistrationToken, Reservation)>,
+    to_record: Option<(RegistrationToken, TokenWritePlan)>,
 }
 
 fn damaged() -> InternalError {
