@@ -49,7 +49,9 @@ async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
         }
         seen.insert((function.to_owned(), success));
     }
-    for function in ["create-app-token", "create-token", "exchange-token", "issue-code", "provision", "publish-keys"] {
+    for function in
+        ["create-app-token", "create-token", "exchange-token", "issue-code", "manage-tokens", "provision", "publish-keys"]
+    {
         for success in [true, false] {
             assert!(seen.contains(&(function.to_owned(), success)), "{function} has no event with success: {success}");
         }
@@ -128,6 +130,15 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
                 let first = stack.local.invoke("create-app-token", &event("create-app-token.success-idempotent")).await;
                 let first: Value = serde_json::from_str(first.unwrap()["body"].as_str().unwrap()).unwrap();
                 assert!(stack.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
+            }
+            if function == "manage-tokens" {
+                // An OAuth access token is a bearer too.
+                let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
+                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
+                let mut with_token = event("manage-tokens.success-list-tokens");
+                let token = token["token"]["accessToken"].as_str().unwrap();
+                with_token["headers"]["authorization"] = format!("Bearer {token}").into();
+                events.push(with_token);
             }
             if function == "provision" {
                 events.push(json!({"action": "createApiKey", "organizationId": Organization::id(&demo)}));

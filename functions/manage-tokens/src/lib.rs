@@ -57,7 +57,7 @@ impl Endpoint for ManageTokens {
             // A stranger does not learn what is wrong with the request.
             Err(invalid) => {
                 timed(Phase::Load, self.authenticator.authenticate(bearer, now)).await?;
-                return Err(invalid.into());
+                return Err(invalid);
             }
         };
         self.perform(call, bearer, now).await

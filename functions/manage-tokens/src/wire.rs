@@ -36,7 +36,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ApiError> {
         match request.route.as_str() {
             LIST_TOKENS => {
                 let mut body = request.fields()?;
@@ -58,7 +58,7 @@ impl Call {
                 token_id: path_parameter(request, "tokenId")?,
             }),
             // API Gateway sends no other.
-            _ => Err(ValidationError::new("routeKey", "must be a route of this function")),
+            _ => Err(ApiError::NotFound),
         }
     }
 }
