@@ -35,12 +35,16 @@ pub(crate) enum Case {
     CreateRegistration,
     UpdateRegistration,
     RevokeApiKey,
+    ListTokens,
+    RevokeToken,
+    ListAppTokens,
+    RevokeAppToken,
     KeySet,
     AppKeys,
 }
 
 impl Case {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 17] = [
         Self::CreateToken,
         Self::CreateTokenOnce,
         Self::CreateTokenAsToken,
@@ -52,6 +56,10 @@ impl Case {
         Self::CreateRegistration,
         Self::UpdateRegistration,
         Self::RevokeApiKey,
+        Self::ListTokens,
+        Self::RevokeToken,
+        Self::ListAppTokens,
+        Self::RevokeAppToken,
         Self::KeySet,
         Self::AppKeys,
     ];
@@ -62,7 +70,7 @@ impl Case {
             Self::CreateToken | Self::CreateTokenOnce | Self::CreateTokenAsToken => {
                 (201, json!({"message": "Internal server error"}))
             }
-            Self::CreateAppToken | Self::CreateAppTokenOnce => {
+            Self::CreateAppToken | Self::CreateAppTokenOnce | Self::ListAppTokens | Self::RevokeAppToken => {
                 (200, json!({"status": false, "error": {"code": 1001, "message": "Internal server error"}}))
             }
             Self::ExchangeCode | Self::Refresh => {
@@ -72,13 +80,19 @@ impl Case {
             Self::IssueCode | Self::CreateRegistration | Self::UpdateRegistration | Self::RevokeApiKey => {
                 (200, json!({"errorType": "InternalError", "errorMessage": "Internal server error"}))
             }
-            Self::KeySet | Self::AppKeys => (200, json!({"message": "Internal server error"})),
+            Self::ListTokens | Self::RevokeToken | Self::KeySet | Self::AppKeys => {
+                (200, json!({"message": "Internal server error"}))
+            }
         }
     }
 
     /// Whether this is the answer to a revocation that has happened: by an attempt that was not answered.
     pub(crate) fn is_done_already(self, answer: &Outcome) -> bool {
-        self == Self::RevokeApiKey && answer.body["errorType"] == "NotFound"
+        match self {
+            Self::RevokeApiKey => answer.body["errorType"] == "NotFound",
+            Self::RevokeToken | Self::RevokeAppToken => answer.status == 404,
+            _ => false,
+        }
     }
 
     /// Whether the request says that it is a repeat, or is recognised as one.
@@ -107,6 +121,8 @@ pub(crate) enum Held {
     Items(&'static str, String),
     /// In the grant with this key.
     Live(String),
+    /// In the registration there is still the one token, and no longer the other.
+    Revoked { registration: String, kept: String, revoked: String },
     /// As the mark of a revocation in the item with this key.
     Mark(String),
     /// Nowhere.
@@ -209,6 +225,43 @@ impl Fixture {
                 let held = Held::Mark(format!("API_KEY#{id}"));
                 Subject { request: ApiRequest { function: "provision", event }, held }
             }
+            Case::ListTokens | Case::RevokeToken => {
+                let registration = self.registration(10).await;
+                let mut ids = vec![];
+                for _ in 0..2 {
+                    let body = json!({"registrationId": registration});
+                    let made = stack.post("/api/v1/create-token", &self.key, &body).await;
+                    ids.push(made.json()["token"]["id"].as_str().unwrap().to_owned());
+                }
+                let (kept, revoked) = (ids.remove(0), ids.remove(0));
+                let body = json!({"registrationId": registration, "tokenId": revoked});
+                let request = ApiRequest::new("manage-tokens", &json!({}), &self.key, &body);
+                if case == Case::ListTokens {
+                    return Subject {
+                        request: request.with_route("POST /api/v1/list-tokens", ""),
+                        held: Held::Nothing,
+                    };
+                }
+                let request = request.with_route("POST /api/v1/revoke-token", "");
+                Subject { request, held: Held::Revoked { registration, kept, revoked } }
+            }
+            Case::ListAppTokens | Case::RevokeAppToken => {
+                stack.application(&self.organization, &unique).await;
+                let path = format!("/v1/organizations/acme/apps/{unique}/tokens");
+                let made = stack.post(&path, &self.key, &json!({})).await.json()["data"].clone();
+                Secrets::add_credential(made["bearer"].as_str().unwrap());
+                let id = made["id"].as_str().unwrap();
+                let path = json!({"organizationId": "acme", "applicationId": unique, "tokenId": id});
+                let request = ApiRequest::new("manage-tokens", &path, &self.key, &json!({}));
+                let route = "/v1/organizations/{organizationId}/apps/{applicationId}/tokens";
+                if case == Case::ListAppTokens {
+                    // The second page: the first is counted before.
+                    let request = request.with_route(&format!("GET {route}"), "page=2&limit=1");
+                    return Subject { request, held: Held::Nothing };
+                }
+                let request = request.with_route(&format!("DELETE {route}/{{tokenId}}"), "");
+                Subject { request, held: Held::Mark(format!("APP_TOKEN#{id}")) }
+            }
             Case::KeySet | Case::AppKeys => {
                 let path = if case == Case::KeySet { json!({}) } else { json!({"clientId": CLIENT}) };
                 Subject { request: ApiRequest::new("publish-keys", &path, "", &json!({})), held: Held::Nothing }
@@ -233,6 +286,10 @@ impl Fixture {
             Held::Live(grant) => {
                 let item = self.stack.item(grant).await;
                 usize::from(item["revoked"].is_null() && !item["current"].is_null())
+            }
+            Held::Revoked { registration, kept, revoked } => {
+                let stack = &self.stack;
+                usize::from(stack.holds(registration, kept).await && !stack.holds(registration, revoked).await)
             }
             Held::Mark(key) => usize::from(!self.stack.item(key).await["revokedAt"].is_null()),
             Held::Nothing => 1,
@@ -267,7 +324,7 @@ impl Fixture {
             Held::Items(..) => {
                 assert!(!self.stack.registration_item(&text("/registrationId")).await.is_null());
             }
-            Held::Mark(_) | Held::Nothing => {}
+            Held::Revoked { .. } | Held::Mark(_) | Held::Nothing => {}
         }
     }
 
@@ -358,6 +415,14 @@ async fn no_fault_costs_or_doubles_an_app_token() {
 async fn no_fault_costs_a_code_or_a_refresh_token() {
     exhaust(Case::ExchangeCode, SigningMode::Kms).await;
     exhaust(Case::Refresh, SigningMode::Kms).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_keeps_a_token_from_being_revoked() {
+    exhaust(Case::ListTokens, SigningMode::Kms).await;
+    exhaust(Case::RevokeToken, SigningMode::Kms).await;
+    exhaust(Case::ListAppTokens, SigningMode::Kms).await;
+    exhaust(Case::RevokeAppToken, SigningMode::Kms).await;
 }
 
 /// The calls of a cold start are among those of the request then.

@@ -12,6 +12,7 @@ mod harness;
 mod hostile;
 mod idempotency;
 mod issue_code;
+mod manage_tokens;
 mod openapi;
 mod own;
 mod processes;

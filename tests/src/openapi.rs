@@ -74,7 +74,9 @@ async fn its_requests_work_on_the_demo() {
     for (route, operation) in api().operations() {
         let (method, path) = route.split_once(' ').unwrap();
         let mut path = path.to_owned();
-        for parameter in operation["parameters"].as_array().unwrap().iter().filter(|parameter| parameter["in"] == "path") {
+        for parameter in
+            operation["parameters"].as_array().unwrap().iter().filter(|parameter| parameter["in"] == "path")
+        {
             let name = format!("{{{}}}", parameter["name"].as_str().unwrap());
             path = path.replace(&name, parameter["example"].as_str().unwrap());
         }

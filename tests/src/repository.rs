@@ -49,9 +49,15 @@ async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
         }
         seen.insert((function.to_owned(), success));
     }
-    for function in
-        ["create-app-token", "create-token", "exchange-token", "issue-code", "manage-tokens", "provision", "publish-keys"]
-    {
+    for function in [
+        "create-app-token",
+        "create-token",
+        "exchange-token",
+        "issue-code",
+        "manage-tokens",
+        "provision",
+        "publish-keys",
+    ] {
         for success in [true, false] {
             assert!(seen.contains(&(function.to_owned(), success)), "{function} has no event with success: {success}");
         }

@@ -44,6 +44,8 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
         Case::IssueCode,
         Case::UpdateRegistration,
         Case::RevokeApiKey,
+        Case::RevokeToken,
+        Case::RevokeAppToken,
     ] {
         let subject = fixture.subject(case).await;
         let process = AwsProxy::start(&fixture.stack, subject.request.function).await;
