@@ -59,7 +59,9 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         scopes_revision: 0,
         earlier_scopes: Vec::new(),
         tokens,
-        last_revocation: None,
+        revoked: BTreeMap::new(),
+        revoked_emptied_by: None,
+        settings_version: None,
     };
     let _ = store.create_registration(&id, &registration(BTreeMap::new()), now, random).await?;
     let token: TokenId = constant(EVENTS_TOKEN.parse().ok())?;
@@ -74,7 +76,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         let application = Application { organization_id, slug: slug.to_string(), name };
         let _ = store.create_application(Application::id(organization_id, &slug), &application, now, random).await?;
     }
-    let bearer = constant(Credential::parse(CredentialKind::AppBearer, EVENTS_APP_BEARER))?;
+    let bearer = constant(Credential::parse(CredentialKind::AppToken, EVENTS_APP_BEARER))?;
     let token = AppToken {
         app_token_id: bearer.id(),
         hash: bearer.hash(),

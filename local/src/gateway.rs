@@ -1,5 +1,5 @@
-//! API Gateway's HTTP API: HTTP requests in, events of payload format 2.0 to the functions, their answers out. Beside
-//! it, on the same port, the paths of the AWS APIs: Lambda's Invoke, and DynamoDB and KMS by `X-Amz-Target`.
+//! API Gateway's HTTP API: turns HTTP requests into events of payload format 2.0, and the functions' answers into HTTP
+//! responses. The same port serves the AWS APIs: Lambda's Invoke, and DynamoDB and KMS by `X-Amz-Target`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -26,23 +26,22 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::{
+    allowed_hosts::{AllowedHosts, NotAllowed},
     database::DynamoDb,
     kms::Kms,
     lambda::Functions,
-    own::{Foreign, OwnHosts},
     template::{Route, Template},
 };
 
-/// What API Gateway and Lambda take.
+/// The limit of API Gateway and of Lambda.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
-/// What Lambda's Invoke paths begin with.
+/// The prefix of Lambda's Invoke paths.
 const INVOKE: &str = "/2015-03-31/functions/";
 
-/// What answers a request.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) template: Template,
-    pub(crate) own_hosts: OwnHosts,
+    pub(crate) allowed_hosts: AllowedHosts,
     pub(crate) allow_origins: Vec<String>,
     pub(crate) functions: Functions,
     pub(crate) dynamodb: DynamoDb,
@@ -50,26 +49,22 @@ pub(crate) struct Gateway {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// The address that a connection came in on.
+/// The address of the stack that a connection was made to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LocalAddress(SocketAddr);
 
 impl Connected<IncomingStream<'_, TcpListener>> for LocalAddress {
     fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        // A connection that is over already has none, and gets no answer.
+        // A connection that is already closed has none, and gets no answer.
         Self(stream.io().local_addr().unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)))
     }
 }
 
-/// What a request is for.
+/// What a request calls. The name is that of the operation.
 enum Target {
-    /// A route of the API, or nothing.
     Api,
-    /// An operation of DynamoDB.
     DynamoDb(String),
-    /// An operation of KMS.
     Kms(String),
-    /// A function, at Lambda's Invoke path.
     Invoke,
 }
 
@@ -88,17 +83,16 @@ impl Target {
     }
 }
 
-/// Answers any request to the port.
 pub(crate) async fn answer(
     State(gateway): State<Arc<Gateway>>,
     ConnectInfo(LocalAddress(socket)): ConnectInfo<LocalAddress>,
     request: Request,
 ) -> Response {
-    let own = gateway.own_hosts.check(request.uri(), request.headers(), socket);
-    match (Target::of(&request), own) {
-        // For browsers of any origin. Everything else would make any page an operator.
+    let allowed = gateway.allowed_hosts.check(request.uri(), request.headers(), socket);
+    match (Target::of(&request), allowed) {
+        // The API is open to pages of any origin. With the rest, any page would have an operator's rights.
         (Target::Api, _) => gateway.route(request).await,
-        (_, Err(foreign)) => forbidden(foreign),
+        (_, Err(reason)) => forbidden(reason),
         (Target::DynamoDb(operation), Ok(())) => gateway.dynamodb(&operation, request).await,
         (Target::Kms(operation), Ok(())) => gateway.kms(&operation, request).await,
         (Target::Invoke, Ok(())) => gateway.invoke(request).await,
@@ -107,41 +101,42 @@ pub(crate) async fn answer(
 
 impl Gateway {
     async fn dynamodb(&self, operation: &str, request: Request) -> Response {
-        let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await.unwrap_or_default();
+        let body = match read_body(request.into_body()).await {
+            Ok(body) => body,
+            Err(response) => return response,
+        };
         let (status, answer) = self.dynamodb.answer(operation, &body);
         (status, [(CONTENT_TYPE, "application/x-amz-json-1.0")], answer).into_response()
     }
 
     async fn kms(&self, operation: &str, request: Request) -> Response {
-        let body = to_bytes(request.into_body(), MAX_BODY_BYTES).await.unwrap_or_default();
+        let body = match read_body(request.into_body()).await {
+            Ok(body) => body,
+            Err(response) => return response,
+        };
         let (status, answer) = self.kms.answer(operation, &body);
         (status, [(CONTENT_TYPE, "application/x-amz-json-1.1")], answer.to_string()).into_response()
     }
 
-    /// Lambda's Invoke: `POST /2015-03-31/functions/{name}/invocations`, the event as the body.
+    /// Lambda's Invoke: `POST /2015-03-31/functions/{name}/invocations`, with the event as the body.
     async fn invoke(&self, request: Request) -> Response {
-        let error = |status, kind: &'static str, text: String| {
-            let body = json!({"Type": "User", "Message": text}).to_string();
-            let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-amzn-errortype"), kind)];
-            (status, headers, body).into_response()
-        };
         let (parts, body) = request.into_parts();
-        let name = parts.uri.path().trim_start_matches(INVOKE).strip_suffix("/invocations");
-        let name = name.unwrap_or_default().to_owned();
-        let kind =
-            parts.headers.get("x-amz-invocation-type").map_or("RequestResponse", |kind| kind.to_str().unwrap_or(""));
-        if kind != "RequestResponse" {
-            let text = "This Lambda knows the invocation type RequestResponse only".to_owned();
-            return error(StatusCode::BAD_REQUEST, "InvalidParameterValueException", text);
+        let name = parts.uri.path().strip_prefix(INVOKE).and_then(|path| path.strip_suffix("/invocations"));
+        let name = name.unwrap_or_default();
+        let invocation_type =
+            parts.headers.get("x-amz-invocation-type").map(|value| value.to_str().unwrap_or_default());
+        if invocation_type.is_some_and(|invocation_type| invocation_type != "RequestResponse") {
+            let text = "The local stack supports the invocation type RequestResponse only";
+            return aws_error(StatusCode::BAD_REQUEST, "InvalidParameterValueException", text);
         }
-        let Ok(event) = to_bytes(body, MAX_BODY_BYTES).await else {
-            let text = "The event is too large or was cut off".to_owned();
-            return error(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", text);
+        let event = match read_body(body).await {
+            // As on Lambda, a missing event is an empty one.
+            Ok(body) if body.is_empty() => Bytes::from_static(b"{}"),
+            Ok(body) => body,
+            Err(response) => return response,
         };
-        // Lambda takes an absent event for an empty one.
-        let event = if event.is_empty() { Bytes::from_static(b"{}") } else { event };
         let json = (CONTENT_TYPE, "application/json");
-        match self.functions.invoke(&name, event).await {
+        match self.functions.invoke(name, event).await {
             Some(Ok(answer)) => ([json], answer).into_response(),
             Some(Err(diagnostic)) => {
                 let unhandled = (HeaderName::from_static("x-amz-function-error"), "Unhandled");
@@ -149,9 +144,9 @@ impl Gateway {
                 ([json, unhandled], body.to_string()).into_response()
             }
             None => {
-                let names = self.functions.names().collect::<Vec<_>>().join(", ");
-                let text = format!("Function not found: {name}. There are {names}");
-                error(StatusCode::NOT_FOUND, "ResourceNotFoundException", text)
+                let names = Functions::names().collect::<Vec<_>>().join(", ");
+                let text = format!("Function not found: {name}. The functions are {names}");
+                aws_error(StatusCode::NOT_FOUND, "ResourceNotFoundException", &text)
             }
         }
     }
@@ -176,7 +171,7 @@ impl Gateway {
         response
     }
 
-    /// What a page of the request's origin needs to see to read the answer; nothing where the origin is not allowed.
+    /// The headers that let a page of the request's origin read the answer; none if the origin is not allowed.
     fn cors(&self, headers: &HeaderMap) -> HeaderMap {
         let Some(origin) = headers.get(ORIGIN) else { return HeaderMap::new() };
         let any = self.allow_origins.iter().any(|allowed| allowed == "*");
@@ -196,7 +191,7 @@ impl Gateway {
         answer
     }
 
-    /// A list of the template's `CorsConfiguration` as a header has it.
+    /// A list of the template's `CorsConfiguration`, as the value of a header.
     fn cors_list(&self, key: &str) -> Option<HeaderValue> {
         let entries = self.template.cors[key].as_array()?.iter().filter_map(Value::as_str);
         HeaderValue::try_from(entries.collect::<Vec<_>>().join(",")).ok()
@@ -207,7 +202,7 @@ impl Gateway {
         let matching = |route| Some((route, Route::parameters(route, &parts.method, parts.uri.path())?));
         let route = self.template.routes.iter().find_map(matching);
         let Some((route, parameters)) = route else { return message(StatusCode::NOT_FOUND, "Not Found") };
-        let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        let Ok(body) = read_body(body).await else {
             return message(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         };
         let event = self.event(&format!("{} {}", route.method, route.path), parameters, &parts, &body);
@@ -279,15 +274,26 @@ fn http_response(answer: ApiGatewayV2httpResponse) -> Option<Response> {
     response.body(Body::from(answer.body.unwrap_or_default().to_vec())).ok()
 }
 
-/// The answer to a request that is not the stack's own, in a form that AWS's clients read too.
-fn forbidden(why: Foreign) -> Response {
-    const KIND: &str = "AccessDeniedException";
-    let text = format!("Forbidden: {why}. Others may call the routes of the API only");
-    let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-amzn-errortype"), KIND)];
-    (StatusCode::FORBIDDEN, headers, json!({"__type": KIND, "message": text}).to_string()).into_response()
+/// Reads a body to its end.
+async fn read_body(body: Body) -> Result<Bytes, Response> {
+    to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+        let text = "The body is larger than 10 MiB or was cut off";
+        aws_error(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", text)
+    })
 }
 
-/// An answer of the gateway itself.
+fn forbidden(reason: NotAllowed) -> Response {
+    let text = format!("Forbidden: {reason}. Other callers can reach the routes of the API only");
+    aws_error(StatusCode::FORBIDDEN, "AccessDeniedException", &text)
+}
+
+/// An error in the form that the AWS SDKs read, of JSON protocols and of Lambda's.
+fn aws_error(status: StatusCode, error_type: &'static str, text: &str) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (HeaderName::from_static("x-amzn-errortype"), error_type)];
+    (status, headers, json!({"__type": error_type, "message": text}).to_string()).into_response()
+}
+
+/// An answer of API Gateway's own.
 fn message(status: StatusCode, text: &str) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], json!({"message": text}).to_string()).into_response()
 }

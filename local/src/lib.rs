@@ -3,13 +3,13 @@
 //! SDK; only the endpoint differs.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
+mod allowed_hosts;
 mod data_dir;
 mod database;
 mod demo;
 mod gateway;
 mod kms;
 mod lambda;
-mod own;
 mod template;
 
 use std::{
@@ -28,11 +28,11 @@ use shared::{clock::Clock, keys::SigningMode, random::Random, runtime::Environme
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 use self::{
+    allowed_hosts::AllowedHosts,
     data_dir::DataDir,
     database::DynamoDb,
     gateway::{Gateway, LocalAddress},
     kms::Kms,
-    own::OwnHosts,
 };
 pub use self::{
     database::TABLE,
@@ -117,9 +117,9 @@ impl Stack {
         let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
 
         let allow_origins = options.allow_origins;
-        let own_hosts = OwnHosts { address: options.host, names: options.allow_hosts };
+        let allowed_hosts = AllowedHosts { address: options.host, names: options.allow_hosts };
         let clock = options.clock;
-        let gateway = Arc::new(Gateway { template, own_hosts, allow_origins, functions, dynamodb, kms, clock });
+        let gateway = Arc::new(Gateway { template, allowed_hosts, allow_origins, functions, dynamodb, kms, clock });
         let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
         let router = router.into_make_service_with_connect_info::<LocalAddress>();
         let (stop, stopped) = oneshot::channel();
@@ -154,7 +154,7 @@ impl Stack {
         let store = Store::from_environment(&self.environment).map_err(|error| failed(&error))?;
         demo::provision(&store, random.as_ref(), clock.now()).await.map_err(|fault| failed(&fault.chain()))?;
         let mode = SigningMode::from_environment(&self.environment).map_err(|error| failed(&error))?;
-        let keyless = async || store.load_key_set().await.map(|ring| ring.is_none());
+        let keyless = async || store.load_signing_keys().await.map(|keys| keys.is_none());
         if mode != SigningMode::Kms && keyless().await.map_err(|fault| failed(&fault.chain()))? {
             let rotation = json!({"action": "rotateSigningKey"});
             self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;
@@ -176,7 +176,7 @@ impl Stack {
     /// # Errors
     /// The function error, `{"errorType": …, "errorMessage": …}`.
     pub async fn invoke(&self, name: &str, event: &Value) -> Result<Value, Value> {
-        let error = |kind: &str, message: &str| json!({"errorType": kind, "errorMessage": message});
+        let error = |error_type: &str, message: &str| json!({"errorType": error_type, "errorMessage": message});
         match self.gateway.functions.invoke(name, Bytes::from(event.to_string())).await {
             None => Err(error("ResourceNotFoundException", name)),
             Some(Err(diagnostic)) => Err(error(&diagnostic.error_type, &diagnostic.error_message)),

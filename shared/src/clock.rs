@@ -6,7 +6,6 @@ use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 
 /// A source of the current time.
 pub trait Clock: Debug + Send + Sync {
-    /// The current instant.
     fn now(&self) -> DateTime<Utc>;
 }
 
@@ -27,10 +26,18 @@ pub fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The instant a lifetime ends that begins now, in whole seconds since a JWT knows no others (RFC 7519, 2:
+/// When a lifetime that starts now ends. In whole seconds, because a JWT has no smaller unit (RFC 7519, 2:
 /// `NumericDate`).
 #[must_use]
 pub fn expiry(now: DateTime<Utc>, lifetime_seconds: u32) -> DateTime<Utc> {
     let lifetime = TimeDelta::seconds(lifetime_seconds.into());
     now.trunc_subsecs(0).checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+/// How long ago `at` was. If the clock was set back since, `at` is in the future and counts as very old: what is cached is
+/// then fetched again, not kept for too long.
+#[must_use]
+pub fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
+    let age = now - at;
+    if age < TimeDelta::zero() { TimeDelta::MAX } else { age }
 }

@@ -1,9 +1,9 @@
-//! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`. Those that belong to a grant
-//! have its id, 22 characters, before the 43.
+//! Opaque credentials: `<prefix>_<43 base62 characters><6 base62 characters of CRC-32>`. Codes and refresh tokens have the
+//! id of their grant, 22 characters, before the 43.
 //!
-//! The prefix says what a credential is for, to secret scanners and to people. The checksum is not a protection: it
-//! rejects a mistyped or made-up credential without a database read. The table holds only the SHA-256, which is enough
-//! for 256 random bits, and finds a credential by the first 96 bits of it.
+//! The prefix tells secret scanners and people what a credential is for. The checksum is not a security measure: it rejects
+//! a mistyped or made-up credential without a database read. The table stores only the SHA-256, which is enough for 256
+//! random bits. The first 96 bits of it are the key in the table.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::InternalError,
-    id::{ObjectId, hex},
+    id::{ObjectId, hex, prefix},
     random::Random,
 };
 
@@ -26,16 +26,16 @@ const GRANT_ID_CHARACTERS: usize = 22;
 const CHECKSUM_CHARACTERS: usize = 6;
 const SESSION_ID_BYTES: usize = 16;
 
-/// What a credential is for. A kind's prefix is for ever: scanners and stored hashes depend on it.
+/// What a credential is for. The prefix of a kind never changes: scanners and stored hashes depend on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CredentialKind {
     /// Authenticates an organization's server.
     ApiKey,
-    /// Authenticates an app.
-    AppBearer,
-    /// Is exchanged for the first tokens of a grant (RFC 6749, 1.3.1).
+    /// Authenticates an application.
+    AppToken,
+    /// Exchanged for the first tokens of a grant (RFC 6749, 1.3.1).
     AuthorizationCode,
-    /// Is exchanged for further tokens of a grant (RFC 6749, 1.5).
+    /// Exchanged for further tokens of a grant (RFC 6749, 1.5).
     RefreshToken,
 }
 
@@ -43,7 +43,7 @@ impl CredentialKind {
     const fn prefix(self) -> &'static str {
         match self {
             Self::ApiKey => "tmk_",
-            Self::AppBearer => "tma_",
+            Self::AppToken => "tma_",
             Self::AuthorizationCode => "tmc_",
             Self::RefreshToken => "tmr_",
         }
@@ -51,13 +51,13 @@ impl CredentialKind {
 
     const fn grant_id_characters(self) -> usize {
         match self {
-            Self::ApiKey | Self::AppBearer => 0,
+            Self::ApiKey | Self::AppToken => 0,
             Self::AuthorizationCode | Self::RefreshToken => GRANT_ID_CHARACTERS,
         }
     }
 }
 
-/// A credential of well-formed text with a right checksum. Its text is secret.
+/// A well-formed credential with a correct checksum. Its text is secret.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Credential {
     kind: CredentialKind,
@@ -66,14 +66,11 @@ pub struct Credential {
 
 impl Credential {
     /// A new credential with 256 random bits.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn generate(kind: CredentialKind, random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self::of_secret(kind, random.bytes()?))
     }
 
-    /// The credential of 256 secret bits that are as good as random.
+    /// The credential with these 256 secret bits, which must be indistinguishable from random ones.
     #[must_use]
     pub fn of_secret(kind: CredentialKind, secret: [u8; 32]) -> Self {
         Self::of_grant(kind, "", secret)
@@ -85,8 +82,8 @@ impl Credential {
         Self { kind, text }
     }
 
-    /// Reads a credential of `kind`; `None` where prefix, length, alphabet or checksum is wrong. Why is not told:
-    /// parts of a credential do not belong into messages.
+    /// Parses a credential of `kind`. It returns `None` if the prefix, length, alphabet or checksum is wrong, and does not
+    /// say which, because no part of a credential belongs in a message.
     #[must_use]
     pub fn parse(kind: CredentialKind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?;
@@ -98,23 +95,23 @@ impl Credential {
         (checksum(body) == check).then(|| Self { kind, text: text.to_owned() })
     }
 
-    /// The secret text: for the one answer that hands it out.
+    /// The secret text, for the one response that returns it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
     }
 
-    /// What the table holds in its place.
+    /// What the table stores instead of the text.
     #[must_use]
     pub fn hash(&self) -> CredentialHash {
         CredentialHash(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.text.as_bytes())))
     }
 
-    /// The public id of an API key or app bearer, by which the table finds it: the first 96 bits of its SHA-256. They
-    /// say nothing that helps against 256 random bits.
+    /// The public id of an API key or app token, which is its key in the table: the first 96 bits of its SHA-256. They do
+    /// not help to guess 256 random bits.
     #[must_use]
     pub fn id(&self) -> ObjectId {
-        ObjectId::of_bytes(self.text.as_bytes())
+        ObjectId::of_sha256(self.text.as_bytes())
     }
 }
 
@@ -124,16 +121,12 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The id of a grant: 128 random bits in 22 base62 characters. Its codes and refresh tokens start with it, so it is not
-/// for the log; what is shown of a grant is its [`SessionId`].
+/// The id of a grant: 128 random bits in 22 base62 characters. Its codes and refresh tokens start with it, so it must not
+/// be logged. The public id of a grant is its [`SessionId`].
 #[derive(Clone, Eq, PartialEq)]
 pub struct GrantId(String);
 
 impl GrantId {
-    /// A new random id.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(base62::<GRANT_ID_CHARACTERS>(random.bytes::<16>()?)))
     }
@@ -152,9 +145,8 @@ impl fmt::Debug for GrantId {
     }
 }
 
-/// The public id of a grant, by which the table finds it: the `sid` claim (OpenID Connect Front-Channel Logout 1.0, 3).
-/// 128 bits of a one-way hash of the [`GrantId`], because a JWT must not give its readers what a refresh token starts
-/// with.
+/// The public id of a grant, which is its key in the table and the `sid` claim (OpenID Connect Front-Channel Logout 1.0,
+/// 3): 128 bits of the SHA-256 of the [`GrantId`]. A JWT must not reveal the start of a refresh token.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct SessionId(String);
 
@@ -166,16 +158,12 @@ impl SessionId {
     }
 }
 
-/// What the refresh tokens of one grant are derived under: 256 random bits, kept in the grant's item. Together with a
-/// refresh token it gives the token's successors, so it is not for the log.
+/// The key that the refresh tokens of one grant are derived with: 256 random bits, stored in the grant's item. Whoever
+/// has it and a refresh token can derive the successors of the token, so it must not be logged.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
 pub struct GrantSalt(String);
 
 impl GrantSalt {
-    /// A new random salt.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
         Ok(Self(URL_SAFE_NO_PAD.encode(random.bytes::<32>()?)))
     }
@@ -196,42 +184,34 @@ pub struct GrantCredential {
 
 impl GrantCredential {
     /// A new code of a grant.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
         let credential = Credential::of_grant(CredentialKind::AuthorizationCode, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
     /// A new refresh token of a grant.
-    ///
-    /// # Errors
-    /// When the random source fails.
     pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
         let credential = Credential::of_grant(CredentialKind::RefreshToken, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
-    /// The one refresh token that takes the place of this one: an HMAC of it under the salt of its grant. The same for
-    /// everybody who asks, and neither the table nor the token alone gives it.
+    /// The one refresh token that replaces this one: an HMAC of it with the salt of its grant. Every call returns the same
+    /// token. Deriving it takes both the table and this token.
     #[must_use]
     pub fn successor(&self, salt: &GrantSalt) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, salt.0.as_bytes());
-        let mut secret = [0; 32];
-        let mac = hmac::sign(&key, self.expose().as_bytes());
-        secret.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
+        let secret = prefix(hmac::sign(&key, self.expose().as_bytes()).as_ref());
         let credential = Credential::of_grant(CredentialKind::RefreshToken, &self.grant.0, secret);
         Self { grant: self.grant.clone(), credential }
     }
 
-    /// Reads a code; `None` as in [`Credential::parse`].
+    /// Parses a code, like [`Credential::parse`].
     #[must_use]
     pub fn parse_code(text: &str) -> Option<Self> {
         Self::parse(CredentialKind::AuthorizationCode, text)
     }
 
-    /// Reads a refresh token; `None` as in [`Credential::parse`].
+    /// Parses a refresh token, like [`Credential::parse`].
     #[must_use]
     pub fn parse_refresh_token(text: &str) -> Option<Self> {
         Self::parse(CredentialKind::RefreshToken, text)
@@ -249,25 +229,25 @@ impl GrantCredential {
         &self.grant
     }
 
-    /// The secret text: for the one answer that hands it out.
+    /// The secret text, for the one response that returns it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.credential.expose()
     }
 
-    /// What the table holds in its place.
+    /// What the table stores instead of the text.
     #[must_use]
     pub fn hash(&self) -> CredentialHash {
         self.credential.hash()
     }
 }
 
-/// The SHA-256 of a credential, base64url. Not usable as one, and still not for the log. Compared in constant time.
+/// The SHA-256 of a credential in base64url. It cannot be used as the credential, but is not logged either. Compared in
+/// constant time.
 #[derive(Clone, Deserialize, Eq, Serialize)]
 pub struct CredentialHash(String);
 
 impl CredentialHash {
-    /// The hash as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -325,9 +305,8 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_for_ever() {
-        // Worked out with another implementation (Python's int and zlib.crc32): stored hashes and scanners depend on
-        // it.
+    fn the_format_never_changes() {
+        // Computed with another implementation (Python's int and zlib.crc32): stored hashes and scanners depend on it.
         let mut one = [0; 32];
         one[31] = 62;
         assert_eq!(api_key([0; 32]).expose(), "tmk_00000000000000000000000000000000000000000002eIzD5");
@@ -336,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_and_hash_do_not_tell_the_secret() {
+    fn debug_and_hash_do_not_reveal_the_secret() {
         let key = api_key([7; 32]);
         assert_eq!(format!("{key:?} {:?}", key.hash()), "tmk_… CredentialHash(…)");
         assert_eq!(key.hash().as_str().len(), 43);
@@ -351,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_id_does_not_show_the_grant_id() {
+    fn a_session_id_does_not_contain_the_grant_id() {
         let grant = GrantId::random(&Fixed([7; 32])).unwrap();
         let session = grant.session();
         assert_eq!(session.as_str().len(), 32);

@@ -1,9 +1,10 @@
-//! What can be wrong: with us or AWS ([`InternalError`]), with a value ([`ValidationError`]), with a caller
-//! ([`Unauthenticated`]).
+//! What can be wrong: with the service or AWS ([`InternalError`]), with a value ([`Constraint`], [`ValidationError`]), with
+//! the caller's credential ([`Unauthenticated`]).
 
-use std::{borrow::Cow, error::Error};
+use std::{borrow::Cow, error::Error, ops::RangeInclusive};
 
-/// A failure of the service or of AWS, never the caller's: logged with its causes, answered as a bare 500.
+/// A failure of the service or of AWS, never the caller's: DynamoDB or KMS does not answer, an item is damaged, or the
+/// random source fails. It is logged with its causes and answered as a bare 500.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {context}")]
 pub struct InternalError {
@@ -18,8 +19,8 @@ impl InternalError {
         Self { context, source: source.into() }
     }
 
-    /// The whole chain of causes on one line, for the log. The parts are `Display` texts only: the `Debug` form of an
-    /// AWS error can hold an item of the table.
+    /// The whole chain of causes on one line, for the log. It uses only `Display` texts: the `Debug` form of an AWS error
+    /// can contain an item of the table.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
@@ -33,12 +34,46 @@ impl InternalError {
     }
 }
 
-/// What a value must be, as the end of a sentence that begins with the field's name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+/// The rule that a value breaks, as the end of a sentence that begins with the field's name: "must be a UUID".
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub struct Constraint(pub &'static str);
+pub struct Constraint(Cow<'static, str>);
 
-/// A request that breaks a rule: the field and the rule.
+impl Constraint {
+    /// A rule with a fixed text.
+    #[must_use]
+    pub const fn new(rule: &'static str) -> Self {
+        Self(Cow::Borrowed(rule))
+    }
+
+    /// "must be a, b or c".
+    #[must_use]
+    pub fn one_of(names: &[&str]) -> Self {
+        let (last, others) = names.split_last().map_or(("", &[][..]), |(last, others)| (*last, others));
+        Self(format!("must be {} or {last}", others.join(", ")).into())
+    }
+
+    /// The error that `field` breaks this rule.
+    pub fn of(self, field: impl Into<Cow<'static, str>>) -> ValidationError {
+        ValidationError::new(field, self.0)
+    }
+
+    /// Copies `text` if its length in bytes is in `length` and every byte is allowed; otherwise it breaks `rule`.
+    pub fn check(
+        text: &str,
+        length: RangeInclusive<usize>,
+        allowed: impl Fn(u8) -> bool,
+        rule: &'static str,
+    ) -> Result<String, Self> {
+        if length.contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(text.to_owned())
+        } else {
+            Err(Self::new(rule))
+        }
+    }
+}
+
+/// A field of a request breaks a rule.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{field} {rule}")]
 pub struct ValidationError {
@@ -47,19 +82,19 @@ pub struct ValidationError {
 }
 
 impl ValidationError {
-    /// `field` must be named by the code, or be a field's *name* in a request; never a value.
+    /// `field` is a name, from the code or from the request. It is never a value, because messages repeat it.
     pub fn new(field: impl Into<Cow<'static, str>>, rule: impl Into<Cow<'static, str>>) -> Self {
         Self { field: field.into(), rule: rule.into() }
     }
 }
 
-/// Why a caller is nobody to us. Which of the reasons made a token invalid is not told.
+/// Why authentication failed. The caller does not learn why a token is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unauthenticated {
     /// There is no `Authorization` header.
     #[error("no authorization header")]
     Missing,
-    /// It is malformed, unknown, expired or revoked.
+    /// The credential is malformed, unknown, expired or revoked.
     #[error("invalid token")]
     InvalidToken,
 }

@@ -1,8 +1,8 @@
-//! What tokenmint's functions share.
+//! What the functions of tokenmint share.
 //!
-//! Dependencies point downwards: `tokens` (the operations) use `auth`, `keys`, `store`, `runtime` and `input`, in this order,
-//! and all of them the modules of plain types. A test of the repository holds this. Only `store` and `keys` call AWS; each
-//! call is boxed, because the SDK's futures are many KiB, and moving them costs more than an allocation.
+//! `tokens` has the operations. They use `auth`, `keys`, `store`, `runtime` and `input`, and everything uses the modules of
+//! plain types at the end of the list. Only `store` and `keys` call AWS. They box each call, because the futures of the SDK
+//! take many KiB and moving them costs more than an allocation.
 
 pub mod tokens;
 pub mod wire;

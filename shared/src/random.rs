@@ -1,4 +1,4 @@
-//! Randomness, as an injected dependency: ids and secrets come from it and from nothing else.
+//! Randomness, as an injected dependency: every id and secret is drawn from it.
 
 use std::fmt::Debug;
 
@@ -6,20 +6,13 @@ use uuid::Uuid;
 
 use crate::error::InternalError;
 
-/// A source of random bytes, fit for secrets.
+/// A cryptographically secure source of random bytes.
 pub trait Random: Debug + Send + Sync {
-    /// Fills `bytes`.
-    ///
-    /// # Errors
-    /// When the source has none to give.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), InternalError>;
 }
 
 impl dyn Random + '_ {
     /// `N` random bytes.
-    ///
-    /// # Errors
-    /// When the source has none to give.
     pub fn bytes<const N: usize>(&self) -> Result<[u8; N], InternalError> {
         let mut bytes = [0; N];
         self.fill(&mut bytes)?;
@@ -27,9 +20,6 @@ impl dyn Random + '_ {
     }
 
     /// A random UUID (RFC 9562, 5.4).
-    ///
-    /// # Errors
-    /// When the source has none to give.
     pub fn uuid(&self) -> Result<Uuid, InternalError> {
         Ok(uuid::Builder::from_random_bytes(self.bytes()?).into_uuid())
     }

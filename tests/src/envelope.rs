@@ -10,7 +10,7 @@ use shared::{
     credential::{Credential, CredentialKind},
     keys::SigningMode,
     random::SystemRandom,
-    store::{DataKeyPair, KeySet, Store, Update},
+    store::{DataKeyPair, SigningKeys, Store, Update},
 };
 
 use crate::{
@@ -427,20 +427,23 @@ async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
 async fn a_late_repeat_of_a_rotation_recognises_itself() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let store = Store::from_environment(fixture.stack.local.environment()).unwrap();
-    let pair = |ring: &KeySet, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..ring.current.clone() };
+    let pair = |ring: &SigningKeys, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..ring.current.clone() };
     for withdraw in [false, true] {
         let now = fixture.stack.clock.now();
-        let before = store.load_key_set().await.unwrap().unwrap();
+        let before = store.load_signing_keys().await.unwrap().unwrap();
         let replaces = before.current.kid.clone();
         let (ours, theirs) = (pair(&before, &format!("ours-{withdraw}")), pair(&before, &format!("theirs-{withdraw}")));
-        let written = KeySet::rotated(Some(before), ours, now, false);
-        assert!(matches!(store.record_key_set(&written, Some(&replaces)).await.unwrap(), Update::Applied(())));
-        let later = KeySet::rotated(Some(written.clone()), theirs, now, withdraw);
-        assert!(matches!(store.record_key_set(&later, Some(&written.current.kid)).await.unwrap(), Update::Applied(())));
+        let written = SigningKeys::rotated(Some(before), ours, now, false);
+        assert!(matches!(store.record_signing_keys(&written, Some(&replaces)).await.unwrap(), Update::Applied(())));
+        let later = SigningKeys::rotated(Some(written.clone()), theirs, now, withdraw);
+        assert!(matches!(
+            store.record_signing_keys(&later, Some(&written.current.kid)).await.unwrap(),
+            Update::Applied(())
+        ));
 
-        let repeated = store.record_key_set(&written, Some(&replaces)).await.unwrap();
+        let repeated = store.record_signing_keys(&written, Some(&replaces)).await.unwrap();
         assert!(matches!(repeated, Update::Applied(())), "{repeated:?}");
-        assert_eq!(store.load_key_set().await.unwrap().unwrap().current.kid, later.current.kid);
+        assert_eq!(store.load_signing_keys().await.unwrap().unwrap().current.kid, later.current.kid);
     }
 }
 
@@ -467,7 +470,7 @@ async fn the_ring_has_a_bound() {
     item["previous"] = json!({"L": vec![previous; shared::store::MAX_KEYS - 1]});
     fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
     assert_eq!(published(&node(&fixture, "envelope")).await.len(), shared::store::MAX_KEYS + 1);
-    let refused = fixture.stack.local.invoke("provision", &json!({"action": "rotateSigningKey"})).await.unwrap_err();
+    let refused = fixture.stack.try_provision(&json!({"action": "rotateSigningKey"})).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("withdrawPrevious must be true: "), "{refused}");
     rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;

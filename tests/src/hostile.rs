@@ -735,3 +735,26 @@ fn http_answer(answer: &Value) -> Answer {
     let status = answer["statusCode"].as_u64().unwrap().try_into().unwrap();
     Answer { status, headers: headers.collect(), text: answer["body"].as_str().unwrap().to_owned() }
 }
+
+/// A member name that `serde_json` itself gives a meaning to: it would let any value pass for a string, and nest without
+/// end.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_member_name_is_special() {
+    let stack = TestStack::start().await;
+    let organization = stack.organization("acme").await;
+    let key = stack.api_key(&organization).await;
+    let registration = stack.registration(&organization, &json!({})).await;
+    let token = "$serde_json::private::RawValue";
+    let registration = json!({"registrationId": {token: format!("\"{registration}\"")}});
+    let answer = stack.post("/api/v1/create-token", &key, &registration).await;
+    answer.assert(400, &json!({"message": "registrationId must be a string"}));
+
+    let mut nested = "1".to_owned();
+    while nested.len() < 7000 {
+        let deeper = format!("{}{nested}{}", "[".repeat(100), "]".repeat(100));
+        nested = json!({token: deeper}).to_string();
+    }
+    let body = format!("{{\"unknown\":{nested}}}");
+    let request = stack.http.post(stack.url("/api/v1/tokens")).header("content-type", "application/json").body(body);
+    assert_eq!(stack.send(request).await.status, 400);
+}

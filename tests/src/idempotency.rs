@@ -195,10 +195,10 @@ async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
         }
     }
     // An item has its limits.
-    let refused = stack.local.invoke("provision", &update(&["other"])).await.unwrap_err();
+    let refused = stack.try_provision(&update(&["other"])).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("scopes cannot be changed now: "), "{refused}");
-    let same = stack.local.invoke("provision", &update(&["read:things", "key-9"])).await;
+    let same = stack.try_provision(&update(&["read:things", "key-9"])).await;
     assert_eq!(same.unwrap(), json!({"registrationId": caller.registration}));
     assert!(stack.revoke_token(&caller.registration, token(&issued[0])["id"].as_str().unwrap()).await);
     stack.provision(&update(&["other"])).await;
@@ -250,10 +250,12 @@ async fn the_largest_registration_fits_its_item() {
     let scopes: Vec<_> = (0..50).map(|n| json!({"S": format!("{n:020}")})).collect();
     let earlier: Vec<_> =
         (0..10).map(|n| json!({"M": {"revision": {"N": n.to_string()}, "scopes": {"L": scopes}}})).collect();
+    let revoked: serde_json::Map<_, _> =
+        (0..20).map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"S": "0".repeat(32)}))).collect();
     let update = json!({
         "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
-        "UpdateExpression": "SET tokens = :tokens, earlierScopes = :earlier",
-        "ExpressionAttributeValues": {":tokens": {"M": tokens}, ":earlier": {"L": earlier}},
+        "UpdateExpression": "SET tokens = :tokens, earlierScopes = :earlier, revoked = :revoked",
+        "ExpressionAttributeValues": {":tokens": {"M": tokens}, ":earlier": {"L": earlier}, ":revoked": {"M": revoked}},
     });
     stack.dynamodb("UpdateItem", update).await;
     let body = json!({"registrationId": caller.registration, "email": email});

@@ -38,13 +38,13 @@ async fn what_the_client_is_not_registered_for_is_refused() {
     assert!(issued["code"].as_str().unwrap().starts_with("tmc_") && issued.as_object().unwrap().len() == 2);
     assert_eq!(stack.calls.rounds(), 2);
 
-    let registered = "must be what the client is registered for";
+    let registered = "is not registered for this client";
     stack.calls.reset();
     for (field, value, message) in [
         ("service", json!("sms"), format!("service {registered}")),
         ("redirectUri", json!("https://app.example.com/"), format!("redirectUri {registered}")),
         ("scope", json!("openid profile"), format!("scope {registered}")),
-        ("clientId", json!("22222222-2222-2222-2222-222222222222"), "clientId must be the id of a client".to_owned()),
+        ("clientId", json!("22222222-2222-2222-2222-222222222222"), "clientId does not exist".to_owned()),
         ("clientId", json!("x"), "clientId must be a UUID".to_owned()),
         ("subject", Value::Null, "subject is required".to_owned()),
         ("subject", json!("é"), "subject must be 1 to 255 printable ASCII characters".to_owned()),
@@ -56,7 +56,7 @@ async fn what_the_client_is_not_registered_for_is_refused() {
         ("authTime", json!(START + 301), format!("authTime must be a whole number from 0 to {}", START + 300)),
         ("language", json!("english language"), "language must be a language tag such as en or pt-BR".to_owned()),
         ("claims", json!([]), "claims must be an object".to_owned()),
-        ("claims", json!({"sub": "x"}), "claims must have standard claims of OpenID Connect only".to_owned()),
+        ("claims", json!({"sub": "x"}), "claims must contain only standard claims of OpenID Connect".to_owned()),
         ("claims", json!({"email_verified": "yes"}), "claims.email_verified must be true or false".to_owned()),
         ("lang", json!("en"), "lang is not a field of this request".to_owned()),
     ] {

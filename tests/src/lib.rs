@@ -1,9 +1,11 @@
 //! End-to-end tests: HTTP requests to the whole stack, the real SDK over sockets to the embedded DynamoDB and KMS.
 #![cfg(test)]
 
+mod allowed_hosts;
+mod checklist;
 mod create_app_token;
 mod create_token;
-mod dead;
+mod dependencies;
 mod envelope;
 mod exchange_token;
 mod faults;
@@ -12,12 +14,14 @@ mod harness;
 mod hostile;
 mod idempotency;
 mod issue_code;
+mod late_writes;
 mod manage_tokens;
 mod openapi;
-mod own;
 mod processes;
+mod provision;
 mod publish_keys;
 mod repository;
+mod revoked_stays_revoked;
 mod signing_keys;
 mod skew;
 mod storms;

@@ -30,9 +30,8 @@ pub(crate) fn event(name: &str) -> Value {
 /// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. They work as they are
 /// on the demo's data.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
+async fn every_event_is_answered_as_its_name_says() {
     let stack = TestStack::start().await;
-    let mut seen = BTreeSet::new();
     stack.local.provision_demo().await.unwrap();
     for (name, event) in events() {
         let (function, case) = name.split_once('.').unwrap();
@@ -46,20 +45,6 @@ async fn every_function_has_events_of_both_kinds_and_they_answer_so() {
             }
             Ok(_) => assert!(success, "{name}"),
             Err(error) => assert!(!success && error["errorType"] != "InternalError", "{name}: {error}"),
-        }
-        seen.insert((function.to_owned(), success));
-    }
-    for function in [
-        "create-app-token",
-        "create-token",
-        "exchange-token",
-        "issue-code",
-        "manage-tokens",
-        "provision",
-        "publish-keys",
-    ] {
-        for success in [true, false] {
-            assert!(seen.contains(&(function.to_owned(), success)), "{function} has no event with success: {success}");
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The functions that sign or verify, with the variables of one deployment.
-struct Functions(BTreeMap<&'static str, Lambda>);
+struct Functions(BTreeMap<String, Lambda>);
 
 /// The keys that KMS has for the stack, by their names in the template.
 #[derive(Default)]
@@ -37,9 +37,11 @@ impl Keys {
             }
         }
         let mut functions = BTreeMap::new();
-        for name in ["create-app-token", "create-token", "exchange-token", "publish-keys"] {
-            let command = deployed(stack, name, &deployment.functions()[name]);
-            functions.insert(name, Lambda::start_with(command).await);
+        for (name, properties) in deployment.functions() {
+            if own_variables(&properties).contains("SIGNING_KEY_ID") {
+                let command = deployed(stack, &name, &properties);
+                functions.insert(name, Lambda::start_with(command).await);
+            }
         }
         Functions(functions)
     }

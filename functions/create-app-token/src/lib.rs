@@ -1,4 +1,4 @@
-//! `POST /v1/organizations/{organizationId}/apps/{applicationId}/tokens`: an integration token of an app.
+//! `POST /v1/organizations/{organizationId}/apps/{applicationId}/tokens`: an app token.
 
 mod wire;
 
@@ -10,7 +10,6 @@ use shared::{
     clock::Clock,
     keys::{Audience, Issuer, Keys, MacKey},
     runtime::http::{Endpoint, Request, Response},
-    runtime::telemetry::{Phase, timed},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::app_tokens::{AppTokens, CreateRequest},
@@ -19,7 +18,6 @@ use shared::{
 
 use self::wire::CreateAppTokenRequest;
 
-/// The function.
 #[derive(Debug)]
 pub struct CreateAppToken {
     authenticator: Authenticator,
@@ -54,26 +52,17 @@ impl Endpoint for CreateAppToken {
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
-        let bearer = self.authenticator.inspect(&request.headers, now).await?;
-        let request = match CreateAppTokenRequest::parse(&request) {
-            Ok(request) => request,
-            // A stranger does not learn what is wrong with the request.
-            Err(invalid) => {
-                timed(Phase::Load, self.authenticator.authenticate(bearer, now)).await?;
-                return Err(invalid.into());
-            }
-        };
-        let application = self.store.load_application(request.path.application_id);
-        let reads = self.authenticator.authenticate_beside(bearer, now, application);
-        let (caller, application) = timed(Phase::Load, reads).await?;
+        let parsed = CreateAppTokenRequest::parse(&request);
+        let reads = async |body: &CreateAppTokenRequest| self.store.load_application(body.path.application_id).await;
+        let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::MadApplicationTokenCreate)?;
         let request = CreateRequest {
             endpoint: Self::NAME,
-            organization_id: request.path.organization_id,
-            application_id: request.path.application_id,
-            description: request.description,
-            scopes: request.scopes,
-            idempotency_key: request.idempotency_key.as_ref(),
+            organization_id: body.path.organization_id,
+            application_id: body.path.application_id,
+            description: body.description,
+            scopes: body.scopes,
+            idempotency_key: body.idempotency_key.as_ref(),
         };
         self.tokens.create(&caller, application?, request, now).await.map(wire::created)
     }

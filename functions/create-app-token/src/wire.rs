@@ -14,7 +14,6 @@ use shared::{
 const MAX_SCOPES: usize = 50;
 const MAX_DESCRIPTION_CHARACTERS: usize = 1000;
 
-/// A valid request.
 pub(crate) struct CreateAppTokenRequest {
     pub(crate) path: ApplicationPath,
     pub(crate) description: Option<String>,
@@ -33,7 +32,7 @@ impl CreateAppTokenRequest {
         }
         let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default();
         let scopes = scopes.into_iter().map(Scope::into_inner).collect();
-        let idempotency_key = request.idempotency_key()?;
+        let idempotency_key = request.header(IdempotencyKey::HEADER)?;
         Ok(Self { path, description, scopes, idempotency_key })
     }
 }

@@ -10,7 +10,6 @@ use shared::{
     clock::Clock,
     keys::{Audience, Issuer, Keys},
     runtime::http::{Endpoint, Request, Response},
-    runtime::telemetry::{Phase, timed},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::registration_tokens::{IssueRequest, RegistrationTokens},
@@ -19,7 +18,6 @@ use shared::{
 
 use self::wire::CreateTokenRequest;
 
-/// The function.
 #[derive(Debug)]
 pub struct CreateToken {
     authenticator: Authenticator,
@@ -57,19 +55,12 @@ impl Endpoint for CreateToken {
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
-        let bearer = self.authenticator.inspect(&request.headers, now).await?;
-        let body = match CreateTokenRequest::parse(&request) {
-            Ok(body) => body,
-            // A stranger does not learn what is wrong with the request.
-            Err(invalid) => {
-                timed(Phase::Load, self.authenticator.authenticate(bearer, now)).await?;
-                return Err(invalid.into());
-            }
+        let parsed = CreateTokenRequest::parse(&request);
+        let reads = async |body: &CreateTokenRequest| {
+            tokio::join!(self.store.load_registration(&body.registration_id), self.tokens.signer.prepare())
         };
-        let registration = self.store.load_registration(&body.registration_id);
-        let reads = async { tokio::join!(registration, self.tokens.signer.prepare()) };
-        let reads = self.authenticator.authenticate_beside(bearer, now, reads);
-        let (caller, (registration, prepared)) = timed(Phase::Load, reads).await?;
+        let (caller, body, (registration, prepared)) =
+            self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::OauthTokenCreate)?;
         let request = IssueRequest {
             endpoint: Self::NAME,

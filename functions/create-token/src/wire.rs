@@ -14,7 +14,6 @@ use shared::{
     tokens::registration_tokens::IssuedToken,
 };
 
-/// A valid request.
 pub(crate) struct CreateTokenRequest {
     pub(crate) registration_id: RegistrationId,
     pub(crate) email: Option<String>,
@@ -27,7 +26,7 @@ impl CreateTokenRequest {
         Ok(Self {
             registration_id: required("registrationId", body.parsed("registrationId")?)?,
             email: body.parsed("email")?.map(Email::into_inner),
-            idempotency_key: request.idempotency_key()?,
+            idempotency_key: request.header(IdempotencyKey::HEADER)?,
         })
     }
 }

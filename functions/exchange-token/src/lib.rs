@@ -25,7 +25,6 @@ use self::{
 /// How long the access token and the ID token live.
 const TOKEN_LIFETIME_SECONDS: u32 = 3600;
 
-/// The function.
 #[derive(Debug)]
 pub struct ExchangeToken {
     issuer: Issuer,

@@ -14,7 +14,6 @@ use shared::{
     tokens::grants::{GrantRequest, PresentedGrant},
 };
 
-/// A valid request.
 pub(crate) struct TokenRequest {
     pub(crate) grant: GrantRequest,
     pub(crate) language: Option<String>,
@@ -51,7 +50,7 @@ impl TokenRequest {
     }
 }
 
-/// The body's fields, where an empty string counts as absent.
+/// The fields of the body. An empty string counts as absent.
 struct NonEmpty(JsonObject);
 
 impl NonEmpty {
@@ -60,9 +59,7 @@ impl NonEmpty {
     }
 
     fn parsed<T: FromStr<Err = Constraint>>(&mut self, name: &'static str) -> Result<Option<T>, ValidationError> {
-        self.text(name)?
-            .map(|text| text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule)))
-            .transpose()
+        self.text(name)?.map(|text| text.parse().map_err(|constraint: Constraint| constraint.of(name))).transpose()
     }
 }
 
@@ -79,20 +76,20 @@ impl FromStr for GrantType {
         match text {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "refresh_token" => Ok(Self::RefreshToken),
-            _ => Err(Constraint("must be authorization_code or refresh_token")),
+            _ => Err(Constraint::new("must be authorization_code or refresh_token")),
         }
     }
 }
 
-/// Only its form is looked at: the claim comes from the code's record.
+/// Only its format is checked: the claim in the tokens is that of the grant.
 struct AuthTime;
 
 impl FromStr for AuthTime {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let form = (1..=12).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit());
-        if form { Ok(Self) } else { Err(Constraint("must be seconds since the epoch, in decimal digits")) }
+        const RULE: &str = "must be seconds since the epoch, in decimal digits";
+        Constraint::check(text, 1..=12, |c| c.is_ascii_digit(), RULE).map(|_| Self)
     }
 }
 
@@ -103,12 +100,8 @@ impl FromStr for CodeVerifier {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let form = (43..=128).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"-._~".contains(&c)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be 43 to 128 of A-Z a-z 0-9 - . _ ~"))
-        }
+        const RULE: &str = "must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
+        Constraint::check(text, 43..=128, |c| c.is_ascii_alphanumeric() || b"-._~".contains(&c), RULE).map(Self)
     }
 }
 

@@ -1,5 +1,5 @@
-//! `issue-code`: an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. No route
-//! reaches it; IAM lets the login service alone invoke it.
+//! `issue-code`: issues an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. It has no
+//! route; IAM allows only the login service to invoke it.
 
 mod request;
 
@@ -21,10 +21,9 @@ use shared::{
 
 use self::request::IssueCodeRequest;
 
-/// How long a code may wait to be exchanged (RFC 6749, 4.1.2, asks for ten minutes at most).
+/// How long a code is valid. RFC 6749, 4.1.2, recommends at most ten minutes.
 const CODE_LIFETIME_SECONDS: u32 = 120;
 
-/// The function.
 #[derive(Debug)]
 pub struct IssueCode {
     store: Store,
@@ -59,7 +58,7 @@ impl IssueCode {
         let (now, random) = (self.clock.now(), self.random.as_ref());
 
         // Load.
-        let request = IssueCodeRequest::read(event, now)?;
+        let request = IssueCodeRequest::parse(event, now)?;
         let client = timed(Phase::Load, self.store.load_client(request.client_id)).await?;
 
         // Decide.
@@ -88,9 +87,9 @@ fn decide(
     code: &GrantCredential,
     code_expires_at: DateTime<Utc>,
 ) -> Result<GrantDetails, ValidationError> {
-    let client = client.ok_or_else(|| ValidationError::new("clientId", "must be the id of a client"))?;
+    let client = client.ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
     let registered = |registered: bool, field| {
-        registered.then_some(()).ok_or_else(|| ValidationError::new(field, "must be what the client is registered for"))
+        registered.then_some(()).ok_or_else(|| ValidationError::new(field, "is not registered for this client"))
     };
     registered(client.services.contains(&request.service), "service")?;
     registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;

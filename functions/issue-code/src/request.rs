@@ -1,4 +1,4 @@
-//! What the login service says of the user and of the authorization request.
+//! The request: what the login service says about the user and the authorization request.
 
 use std::str::FromStr;
 
@@ -14,7 +14,6 @@ use shared::{
 /// How far ahead of ours the login service's clock may be, in seconds.
 const CLOCK_SKEW_SECONDS: i64 = 300;
 
-/// A valid request.
 pub(crate) struct IssueCodeRequest {
     pub(crate) client_id: ClientId,
     pub(crate) service: String,
@@ -30,8 +29,8 @@ pub(crate) struct IssueCodeRequest {
 }
 
 impl IssueCodeRequest {
-    pub(crate) fn read(event: &str, now: DateTime<Utc>) -> Result<Self, ValidationError> {
-        // From the text: what `JsonObject` makes of it has lost the digits and the members given twice.
+    pub(crate) fn parse(event: &str, now: DateTime<Utc>) -> Result<Self, ValidationError> {
+        // From the text, because `JsonObject` loses digits and duplicate members.
         let claims = raw_member(event, "claims").map(|json| read_claims("claims", json)).transpose()?;
         let mut event = JsonObject::from_json(event.as_bytes())?;
         event.object("claims")?;
@@ -66,15 +65,13 @@ impl FromStr for Subject {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        if (1..=255).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic() || c == b' ') {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be 1 to 255 printable ASCII characters"))
-        }
+        const RULE: &str = "must be 1 to 255 printable ASCII characters";
+        Constraint::check(text, 1..=255, |c| c.is_ascii_graphic() || c == b' ', RULE).map(Self)
     }
 }
 
-/// What an authorization request carries through. Empty, it would bind what an exchange cannot give.
+/// A value that the authorization request passes through. It is not empty, because an exchange cannot send an empty
+/// value.
 struct Opaque(String);
 
 impl FromStr for Opaque {
@@ -84,7 +81,7 @@ impl FromStr for Opaque {
         if (1..=1024).contains(&text.chars().count()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Constraint("must be 1 to 1024 characters"))
+            Err(Constraint::new("must be 1 to 1024 characters"))
         }
     }
 }
@@ -96,10 +93,7 @@ impl FromStr for CodeChallenge {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        if text.len() == 43 && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_') {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be 43 characters of base64url (S256)"))
-        }
+        const RULE: &str = "must be 43 characters of base64url (S256)";
+        Constraint::check(text, 43..=43, |c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_', RULE).map(Self)
     }
 }

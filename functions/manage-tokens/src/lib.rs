@@ -7,18 +7,17 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use shared::{
-    auth::{Authenticator, Bearer, Permission},
+    auth::{Authenticator, Permission},
     clock::Clock,
     keys::{Audience, Issuer, Keys},
     runtime::http::{Endpoint, Request, Response},
-    runtime::telemetry::{Phase, timed},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::listing,
     tokens::revocation::Revocations,
 };
 
-use self::wire::{AppTokensQuery, Call};
+use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest, RevokeTokenRequest, Route};
 
 /// The function.
 #[derive(Debug)]
@@ -51,16 +50,14 @@ impl Endpoint for ManageTokens {
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
-        let bearer = self.authenticator.inspect(&request.headers, now).await?;
-        let call = match Call::parse(&request) {
-            Ok(call) => call,
-            // A stranger does not learn what is wrong with the request.
-            Err(invalid) => {
-                timed(Phase::Load, self.authenticator.authenticate(bearer, now)).await?;
-                return Err(invalid);
-            }
-        };
-        self.perform(call, bearer, now).await
+        match Route::of(&request) {
+            Some(Route::ListTokens) => self.list_tokens(&request, now).await,
+            Some(Route::RevokeToken) => self.revoke_token(&request, now).await,
+            Some(Route::ListAppTokens) => self.list_app_tokens(&request, now).await,
+            Some(Route::RevokeAppToken) => self.revoke_app_token(&request, now).await,
+            // API Gateway sends no other.
+            None => Err(ApiError::NotFound),
+        }
     }
 
     fn error_body(route: &str, error: &ApiError) -> Value {
@@ -69,43 +66,43 @@ impl Endpoint for ManageTokens {
 }
 
 impl ManageTokens {
-    async fn perform(&self, call: Call, bearer: Bearer, now: DateTime<Utc>) -> Result<Response, ApiError> {
-        match call {
-            Call::ListTokens { registration_id } => {
-                let read = self.store.load_registration(&registration_id);
-                let (caller, read) =
-                    timed(Phase::Load, self.authenticator.authenticate_beside(bearer, now, read)).await?;
-                caller.require(Permission::OauthTokenList)?;
-                let registration = listing::own_registration(&caller, read?)?;
-                Ok(wire::tokens(&registration, &listing::active_tokens(&registration, now)))
-            }
-            Call::RevokeToken { registration_id, token_id } => {
-                let read = self.store.load_registration(&registration_id);
-                let (caller, read) =
-                    timed(Phase::Load, self.authenticator.authenticate_beside(bearer, now, read)).await?;
-                caller.require(Permission::OauthTokenRevoke)?;
-                let revoked = self.revocations.revoke_token(&caller, read?, (&registration_id, token_id), now).await?;
-                Ok(wire::token_revoked(revoked.active_tokens(now), revoked.max_allowed))
-            }
-            Call::ListAppTokens { path, query } => {
-                let read = self.store.load_application(path.application_id);
-                let (caller, read) =
-                    timed(Phase::Load, self.authenticator.authenticate_beside(bearer, now, read)).await?;
-                caller.require(Permission::MadApplicationTokenList)?;
-                listing::require_own_application(&caller, path.organization_id, read?.as_ref())?;
-                let AppTokensQuery { order, limit, .. } = query;
-                let page = listing::app_tokens(&self.store, path.application_id, order, query.skip(), limit).await?;
-                Ok(wire::app_tokens(path, &query, page))
-            }
-            Call::RevokeAppToken { path, token_id } => {
-                let read = self.store.load_app_token(token_id);
-                let (caller, read) =
-                    timed(Phase::Load, self.authenticator.authenticate_beside(bearer, now, read)).await?;
-                caller.require(Permission::MadApplicationTokenRemove)?;
-                let application = (path.organization_id, path.application_id);
-                self.revocations.revoke_app_token(&caller, application, read?, now).await?;
-                Ok(wire::app_token_revoked())
-            }
-        }
+    async fn list_tokens(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = ListTokensRequest::parse(request);
+        let reads = async |body: &ListTokensRequest| self.store.load_registration(&body.registration_id).await;
+        let (caller, _, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::OauthTokenList)?;
+        let registration = listing::own_registration(&caller, registration?)?;
+        Ok(wire::tokens(&registration, &listing::active_tokens(&registration, now)))
+    }
+
+    async fn revoke_token(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = RevokeTokenRequest::parse(request);
+        let reads = async |body: &RevokeTokenRequest| self.store.load_registration(&body.registration_id).await;
+        let (caller, body, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::OauthTokenRevoke)?;
+        let token = (&body.registration_id, body.token_id);
+        let registration = self.revocations.revoke_token(&caller, registration?, token, now).await?;
+        Ok(wire::token_revoked(registration.active_tokens(now), registration.max_allowed))
+    }
+
+    async fn list_app_tokens(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = ListAppTokensRequest::parse(request);
+        let reads = async |body: &ListAppTokensRequest| self.store.load_application(body.path.application_id).await;
+        let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::MadApplicationTokenList)?;
+        listing::require_own_application(&caller, body.path.organization_id, application?.as_ref())?;
+        let application = body.path.application_id;
+        let page = listing::app_tokens(&self.store, application, body.order, body.skip(), body.limit).await?;
+        Ok(wire::app_tokens(&body, page))
+    }
+
+    async fn revoke_app_token(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = RevokeAppTokenRequest::parse(request);
+        let reads = async |body: &RevokeAppTokenRequest| self.store.load_app_token(body.token_id).await;
+        let (caller, body, token) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::MadApplicationTokenRemove)?;
+        let application = (body.path.organization_id, body.path.application_id);
+        self.revocations.revoke_app_token(&caller, application, token?, now).await?;
+        Ok(wire::app_token_revoked())
     }
 }

@@ -22,56 +22,69 @@ use shared::{
 const MAX_REACH: usize = 10_000;
 const DEFAULT_LIMIT: usize = 50;
 
-const LIST_TOKENS: &str = "POST /api/v1/list-tokens";
-const REVOKE_TOKEN: &str = "POST /api/v1/revoke-token";
-const LIST_APP_TOKENS: &str = "GET /v1/organizations/{organizationId}/apps/{applicationId}/tokens";
-const REVOKE_APP_TOKEN: &str = "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}";
-
-/// A valid request.
-pub(crate) enum Call {
-    ListTokens { registration_id: RegistrationId },
-    RevokeToken { registration_id: RegistrationId, token_id: TokenId },
-    ListAppTokens { path: ApplicationPath, query: AppTokensQuery },
-    RevokeAppToken { path: ApplicationPath, token_id: ObjectId },
+/// The routes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Route {
+    ListTokens,
+    RevokeToken,
+    ListAppTokens,
+    RevokeAppToken,
 }
 
-impl Call {
-    pub(crate) fn parse(request: &Request) -> Result<Self, ApiError> {
-        match request.route.as_str() {
-            LIST_TOKENS => {
-                let mut body = request.fields()?;
-                Ok(Self::ListTokens { registration_id: required("registrationId", body.parsed("registrationId")?)? })
+impl Route {
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        Self::parse(&request.route)
+    }
+
+    fn parse(route: &str) -> Option<Self> {
+        match route {
+            "POST /api/v1/list-tokens" => Some(Self::ListTokens),
+            "POST /api/v1/revoke-token" => Some(Self::RevokeToken),
+            "GET /v1/organizations/{organizationId}/apps/{applicationId}/tokens" => Some(Self::ListAppTokens),
+            "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}" => {
+                Some(Self::RevokeAppToken)
             }
-            REVOKE_TOKEN => {
-                let mut body = request.fields()?;
-                Ok(Self::RevokeToken {
-                    registration_id: required("registrationId", body.parsed("registrationId")?)?,
-                    token_id: required("tokenId", body.parsed("tokenId")?)?,
-                })
-            }
-            LIST_APP_TOKENS => Ok(Self::ListAppTokens {
-                path: ApplicationPath::parse(request)?,
-                query: AppTokensQuery::parse(request)?,
-            }),
-            REVOKE_APP_TOKEN => Ok(Self::RevokeAppToken {
-                path: ApplicationPath::parse(request)?,
-                token_id: path_parameter(request, "tokenId")?,
-            }),
-            // API Gateway sends no other.
-            _ => Err(ApiError::NotFound),
+            _ => None,
         }
     }
 }
 
-/// Which part of a list of app tokens is wanted.
-pub(crate) struct AppTokensQuery {
+pub(crate) struct ListTokensRequest {
+    pub(crate) registration_id: RegistrationId,
+}
+
+impl ListTokensRequest {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
+        let mut body = request.fields()?;
+        Ok(Self { registration_id: required("registrationId", body.parsed("registrationId")?)? })
+    }
+}
+
+pub(crate) struct RevokeTokenRequest {
+    pub(crate) registration_id: RegistrationId,
+    pub(crate) token_id: TokenId,
+}
+
+impl RevokeTokenRequest {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
+        let mut body = request.fields()?;
+        Ok(Self {
+            registration_id: required("registrationId", body.parsed("registrationId")?)?,
+            token_id: required("tokenId", body.parsed("tokenId")?)?,
+        })
+    }
+}
+
+pub(crate) struct ListAppTokensRequest {
+    pub(crate) path: ApplicationPath,
     page: usize,
     pub(crate) limit: usize,
     pub(crate) order: Order,
 }
 
-impl AppTokensQuery {
-    fn parse(request: &Request) -> Result<Self, ValidationError> {
+impl ListAppTokensRequest {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
+        let path = ApplicationPath::parse(request)?;
         let query = request.query();
         let page = query.parsed("page")?.map_or(1, |PageNumber(page)| page);
         let limit = query.parsed("limit")?.map_or(DEFAULT_LIMIT, |Limit(limit)| limit);
@@ -79,12 +92,23 @@ impl AppTokensQuery {
         if page.saturating_mul(limit) > MAX_REACH {
             return Err(ValidationError::new("page", format!("must be at most {MAX_REACH} divided by limit")));
         }
-        Ok(Self { page, limit, order })
+        Ok(Self { path, page, limit, order })
     }
 
     /// How many items are before the page.
     pub(crate) fn skip(&self) -> usize {
         self.page.saturating_sub(1).saturating_mul(self.limit)
+    }
+}
+
+pub(crate) struct RevokeAppTokenRequest {
+    pub(crate) path: ApplicationPath,
+    pub(crate) token_id: ObjectId,
+}
+
+impl RevokeAppTokenRequest {
+    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
+        Ok(Self { path: ApplicationPath::parse(request)?, token_id: path_parameter(request, "tokenId")? })
     }
 }
 
@@ -94,7 +118,7 @@ impl FromStr for PageNumber {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        whole_number(text, MAX_REACH).map(Self).ok_or(Constraint("must be a whole number from 1 to 10000"))
+        whole_number(text, MAX_REACH).map(Self).ok_or(Constraint::new("must be a whole number from 1 to 10000"))
     }
 }
 
@@ -104,7 +128,7 @@ impl FromStr for Limit {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        whole_number(text, 100).map(Self).ok_or(Constraint("must be a whole number from 1 to 100"))
+        whole_number(text, 100).map(Self).ok_or(Constraint::new("must be a whole number from 1 to 100"))
     }
 }
 
@@ -123,7 +147,7 @@ impl FromStr for Sort {
         match text {
             "createdAt:asc" => Ok(Self(Order::OldestFirst)),
             "createdAt:desc" => Ok(Self(Order::NewestFirst)),
-            _ => Err(Constraint("must be createdAt:asc or createdAt:desc")),
+            _ => Err(Constraint::new("must be createdAt:asc or createdAt:desc")),
         }
     }
 }
@@ -150,12 +174,12 @@ pub(crate) fn token_revoked(active_tokens: usize, max_allowed: u32) -> Response 
     Response::new(StatusCode::OK, Outcome::Done, &body)
 }
 
-pub(crate) fn app_tokens(path: ApplicationPath, query: &AppTokensQuery, page: Page<ListedAppToken>) -> Response {
+pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: Page<ListedAppToken>) -> Response {
     let items = page.items.into_iter().map(|(position, token)| {
         let mut item = json!({
             "id": position.id(),
-            "organization": path.organization_id,
-            "application": path.application_id,
+            "organization": request.path.organization_id,
+            "application": request.path.application_id,
         });
         insert(&mut item, "description", token.description.map(Into::into));
         insert(&mut item, "scopes", Some(token.scopes.into()));
@@ -164,8 +188,8 @@ pub(crate) fn app_tokens(path: ApplicationPath, query: &AppTokensQuery, page: Pa
     });
     let data = json!({
         "items": items.collect::<Vec<_>>(),
-        "page": query.page,
-        "limit": query.limit,
+        "page": request.page,
+        "limit": request.limit,
         "hasNextPage": page.has_more,
     });
     app_tokens::success(Outcome::Done, &data)
@@ -183,8 +207,8 @@ fn insert(object: &mut Value, name: &str, value: Option<Value>) {
 }
 
 pub(crate) fn error_body(route: &str, error: &ApiError) -> Value {
-    match route {
-        LIST_APP_TOKENS | REVOKE_APP_TOKEN => app_tokens::error_body(error),
-        _ => registration_tokens::error_body(error),
+    match Route::parse(route) {
+        Some(Route::ListAppTokens | Route::RevokeAppToken) => app_tokens::error_body(error),
+        Some(Route::ListTokens | Route::RevokeToken) | None => registration_tokens::error_body(error),
     }
 }

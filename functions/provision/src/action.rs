@@ -1,4 +1,4 @@
-//! What an operator can ask for, and how it is written.
+//! The request: one of the actions of an operator.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
@@ -12,14 +12,13 @@ use shared::{
 
 use crate::registration::RegistrationUpdate;
 
-/// How many entries a list may have.
+/// The most entries of a list.
 const MAX_ENTRIES: usize = 50;
-/// How many characters the scopes of a registration may have together.
+/// The most characters of all scopes of a registration together.
 const MAX_SCOPE_CHARACTERS: usize = 1000;
 const MAX_ALLOWED: RangeInclusive<u32> = 1..=1000;
 const TOKEN_TTL_SECONDS: RangeInclusive<u32> = 1..=Registration::MAX_TOKEN_TTL_SECONDS;
 
-/// A valid request.
 #[derive(Debug)]
 pub(crate) enum Action {
     CreateOrganization { slug: Slug },
@@ -33,14 +32,14 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    pub(crate) fn read(event: &str) -> Result<Self, ValidationError> {
+    pub(crate) fn parse(event: &str) -> Result<Self, ValidationError> {
         let mut event = JsonObject::from_json(event.as_bytes())?;
         let action = required("action", event.string("action")?)?;
         let action = match action.as_str() {
             "createOrganization" => Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)? },
             "createApiKey" => Self::CreateApiKey {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
-                permissions: texts(event.distinct::<PermissionName>("permissions", MAX_ENTRIES)?, |name| {
+                permissions: into_strings(event.distinct::<PermissionName>("permissions", MAX_ENTRIES)?, |name| {
                     name.0.as_str().to_owned()
                 })
                 .unwrap_or_else(|| Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect()),
@@ -56,7 +55,9 @@ impl Action {
                 scopes_revision: 0,
                 earlier_scopes: Vec::new(),
                 tokens: BTreeMap::new(),
-                last_revocation: None,
+                revoked: BTreeMap::new(),
+                revoked_emptied_by: None,
+                settings_version: None,
             }),
             "createApplication" => Self::CreateApplication {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
@@ -68,13 +69,17 @@ impl Action {
                 client: Client {
                     organization_id: None,
                     secret_hash: None,
-                    redirect_uris: some(
+                    redirect_uris: non_empty_list(
                         "redirectUris",
                         event.distinct("redirectUris", MAX_ENTRIES)?,
                         |RedirectUri(uri)| uri,
                     )?,
-                    services: some("services", event.distinct("services", MAX_ENTRIES)?, |Service(service)| service)?,
-                    scopes: some("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
+                    services: non_empty_list(
+                        "services",
+                        event.distinct("services", MAX_ENTRIES)?,
+                        |Service(service)| service,
+                    )?,
+                    scopes: non_empty_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
                     refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
                 },
             },
@@ -98,9 +103,9 @@ impl Action {
     }
 }
 
-/// The scopes of a registration. A token carries them, and a header that holds the token has its limits.
+/// The scopes of a registration. They are limited because a token contains them, and it must fit into a header.
 fn registration_scopes(event: &mut JsonObject) -> Result<Option<Vec<String>>, ValidationError> {
-    let scopes = texts(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner);
+    let scopes = into_strings(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner);
     if scopes.iter().flatten().map(String::len).sum::<usize>() <= MAX_SCOPE_CHARACTERS {
         Ok(scopes)
     } else {
@@ -111,17 +116,17 @@ fn registration_scopes(event: &mut JsonObject) -> Result<Option<Vec<String>>, Va
 const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication, createClient, \
                        updateRegistration, revokeApiKey or rotateSigningKey";
 
-fn texts<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
+fn into_strings<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
     entries.map(|entries| entries.into_iter().map(text).collect())
 }
 
-/// A list that must be given and have an entry.
-fn some<T>(
+/// A list that is required and must not be empty.
+fn non_empty_list<T>(
     field: &'static str,
     entries: Option<Vec<T>>,
     text: impl Fn(T) -> String,
 ) -> Result<Vec<String>, ValidationError> {
-    let entries = required(field, texts(entries, text))?;
+    let entries = required(field, into_strings(entries, text))?;
     if entries.is_empty() { Err(ValidationError::new(field, "must have at least one entry")) } else { Ok(entries) }
 }
 
@@ -132,13 +137,11 @@ impl FromStr for PermissionName {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        Permission::named(text)
-            .map(Self)
-            .ok_or(Constraint("must be permissions of this service, such as oauth.token.create"))
+        Permission::named(text).map(Self).ok_or_else(|| Constraint::one_of(&Permission::ALL.map(Permission::as_str)))
     }
 }
 
-/// A name or description: 1 to 200 characters, none of them a control character.
+/// A name or description: 1 to 200 characters, without control characters.
 struct Text(String);
 
 impl FromStr for Text {
@@ -148,7 +151,7 @@ impl FromStr for Text {
         if (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Constraint("must be 1 to 200 characters without control characters"))
+            Err(Constraint::new("must be 1 to 200 characters without control characters"))
         }
     }
 }
@@ -161,17 +164,13 @@ impl FromStr for Service {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let form = (1..=64).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must match ^[A-Za-z0-9._-]{1,64}$"))
-        }
+        const RULE: &str = "must match ^[A-Za-z0-9._-]{1,64}$";
+        Constraint::check(text, 1..=64, |c| c.is_ascii_alphanumeric() || b"._-".contains(&c), RULE).map(Self)
     }
 }
 
-/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps have schemes of their
-/// own (RFC 8252, 7.1); those that would run as a script in a browser are refused.
+/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps use schemes of their own (RFC
+/// 8252, 7.1); schemes that a browser would run as a script are rejected.
 #[derive(PartialEq)]
 struct RedirectUri(String);
 
@@ -179,7 +178,8 @@ impl FromStr for RedirectUri {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: Constraint = Constraint("must be an absolute URI of at most 2048 characters without a fragment");
+        const RULE: Constraint =
+            Constraint::new("must be an absolute URI of at most 2048 characters without a fragment");
         let (scheme, rest) = text.split_once(':').ok_or(RULE)?;
         let scheme_form = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
             && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
@@ -196,21 +196,21 @@ mod tests {
     use super::*;
 
     fn refusal(event: &str) -> String {
-        Action::read(event).unwrap_err().to_string()
+        Action::parse(event).unwrap_err().to_string()
     }
 
     #[test]
-    fn defaults_are_the_contracts() {
+    fn defaults_are_those_of_the_contract() {
         let id = "0".repeat(24);
         let Action::CreateRegistration(registration) =
-            Action::read(&format!(r#"{{"action":"createRegistration","organizationId":"{id}","name":"n"}}"#)).unwrap()
+            Action::parse(&format!(r#"{{"action":"createRegistration","organizationId":"{id}","name":"n"}}"#)).unwrap()
         else {
             panic!("another action")
         };
         assert_eq!((registration.max_allowed, registration.token_ttl_seconds), (10, 31_536_000));
         assert_eq!(registration.scopes, ["oauth.token.create"]);
         let Action::CreateApiKey { permissions, description, .. } =
-            Action::read(&format!(r#"{{"action":"createApiKey","organizationId":"{id}","description":null}}"#))
+            Action::parse(&format!(r#"{{"action":"createApiKey","organizationId":"{id}","description":null}}"#))
                 .unwrap()
         else {
             panic!("another action")
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_field_and_rule() {
+    fn an_error_names_field_and_rule() {
         for (event, message) in [
             ("[]", "body must be a JSON object"),
             ("{}", "action is required"),
@@ -231,7 +231,9 @@ mod tests {
             (r#"{"action":"createApiKey","organizationId":"abc"}"#, "organizationId must be 24 hexadecimal digits"),
             (
                 r#"{"action":"createApiKey","organizationId":"000000000000000000000000","permissions":["all"]}"#,
-                "permissions entries must be permissions of this service, such as oauth.token.create",
+                "permissions entries must be oauth.token.create, oauth.token.list, oauth.token.revoke, \
+                 oauth.token.introspect, mad.application.token.create, mad.application.token.list or \
+                 mad.application.token.remove",
             ),
             (
                 r#"{"action":"createRegistration","organizationId":"000000000000000000000000","name":"n","maxAllowed":1001}"#,
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn redirect_uris_are_absolute_and_harmless() {
+    fn redirect_uris_are_absolute_and_no_scripts() {
         for right in ["https://app.example.com/callback", "http://127.0.0.1:8080/", "com.example.app:/callback"] {
             assert!(right.parse::<RedirectUri>().is_ok(), "{right}");
         }
@@ -278,7 +280,7 @@ mod tests {
 
         #[test]
         fn no_event_panics(event in r#"\{("(action|slug|maxAllowed|scopes|redirectUris)":("createClient"|\["a"\]|-?[0-9]{1,30}|null|\{\}),?){0,4}\}?"#) {
-            let _ = Action::read(&event);
+            let _ = Action::parse(&event);
         }
     }
 }

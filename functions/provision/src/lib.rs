@@ -1,4 +1,4 @@
-//! `provision`: how operators make what the endpoints work with. No route reaches it; IAM says who may invoke it.
+//! `provision`: operators create and change what the endpoints work with. It has no route; IAM decides who may invoke it.
 
 mod action;
 mod registration;
@@ -16,16 +16,15 @@ use shared::{
     random::Random,
     runtime::function::{Function, InvocationError},
     runtime::{Environment, Handled, SettingsError},
-    store::{ApiKey, Application, KeySet, MAX_KEYS, Organization, Retry, Store, Update},
+    store::{ApiKey, Application, MAX_KEYS, Organization, Retry, SigningKeys, Store, Update},
 };
 
 use self::{action::Action, registration::RegistrationUpdate};
 
-/// The function.
 #[derive(Debug)]
 pub struct Provision {
     store: Store,
-    /// There is none where only KMS signs.
+    /// `None` if only KMS signs.
     wrapping_key: Option<WrappingKey>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -33,7 +32,7 @@ pub struct Provision {
 
 impl Function for Provision {
     const NAME: &'static str = "provision";
-    /// Read by `Action`, which tells a field that is given twice.
+    /// Not parsed yet: `Action` rejects a field that is given twice.
     type Event = Box<RawValue>;
     type Answer = Value;
 
@@ -51,7 +50,7 @@ impl Function for Provision {
     }
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
-        match Action::read(event.payload.get()) {
+        match Action::parse(event.payload.get()) {
             Ok(action) => self.perform(action).await.into(),
             Err(invalid) => Err(invalid.into()).into(),
         }
@@ -99,14 +98,14 @@ impl Provision {
             }
             Action::RevokeApiKey { api_key_id } => match self.store.revoke_api_key(api_key_id, now, random).await? {
                 Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
-                Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFound("apiKeyId")),
+                Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFoundOrRevoked("apiKeyId")),
             },
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
         }
     }
 
-    /// Changes a registration. Its tokens keep what they were issued with, so earlier scopes are kept for as long as a token
-    /// which can be repeated has them.
+    /// Changes a registration. Its tokens keep what they were issued with, so earlier scopes are stored for as long as a token
+    /// that can be repeated has them.
     async fn update_registration(
         &self,
         id: &RegistrationId,
@@ -118,7 +117,7 @@ impl Provision {
         let mut retry = Retry::new("update the registration", self.random.as_ref());
         loop {
             let change = update.decide(&registration, now)?;
-            match self.store.update_registration(id, &change).await? {
+            match self.store.update_registration(id, &change, &registration, self.random.as_ref()).await? {
                 Update::Applied(()) => return Ok(()),
                 Update::Conflict(current) => registration = current,
                 Update::Missing => return Err(missing),
@@ -127,39 +126,41 @@ impl Provision {
         }
     }
 
-    /// Puts a new key pair in the place of the one that signs. Within a minute every function signs with it; the public
-    /// key of the one before stays published unless it is withdrawn.
+    /// Replaces the key pair that signs. Within a minute every function signs with the new one. The previous public keys stay
+    /// published unless they are withdrawn.
     async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, InvocationError> {
         let Some(wrapping_key) = &self.wrapping_key else {
-            let rule = "must not be rotateSigningKey where SIGNING_MODE is kms: KMS keys are replaced in the template";
+            let rule = "rotateSigningKey needs SIGNING_MODE envelope or transition; in kms mode, replace the key in the template";
             return Err(ValidationError::new("action", rule).into());
         };
-        let mut key_set = self.store.load_key_set().await?;
+        let mut keys = self.store.load_signing_keys().await?;
         let new = wrapping_key.generate(KeyId::random(self.random.as_ref())?).await?;
         let mut retry = Retry::patient("record the signing key", self.random.as_ref());
         loop {
-            let replaces = key_set.as_ref().map(|key_set| key_set.current.kid.clone());
-            let rotated = KeySet::rotated(key_set, new.clone(), self.clock.now(), withdraw_previous);
-            if rotated.keys() > MAX_KEYS {
-                let rule = format!("must be true: {MAX_KEYS} keys are published, and none of them is old enough to go");
+            let replaces = keys.as_ref().map(|keys| keys.current.kid.clone());
+            let rotated = SigningKeys::rotated(keys, new.clone(), self.clock.now(), withdraw_previous);
+            if rotated.len() > MAX_KEYS {
+                let rule = format!(
+                    "must be true: {MAX_KEYS} keys are published, and none of them is old enough to be removed"
+                );
                 return Err(ValidationError::new("withdrawPrevious", rule).into());
             }
-            match self.store.record_key_set(&rotated, replaces.as_ref()).await? {
+            match self.store.record_signing_keys(&rotated, replaces.as_ref()).await? {
                 Update::Applied(()) => return Ok(json!({"kid": new.kid})),
-                Update::Conflict(faster) => key_set = Some(faster),
-                Update::Missing => key_set = None,
+                Update::Conflict(winner) => keys = Some(winner),
+                Update::Missing => keys = None,
             }
             retry.pause().await?;
         }
     }
 
-    /// Organizations are never deleted, so what is true now stays true for the write that follows.
+    /// Organizations are never deleted, so the organization still exists when the next write happens.
     async fn require_organization(&self, id: ObjectId) -> Result<(), InvocationError> {
         self.store.load_organization(id).await?.map(|_| ()).ok_or(InvocationError::NotFound("organizationId"))
     }
 }
 
-/// Refuses if the id or slug in `field` was taken. For a random one that is next to impossible.
+/// An error if the id or slug in `field` is already taken. For a random id that is all but impossible.
 fn created(field: &'static str, created: &Update<()>) -> Result<(), InvocationError> {
     match created {
         Update::Applied(()) => Ok(()),

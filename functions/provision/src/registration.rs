@@ -1,10 +1,13 @@
 //! What changes when a registration is updated.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::{
     error::ValidationError,
     store::{EarlierScopes, MAX_EARLIER_SCOPES, Registration, RegistrationChange, ScopesChange},
 };
+
+/// How far behind ours the clock of a function may be that still repeats a token.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
 /// The settings to change.
 #[derive(Debug, Default)]
@@ -26,7 +29,7 @@ impl RegistrationUpdate {
         let scopes = match &self.scopes {
             Some(scopes) if *scopes != registration.scopes => {
                 let referred_to = |revision| {
-                    let mut active = registration.tokens.values().filter(|token| token.is_active(now));
+                    let mut active = registration.tokens.values().filter(|token| token.is_active(now - CLOCK_SKEW));
                     active.any(|token| {
                         token.idempotency.as_ref().is_some_and(|record| record.scopes_revision == revision)
                     })
@@ -42,7 +45,7 @@ impl RegistrationUpdate {
                     );
                     return Err(ValidationError::new("scopes", rule));
                 }
-                Some(ScopesChange { replaces: registration.scopes_revision, scopes: scopes.clone(), earlier })
+                Some(ScopesChange { scopes: scopes.clone(), earlier })
             }
             _ => None,
         };

@@ -17,7 +17,6 @@ use shared::{
 /// again.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
-/// The function.
 #[derive(Debug)]
 pub struct PublishKeys {
     keys: PublicKeys,

@@ -1,4 +1,4 @@
-//! Bearer authentication (RFC 6750): who calls, for which organization, and what they may do.
+//! Bearer authentication (RFC 6750).
 
 use std::{
     collections::HashMap,
@@ -9,18 +9,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::http::{HeaderMap, header};
 
 use crate::{
-    auth::Principal,
+    auth::{Caller, Principal},
+    clock::age,
     credential::{Credential, CredentialKind},
-    error::Unauthenticated,
+    error::{Unauthenticated, ValidationError},
     id::{ObjectId, RegistrationId, TokenId},
     keys::jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
     keys::{Audience, Issuer, PublicKeys},
     runtime::ApiError,
+    runtime::telemetry::{Phase, timed},
     store::Store,
 };
 
-/// A bearer that is good as far as it can tell by itself: an API key of right form, or an access token of right
-/// signature, issuer, audience, type and time. What the table says of it is still to be read.
+/// A credential that passed all checks that need no database: an API key in the right format, or an access token whose
+/// signature, issuer, audience, type and expiry are valid.
 #[derive(Debug)]
 pub struct Bearer(Presented);
 
@@ -30,8 +32,9 @@ enum Presented {
     AccessToken { registration: RegistrationId, token: TokenId, scope: String },
 }
 
-/// Authenticates callers in two steps, so that a forged credential is refused before anything is read, and a handler
-/// can read what it needs while the credential of a caller that is no stranger is looked up.
+/// Authenticates callers in two steps: [`Self::inspect`] rejects a forged credential before anything is read, and
+/// [`Self::authenticate`] looks up the others. An endpoint that reads more calls [`Self::admit`], which does both in the
+/// right order.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: PublicKeys,
@@ -42,21 +45,43 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// An authenticator of the deployment's own credentials.
+    /// An authenticator for the credentials of this deployment.
     #[must_use]
     pub fn new(keys: PublicKeys, issuer: Issuer, audience: Audience, store: Store) -> Self {
         Self { keys, issuer, audience, store, recent: RecentKeys::default() }
     }
 
-    /// Fetches the public keys that the first access token would otherwise wait for. Failing is harmless.
+    /// Fetches the public keys that the first access token would otherwise wait for. A failure is harmless.
     pub async fn warm(&self) {
         self.keys.warm().await;
     }
 
-    /// Takes the bearer from the `Authorization` header and checks what needs no database.
+    /// Authenticates the caller of a request and does the reads that its handler needs.
     ///
-    /// # Errors
-    /// When there is none or it is not good; a failure only if a public key is not known yet and cannot be fetched.
+    /// 1. Without a valid credential the answer is 401, whatever else is wrong with the request.
+    /// 2. If `parsed` is an error, the caller learns it only now.
+    /// 3. `reads` run beside the lookup of the credential if the caller is probably genuine, and otherwise after it. So a
+    ///    made-up API key costs one small read, however large the items are that the request names.
+    pub async fn admit<B, T>(
+        &self,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+        parsed: Result<B, ValidationError>,
+        reads: impl AsyncFnOnce(&B) -> T,
+    ) -> Result<(Principal, B, T), ApiError> {
+        let bearer = self.inspect(headers, now).await?;
+        let body = match parsed {
+            Ok(body) => body,
+            Err(invalid) => {
+                timed(Phase::Load, self.authenticate(bearer, now)).await?;
+                return Err(invalid.into());
+            }
+        };
+        let (caller, read) = timed(Phase::Load, self.authenticate_beside(bearer, now, reads(&body))).await?;
+        Ok((caller, body, read))
+    }
+
+    /// Parses the bearer of the `Authorization` header and does all checks that need no database.
     pub async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
         let header = headers.get(header::AUTHORIZATION).ok_or(Unauthenticated::Missing)?;
         let credential = header.to_str().ok().and_then(bearer_credential).ok_or(Unauthenticated::InvalidToken)?;
@@ -68,57 +93,51 @@ impl Authenticator {
         let key = self.keys.find(unverified.kid()).await?.ok_or(Unauthenticated::InvalidToken)?;
         let claims = unverified.verify(key.rsa()).ok_or(Unauthenticated::InvalidToken)?;
         let addressed = claims.iss == self.issuer.as_str() && claims.aud == self.audience.as_str();
-        let ours = addressed && now.timestamp() < claims.exp;
+        let valid = addressed && now.timestamp() < claims.exp;
         match claims.sub.parse() {
-            Ok(registration) if ours => {
+            Ok(registration) if valid => {
                 Ok(Bearer(Presented::AccessToken { registration, token: claims.jti, scope: claims.scope }))
             }
             _ => Err(Unauthenticated::InvalidToken.into()),
         }
     }
 
-    /// Looks the bearer up, in one read.
-    ///
-    /// # Errors
-    /// When the table does not know it, or does not answer.
+    /// Looks up the bearer, in one read.
     pub async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
         match bearer.0 {
             Presented::ApiKey(secret) => {
-                let key = self.store.load_api_key(&secret).await?.ok_or(Unauthenticated::InvalidToken)?;
+                let Some(key) = self.store.load_api_key(&secret).await? else {
+                    self.recent.remove(secret.id());
+                    return Err(Unauthenticated::InvalidToken.into());
+                };
                 self.recent.add(secret.id(), now);
-                let id = format!("API key {}", secret.id());
+                let id = Caller::ApiKey(secret.id());
                 Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
             }
-            Presented::AccessToken { registration, token, scope } => {
-                let id = format!("registration {registration}");
-                let registration =
-                    self.store.load_registration(&registration).await?.ok_or(Unauthenticated::InvalidToken)?;
-                // Not merely a token of that id: the one that is recorded.
+            Presented::AccessToken { registration: id, token, scope } => {
+                let registration = self.store.load_registration(&id).await?.ok_or(Unauthenticated::InvalidToken)?;
+                // The token must be recorded with this `jti`. A token in the same slot is not enough.
                 registration.find_active(token, now).ok_or(Unauthenticated::InvalidToken)?;
                 let permissions = scope.split(' ').map(str::to_owned).collect();
+                let id = Caller::Registration(id);
                 Ok(Principal { organization: registration.organization_id, id, permissions })
             }
         }
     }
 
-    /// Looks the bearer up, and does the handler's own reads: at the same time, if the caller is known to be somebody, and
-    /// else afterwards. So a made-up API key costs one small read, however large the items that the request names.
-    ///
-    /// # Errors
-    /// As for [`Self::authenticate`].
-    pub async fn authenticate_beside<T>(
+    async fn authenticate_beside<T>(
         &self,
         bearer: Bearer,
         now: DateTime<Utc>,
         reads: impl Future<Output = T>,
     ) -> Result<(Principal, T), ApiError> {
-        let known = match &bearer.0 {
+        let probably_genuine = match &bearer.0 {
             Presented::ApiKey(secret) => self.recent.contains(secret.id(), now),
             // Its signature is valid.
             Presented::AccessToken { .. } => true,
         };
         let caller = self.authenticate(bearer, now);
-        if known {
+        if probably_genuine {
             let (caller, read) = tokio::join!(caller, reads);
             Ok((caller?, read))
         } else {
@@ -127,8 +146,8 @@ impl Authenticator {
     }
 }
 
-/// The API keys that this process has lately seen to be good. Knowing one saves a round and decides nothing: the key is
-/// looked up all the same.
+/// The API keys that were valid when this process last looked them up. Such a key is looked up again, but beside the other
+/// reads, which saves a round.
 #[derive(Debug, Default)]
 struct RecentKeys(Mutex<HashMap<ObjectId, DateTime<Utc>>>);
 
@@ -146,17 +165,21 @@ impl RecentKeys {
         }
     }
 
+    fn remove(&self, id: ObjectId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
     fn contains(&self, id: ObjectId, now: DateTime<Utc>) -> bool {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.get(&id).is_some_and(|at| Self::is_recent(*at, now))
     }
 
     fn is_recent(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-        now.signed_duration_since(at) < TimeDelta::seconds(Self::SECONDS)
+        age(at, now) < TimeDelta::seconds(Self::SECONDS)
     }
 }
 
-/// What follows `Bearer`, whose case does not matter (RFC 9110, 11.1).
+/// The credential after the scheme `Bearer`, which is case-insensitive (RFC 9110, 11.1).
 fn bearer_credential(header: &str) -> Option<&str> {
     let (scheme, credential) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("Bearer").then(|| credential.trim_matches(' '))
@@ -169,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_is_bearer_in_any_case() {
+    fn the_scheme_is_case_insensitive() {
         assert_eq!(bearer_credential("Bearer abc"), Some("abc"));
         assert_eq!(bearer_credential("bEARER   abc "), Some("abc"));
         for wrong in ["", "Bearer", "Basic abc", "abc", "Bearerabc", "Bearer\tabc", " Bearer abc"] {
@@ -179,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_credential_is_all_that_follows_the_scheme(header in "([Bb][Ee]ARER|Bearer|Basic|)[ \t]{0,3}[!-~ é\t]{0,30}") {
+        fn a_credential_is_what_follows_the_scheme(header in "([Bb][Ee]ARER|Bearer|Basic|)[ \t]{0,3}[!-~ é\t]{0,30}") {
             if let Some(credential) = bearer_credential(&header) {
                 prop_assert!(header.to_ascii_lowercase().starts_with("bearer "));
                 prop_assert_eq!(header[7..].trim_matches(' '), credential);

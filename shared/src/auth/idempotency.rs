@@ -1,27 +1,26 @@
-//! The `Idempotency-Key` of a create (draft-ietf-httpapi-idempotency-key-header): by it, a caller whose answer was
-//! lost gets the very same token again. Nothing secret is kept for that: the token is made once more.
+//! The `Idempotency-Key` header (draft-ietf-httpapi-idempotency-key-header). A caller whose response was lost repeats the
+//! request with the same key and gets the same token. No secret is stored for that: the token is derived again.
 
 use std::{fmt, str::FromStr};
 
 use crate::{auth::Principal, error::Constraint};
 
-/// What a caller names a request by: 1 to 255 visible ASCII characters but the comma, with which API Gateway joins a
-/// header that was given twice. Not for the log: it may be what somebody takes for a secret.
+/// A name that the caller gives a request: 1 to 255 visible ASCII characters, but no comma, because API Gateway joins
+/// repeated headers with commas. It must not be logged, because callers may treat it as a secret.
 #[derive(Clone, Eq, PartialEq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// The header that it comes in.
     pub const HEADER: &'static str = "Idempotency-Key";
 
-    /// What a caller is told who uses one key for two requests.
+    /// The error message for a key that was already used for a different request.
     pub const REUSED: &'static str = "Idempotency-Key was used for another request";
 
-    /// What the key means from this caller at this endpoint, as bytes to derive an id or a secret from. No part has a
-    /// NUL in it, so that none can pass for another.
+    /// What an id or a secret of the request is derived from: the key and everything that it is scoped to. No part
+    /// contains a NUL, so different requests never have the same input.
     #[must_use]
-    pub fn scoped(&self, endpoint: &str, caller: &Principal, target: &str) -> Vec<u8> {
-        [endpoint, &caller.organization.to_string(), &caller.id, target, &self.0].join("\0").into_bytes()
+    pub fn derivation_input(&self, endpoint: &str, caller: &Principal, target: &str) -> Vec<u8> {
+        [endpoint, &caller.organization.to_string(), &caller.id.to_string(), target, &self.0].join("\0").into_bytes()
     }
 }
 
@@ -29,12 +28,8 @@ impl FromStr for IdempotencyKey {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let form = (1..=255).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_graphic() && c != b',') {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be given once, with 1 to 255 visible ASCII characters other than the comma"))
-        }
+        const RULE: &str = "must be given once, with 1 to 255 visible ASCII characters other than the comma";
+        Constraint::check(text, 1..=255, |c| c.is_ascii_graphic() && c != b',', RULE).map(Self)
     }
 }
 
@@ -60,7 +55,7 @@ mod tests {
         }
 
         #[test]
-        fn debug_does_not_tell_the_key(text in "[A-Za-z0-9]{20,40}") {
+        fn debug_does_not_show_the_key(text in "[A-Za-z0-9]{20,40}") {
             let shown = format!("{:?}", text.parse::<IdempotencyKey>());
             prop_assert!(!shown.contains(&text));
         }

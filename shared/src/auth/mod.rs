@@ -1,4 +1,4 @@
-//! Who calls, for which organization, what they may do, and what they name their requests by.
+//! Who the caller is, for which organization it acts, what it may do, and the idempotency keys of its requests.
 
 mod authenticator;
 mod idempotency;
@@ -7,5 +7,5 @@ mod principal;
 pub use self::{
     authenticator::{Authenticator, Bearer},
     idempotency::IdempotencyKey,
-    principal::{Permission, Principal},
+    principal::{Caller, Permission, Principal},
 };

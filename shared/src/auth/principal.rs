@@ -1,28 +1,32 @@
-//! Who calls, and what they may do.
+//! Who the caller is, and what it may do.
 
-use crate::{id::ObjectId, runtime::ApiError};
+use std::fmt;
 
-/// What a caller may be allowed to do.
+use crate::{
+    id::{ObjectId, RegistrationId},
+    runtime::ApiError,
+};
+
+/// What a caller may do. The names, such as `mad.application.token.create`, are those of the documented API.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Permission {
     /// Create OAuth access tokens.
     OauthTokenCreate,
-    /// List the OAuth access tokens of a registration.
+    /// List OAuth access tokens.
     OauthTokenList,
     /// Revoke OAuth access tokens.
     OauthTokenRevoke,
-    /// Ask whether a credential is valid, and what it may do.
+    /// Introspect credentials.
     OauthTokenIntrospect,
-    /// Create integration tokens of an app.
+    /// Create app tokens.
     MadApplicationTokenCreate,
-    /// List the integration tokens of an app.
+    /// List app tokens.
     MadApplicationTokenList,
-    /// Revoke integration tokens of an app.
+    /// Revoke app tokens.
     MadApplicationTokenRemove,
 }
 
 impl Permission {
-    /// All of them.
     pub const ALL: [Self; 7] = [
         Self::OauthTokenCreate,
         Self::OauthTokenList,
@@ -33,7 +37,7 @@ impl Permission {
         Self::MadApplicationTokenRemove,
     ];
 
-    /// Its name, in API keys and in the scope of access tokens.
+    /// The name in API keys and in the scope of access tokens.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,27 +63,38 @@ impl Permission {
 pub struct Principal {
     /// The organization that it acts for.
     pub organization: ObjectId,
-    /// Which API key or registration it is.
-    pub id: String,
+    pub id: Caller,
     pub(super) permissions: Vec<String>,
 }
 
+/// Whose credential the caller presented.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Caller {
+    ApiKey(ObjectId),
+    /// The registration of an OAuth access token.
+    Registration(RegistrationId),
+}
+
+/// The text never changes: ids and secrets of idempotent requests are derived from it.
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApiKey(id) => write!(f, "API key {id}"),
+            Self::Registration(id) => write!(f, "registration {id}"),
+        }
+    }
+}
+
 impl Principal {
-    /// Requires a permission.
-    ///
-    /// # Errors
-    /// [`ApiError::Forbidden`] if the caller does not hold it.
+    /// [`ApiError::Forbidden`] if the caller does not hold the permission.
     pub fn require(&self, permission: Permission) -> Result<(), ApiError> {
         let held = self.permissions.iter().any(|held| held == permission.as_str());
         if held { Ok(()) } else { Err(ApiError::Forbidden) }
     }
 
-    /// Requires each of `scopes` that is a permission of this service: a caller cannot pass on what it does not hold. Other
-    /// scopes are free.
-    ///
-    /// # Errors
-    /// [`ApiError::Forbidden`] if the caller lacks one of them.
-    pub fn require_all_of(&self, scopes: &[String]) -> Result<(), ApiError> {
+    /// [`ApiError::Forbidden`] if one of `scopes` is a permission of this service that the caller does not hold: a caller
+    /// cannot pass on what it does not hold. Other scopes may be granted freely.
+    pub fn require_grantable(&self, scopes: &[String]) -> Result<(), ApiError> {
         scopes.iter().filter_map(|scope| Permission::named(scope)).try_for_each(|permission| self.require(permission))
     }
 }

@@ -1,16 +1,16 @@
-//! Validated fields that several requests have.
+//! Validated fields that several requests share.
 
 use std::{fmt, str::FromStr};
 
 use crate::error::Constraint;
 
-/// One plausible e-mail address of at most 254 octets (RFC 5321, 4.5.3.1.3): no display name, no address literal,
-/// a domain of at least two labels.
+/// A plausible e-mail address of at most 254 octets (RFC 5321, 4.5.3.1.3): no display name, no address literal, and a
+/// domain of at least two labels.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Email(String);
 
 impl Email {
-    /// The address. Personal data: not for the log.
+    /// The address. It is personal data and must not be logged.
     #[must_use]
     pub fn into_inner(self) -> String {
         self.0
@@ -26,7 +26,7 @@ impl FromStr for Email {
         if text.len() <= 254 && email_address::EmailAddress::parse_with_options(text, form).is_ok() {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Constraint("must be one e-mail address of at most 254 characters"))
+            Err(Constraint::new("must be one e-mail address of at most 254 characters"))
         }
     }
 }
@@ -42,7 +42,6 @@ impl fmt::Debug for Email {
 pub struct Scope(String);
 
 impl Scope {
-    /// The scope as text.
     #[must_use]
     pub fn into_inner(self) -> String {
         self.0
@@ -53,21 +52,16 @@ impl FromStr for Scope {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let form = (1..=64).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\') {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be 1 to 64 printable ASCII characters without space, quote and backslash"))
-        }
+        const RULE: &str = "must be 1 to 64 printable ASCII characters without space, quote and backslash";
+        Constraint::check(text, 1..=64, |c| c.is_ascii_graphic() && c != b'"' && c != b'\\', RULE).map(Self)
     }
 }
 
-/// Scopes separated by spaces (RFC 6749, 3.3), each once, 50 at most.
+/// At most 50 scopes, separated by spaces (RFC 6749, 3.3). Duplicates are dropped.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ScopeList(Vec<String>);
 
 impl ScopeList {
-    /// The scopes.
     #[must_use]
     pub fn into_inner(self) -> Vec<String> {
         self.0
@@ -78,7 +72,7 @@ impl FromStr for ScopeList {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: Constraint = Constraint(
+        const RULE: Constraint = Constraint::new(
             "must be at most 50 scopes separated by single spaces, each of 1 to 64 printable ASCII characters",
         );
         let mut scopes = Vec::new();
@@ -145,13 +139,13 @@ mod tests {
         }
 
         #[test]
-        fn a_scope_has_the_form_or_is_refused(text in "[ -~\té]{0,70}") {
+        fn only_scope_tokens_are_accepted(text in "[ -~\té]{0,70}") {
             let form = text.chars().all(|c| matches!(c, '!' | '#'..='[' | ']'..='~'));
             prop_assert_eq!(text.parse::<Scope>().is_ok(), form && (1..=64).contains(&text.chars().count()));
         }
 
         #[test]
-        fn a_scope_list_is_its_scopes_each_once(scopes in vec("[a-c!~]{1,3}", 1..80)) {
+        fn a_scope_list_drops_duplicates(scopes in vec("[a-c!~]{1,3}", 1..80)) {
             let mut distinct = scopes.clone();
             let mut seen = BTreeSet::new();
             distinct.retain(|scope| seen.insert(scope.clone()));
@@ -160,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn an_accepted_email_is_one_address(text in "[a-z\"<>(),;:@. \x00-\x1f\u{7f}é]{0,12}@([a-zé-]{1,5}|\\[|\\.| |@|\r\n){0,6}") {
+        fn an_accepted_email_is_a_single_address(text in "[a-z\"<>(),;:@. \x00-\x1f\u{7f}é]{0,12}@([a-zé-]{1,5}|\\[|\\.| |@|\r\n){0,6}") {
             if text.parse::<Email>().is_ok() {
                 let (_, domain) = text.rsplit_once('@').unwrap();
                 prop_assert!(text.len() <= 254 && domain.contains('.') && !domain.contains([' ', '<', '>', '[', '\r', '\n']));

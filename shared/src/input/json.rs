@@ -1,4 +1,4 @@
-//! Strict reading of JSON objects: every refusal names the field and the rule, and never echoes a value.
+//! Strict parsing of JSON objects: every error names the field and the rule, and never repeats a value.
 
 use std::{fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
 
@@ -8,32 +8,33 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
+use super::value::PlainValue;
 use crate::error::{Constraint, ValidationError};
 
-/// The fields of a JSON object, each taken once. Fields that nobody takes are unknown: HTTP endpoints ignore them,
-/// the invoked functions refuse them with [`JsonObject::refuse_others`].
+/// The fields of a JSON object. A request takes each field that it knows. HTTP endpoints ignore the others; the invoked
+/// functions reject them with [`JsonObject::refuse_others`].
 #[derive(Debug, Default)]
 pub struct JsonObject(Vec<(String, Value)>);
 
 impl JsonObject {
-    /// Reads a JSON text (RFC 8259).
-    ///
-    /// # Errors
-    /// When it is not UTF-8, not JSON, nested more than 127 levels deep, or not an object.
+    /// Parses a JSON text (RFC 8259) in UTF-8, nested at most 127 levels.
     pub fn from_json(json: &[u8]) -> Result<Self, ValidationError> {
-        let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "must be UTF-8"))?;
-        serde_json::from_str(text).map(|Members(fields)| Self(fields)).map_err(|error| {
+        let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "is not valid UTF-8"))?;
+        let fields = |Members(fields): Members<PlainValue>| fields.into_iter().map(|(name, value)| (name, value.0));
+        serde_json::from_str(text).map(|members| Self(fields(members).collect())).map_err(|error| {
             if error.is_data() {
                 return ValidationError::new("body", "must be a JSON object");
             }
+            // `serde_json` has a category of its own for every error but this one.
+            if error.to_string().starts_with("recursion limit exceeded") {
+                return ValidationError::new("body", "is nested too deeply (at most 127 levels)");
+            }
             let (line, column) = (error.line(), error.column());
-            let rule =
-                format!("must be JSON nested at most 127 levels deep; it is not from line {line} column {column} on");
-            ValidationError::new("body", rule)
+            ValidationError::new("body", format!("is not valid JSON (line {line}, column {column})"))
         })
     }
 
-    /// Takes a field; `null` and absence are `None`.
+    /// Takes a field. `None` if it is absent or `null`.
     fn take(&mut self, name: &'static str) -> Result<Option<Value>, ValidationError> {
         let mut values = self.0.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
         match (values.next(), values.next()) {
@@ -44,9 +45,6 @@ impl JsonObject {
     }
 
     /// A string.
-    ///
-    /// # Errors
-    /// When it is of another type, or given twice.
     pub fn string(&mut self, name: &'static str) -> Result<Option<String>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
@@ -55,19 +53,13 @@ impl JsonObject {
         }
     }
 
-    /// A string of the form that `T` defines.
-    ///
-    /// # Errors
-    /// As [`JsonObject::string`], and when `T` refuses it.
+    /// A string that `T` accepts.
     pub fn parsed<T: FromStr<Err = Constraint>>(&mut self, name: &'static str) -> Result<Option<T>, ValidationError> {
-        let parse = |text: String| text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule));
+        let parse = |text: String| text.parse().map_err(|constraint: Constraint| constraint.of(name));
         self.string(name)?.map(parse).transpose()
     }
 
-    /// An array of strings, each of the form that `T` defines and none twice, `max` at most.
-    ///
-    /// # Errors
-    /// When it is anything else, or given twice.
+    /// An array of at most `max` different strings that `T` accepts.
     pub fn distinct<T: FromStr<Err = Constraint> + PartialEq>(
         &mut self,
         name: &'static str,
@@ -86,10 +78,9 @@ impl JsonObject {
             let Value::String(text) = value else {
                 return Err(ValidationError::new(name, "must be an array of strings"));
             };
-            let entry =
-                text.parse::<T>().map_err(|Constraint(rule)| ValidationError::new(name, format!("entries {rule}")))?;
+            let entry = text.parse::<T>().map_err(|rule| ValidationError::new(name, format!("entries {rule}")))?;
             if entries.contains(&entry) {
-                return Err(ValidationError::new(name, "must not have an entry twice"));
+                return Err(ValidationError::new(name, "must not contain the same entry twice"));
             }
             entries.push(entry);
         }
@@ -97,9 +88,6 @@ impl JsonObject {
     }
 
     /// A whole number within `range`.
-    ///
-    /// # Errors
-    /// When it is anything else, or given twice.
     pub fn integer<N: TryFrom<u64> + PartialOrd + fmt::Display>(
         &mut self,
         name: &'static str,
@@ -117,9 +105,6 @@ impl JsonObject {
     }
 
     /// `true` or `false`.
-    ///
-    /// # Errors
-    /// When it is of another type, or given twice.
     pub fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
@@ -128,10 +113,6 @@ impl JsonObject {
         }
     }
 
-    /// An object.
-    ///
-    /// # Errors
-    /// When it is of another type, or given twice.
     pub fn object(&mut self, name: &'static str) -> Result<Option<Map<String, Value>>, ValidationError> {
         match self.take(name)? {
             None => Ok(None),
@@ -140,10 +121,7 @@ impl JsonObject {
         }
     }
 
-    /// Refuses whatever was not taken, so that a misspelt optional field is not lost.
-    ///
-    /// # Errors
-    /// When a field is left.
+    /// Rejects fields that were not taken, so that a misspelled optional field is noticed.
     pub fn refuse_others(self) -> Result<(), ValidationError> {
         match self.0.into_iter().next() {
             None => Ok(()),
@@ -154,10 +132,7 @@ impl JsonObject {
     }
 }
 
-/// The field's value, which the request cannot do without.
-///
-/// # Errors
-/// When it is absent.
+/// The value of a field that the request must have.
 pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ValidationError> {
     value.ok_or_else(|| ValidationError::new(name, "is required"))
 }
@@ -190,8 +165,8 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
     }
 }
 
-/// The JSON text of a member of the object `json`, for what [`Value`] would lose: digits, and names given twice. `None`
-/// if it is absent or null, and if `json` is not such a text, which [`JsonObject::from_json`] reports.
+/// The JSON text of a member of the object `json`. It keeps what [`Value`] loses: the digits of numbers, and duplicate
+/// names. `None` if the member is absent or null, or if `json` is not an object, which [`JsonObject::from_json`] reports.
 #[must_use]
 pub fn raw_member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).ok()?;
@@ -218,25 +193,21 @@ mod tests {
     #[test]
     fn a_body_is_one_json_object() {
         for (wrong, message) in [
-            (&b"\xff{}"[..], "body must be UTF-8"),
+            (&b"\xff{}"[..], "body is not valid UTF-8"),
             (b"[]", "body must be a JSON object"),
             (b"\"secret\"", "body must be a JSON object"),
             (b"null", "body must be a JSON object"),
-            (b"{}{}", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 3 on"),
-            (b"{\"a\":", "body must be JSON nested at most 127 levels deep; it is not from line 1 column 5 on"),
+            (b"{}{}", "body is not valid JSON (line 1, column 3)"),
+            (b"{\"a\":", "body is not valid JSON (line 1, column 5)"),
         ] {
             assert_eq!(refusal(JsonObject::from_json(wrong)), message);
         }
         let nested = |levels: usize| format!("{{\"unknown\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
         assert!(JsonObject::from_json(nested(126).as_bytes()).is_ok());
-        assert!(
-            refusal(JsonObject::from_json(nested(127).as_bytes()))
-                .starts_with("body must be JSON nested at most 127 levels")
-        );
-        assert!(
-            refusal(JsonObject::from_json(nested(8000).as_bytes()))
-                .starts_with("body must be JSON nested at most 127 levels")
-        );
+        for levels in [127, 8000] {
+            let refused = refusal(JsonObject::from_json(nested(levels).as_bytes()));
+            assert_eq!(refused, "body is nested too deeply (at most 127 levels)");
+        }
     }
 
     #[test]
@@ -263,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_beside_a_value_is_given_twice() {
+    fn a_null_and_a_value_are_given_twice() {
         assert_eq!(refusal(fields(r#"{"a":null,"a":"x"}"#).string("a")), "a must be given once");
         assert_eq!(refusal(fields(r#"{"a":"x","a":null}"#).string("a")), "a must be given once");
     }
@@ -284,7 +255,7 @@ mod tests {
         assert_eq!(list("[]"), Ok(Some(vec![])));
         assert_eq!(list(r#"["a","b"]"#).unwrap().unwrap().len(), 2);
         assert_eq!(refusal(list(r#"["a","b","c"]"#)), "s must have at most 2 entries");
-        assert_eq!(refusal(list(r#"["a","a"]"#)), "s must not have an entry twice");
+        assert_eq!(refusal(list(r#"["a","a"]"#)), "s must not contain the same entry twice");
         assert_eq!(refusal(list(r#"["a",1]"#)), "s must be an array of strings");
         assert_eq!(refusal(list(r#""a""#)), "s must be an array of strings");
         for wrong in ["", "a b", "a\\\\b", "a\\\"b", "é", "a\\n", &"x".repeat(65)] {
@@ -304,7 +275,7 @@ mod tests {
         }
 
         #[test]
-        fn a_refusal_never_echoes_a_value(value in "[a-z]{12}") {
+        fn an_error_never_repeats_a_value(value in "[a-z]{12}") {
             let json = format!(r#"{{"n":"{value}","s":["{value}","{value}"],"p":"{value}{value}{value}{value}{value}{value}"}}"#);
             let mut body = fields(&json);
             let refusals = [refusal(body.integer("n", 1..=2_u32)), refusal(body.distinct::<Scope>("s", 5)), refusal(body.parsed::<Scope>("p"))];

@@ -4,6 +4,7 @@ mod fields;
 mod json;
 pub mod oidc;
 mod query;
+mod value;
 
 pub use self::{
     fields::{Email, Scope, ScopeList},

@@ -1,4 +1,4 @@
-//! What OpenID Connect Core 1.0 says of the subject: its standard claims, and the scopes that ask for them.
+//! The standard claims of OpenID Connect Core 1.0, and the scopes that request them.
 
 use serde_json::{Map, Number, Value, value::RawValue};
 
@@ -11,12 +11,12 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 enum ClaimType {
     Text,
-    Truth,
+    Boolean,
     Number,
     Object,
 }
 
-/// The standard claims (5.1) with the scope that asks for each (5.4). `sub` is not among them: it is the token's own.
+/// The standard claims (5.1), each with the scope that requests it (5.4). `sub` is missing: the token itself sets it.
 const STANDARD_CLAIMS: [(&str, &str, ClaimType); 19] = [
     ("name", "profile", ClaimType::Text),
     ("given_name", "profile", ClaimType::Text),
@@ -33,23 +33,20 @@ const STANDARD_CLAIMS: [(&str, &str, ClaimType); 19] = [
     ("locale", "profile", ClaimType::Text),
     ("updated_at", "profile", ClaimType::Number),
     ("email", "email", ClaimType::Text),
-    ("email_verified", "email", ClaimType::Truth),
+    ("email_verified", "email", ClaimType::Boolean),
     ("phone_number", "phone", ClaimType::Text),
-    ("phone_number_verified", "phone", ClaimType::Truth),
+    ("phone_number_verified", "phone", ClaimType::Boolean),
     ("address", "address", ClaimType::Object),
 ];
 
-/// No more claims than this, in bytes of JSON, so that an ID token stays one that clients can handle.
+/// The most claims, in bytes of JSON, so that clients can handle the ID token.
 const MAX_CLAIMS_BYTES: usize = 8 * 1024;
 
-/// Levels of objects and arrays, `claims` itself the first. DynamoDB nests no deeper than 32.
+/// The most levels of objects and arrays; `claims` itself is the first. DynamoDB allows 32.
 const MAX_CLAIMS_LEVELS: usize = 16;
 
-/// Reads claims from their JSON text. Every claim is a standard one of the right type, so that none can stand for
-/// another meaning, and is kept exactly, so that the ID token says what the login service said.
-///
-/// # Errors
-/// Which claim is not.
+/// Parses claims from their JSON text. Only standard claims of the right type are accepted, so that no claim can override
+/// one of the token's own. Values are kept exactly, so that the ID token says what the login service said.
 pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>, ValidationError> {
     let Members(members) = serde_json::from_str::<Members<&RawValue>>(json)
         .map_err(|_| ValidationError::new(field, "must be an object"))?;
@@ -57,13 +54,13 @@ pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>
     for (name, json) in members {
         let standard = STANDARD_CLAIMS.iter().find(|(standard, ..)| *standard == name);
         let Some((standard, _, kind)) = standard else {
-            return Err(ValidationError::new(field, "must have standard claims of OpenID Connect only"));
+            return Err(ValidationError::new(field, "must contain only standard claims of OpenID Connect"));
         };
         let invalid = |rule| ValidationError::new(format!("{field}.{standard}"), rule);
-        let value = exact(json.get(), 2).map_err(|Constraint(rule)| invalid(rule))?;
+        let value = exact(json.get(), 2).map_err(|constraint| constraint.of(format!("{field}.{standard}")))?;
         let (right, rule) = match kind {
             ClaimType::Text => (value.is_string(), "must be a string"),
-            ClaimType::Truth => (value.is_boolean(), "must be true or false"),
+            ClaimType::Boolean => (value.is_boolean(), "must be true or false"),
             ClaimType::Number => (value.is_number(), "must be a number"),
             ClaimType::Object => (value.is_object(), "must be an object"),
         };
@@ -80,24 +77,25 @@ pub fn read_claims(field: &'static str, json: &str) -> Result<Map<String, Value>
     Ok(claims)
 }
 
-/// The value of a JSON text if DynamoDB and an ID token can hold just that. `level` is the one of an object or array.
+/// The value of a JSON text, if DynamoDB and an ID token can hold exactly this value. `level` is the level of the value
+/// if it is an object or array.
 fn exact(json: &str, level: usize) -> Result<Value, Constraint> {
     let nested = matches!(json.as_bytes().first(), Some(b'{' | b'['));
     if nested && level > MAX_CLAIMS_LEVELS {
-        return Err(Constraint("must be nested less deep: claims have at most 16 levels"));
+        return Err(Constraint::new("is nested too deeply (at most 16 levels)"));
     }
-    let unreadable = |_| Constraint("must be Unicode text");
+    let unreadable = |_| Constraint::new("must be valid Unicode");
     match json.as_bytes().first() {
         Some(b'{') => {
             let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).map_err(unreadable)?;
             let mut object = Map::new();
             for (name, json) in members {
-                // DynamoDB has no empty names, and `serde_json` reads its own private ones back as something else.
+                // DynamoDB allows no empty names, and `serde_json` reads its own private names back as something else.
                 if name.is_empty() || name.starts_with("$serde_json::private::") {
-                    return Err(Constraint("must not have a member with an empty or reserved name"));
+                    return Err(Constraint::new("must not have members with empty or reserved names"));
                 }
                 if object.insert(name, exact(json.get(), level + 1)?).is_some() {
-                    return Err(Constraint("must have each member once"));
+                    return Err(Constraint::new("must not have the same member twice"));
                 }
             }
             Ok(object.into())
@@ -106,15 +104,15 @@ fn exact(json: &str, level: usize) -> Result<Value, Constraint> {
             let entries = serde_json::from_str::<Vec<&RawValue>>(json).map_err(unreadable)?;
             entries.into_iter().map(|entry| exact(entry.get(), level + 1)).collect()
         }
-        Some(b'-' | b'0'..=b'9') => number(json).map(Value::Number).ok_or(Constraint(
-            "must have only numbers that are kept exactly: 64-bit integers, and double precision from 1e-130 to 9.9e125",
+        Some(b'-' | b'0'..=b'9') => number(json).map(Value::Number).ok_or(Constraint::new(
+            "must contain only 64-bit integers and exact double-precision numbers from 1e-130 to 9.9e125",
         )),
         _ => serde_json::from_str(json).map_err(unreadable),
     }
 }
 
-/// The number of a JSON text, unless a double (which is what readers of JSON expect, RFC 8259, 6) or DynamoDB would hold
-/// another one in its place.
+/// The number of a JSON text. `None` if a double, which readers of JSON expect (RFC 8259, 6), or DynamoDB would change
+/// its value.
 fn number(json: &str) -> Option<Number> {
     let given = Decimal::parse(json)?;
     if given.digits.is_empty() {
@@ -123,14 +121,14 @@ fn number(json: &str) -> Option<Number> {
     let number = match (json.parse::<i64>(), json.parse::<u64>()) {
         (Ok(integer), _) => integer.into(),
         (_, Ok(integer)) => integer.into(),
-        // Rounded correctly, which `serde_json` does not promise.
+        // `parse` rounds correctly, which `serde_json` does not promise.
         _ => Number::from_f64(json.parse().ok()?)?,
     };
     let held = (-130..=125).contains(&given.magnitude) && Decimal::parse(&number.to_string())? == given;
     held.then_some(number)
 }
 
-/// A JSON number by its value: `d.ddd × 10^magnitude`. Zero has no digits.
+/// The value of a JSON number: `d.ddd × 10^magnitude`. Zero has no digits.
 #[derive(Eq, PartialEq)]
 struct Decimal {
     negative: bool,
@@ -139,7 +137,7 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// `None` if the exponent is beyond any that matters.
+    /// `None` if the exponent does not fit into 64 bits.
     fn parse(json: &str) -> Option<Self> {
         let (negative, json) = json.strip_prefix('-').map_or((false, json), |json| (true, json));
         let (mantissa, exponent) = json.split_once(['e', 'E']).unwrap_or((json, "0"));
@@ -156,19 +154,18 @@ impl Decimal {
     }
 }
 
-/// Those of `claims` that `scopes` ask for.
+/// The `claims` that `scopes` request.
 #[must_use]
 pub fn claims_of_scopes(claims: &Map<String, Value>, scopes: &[String]) -> Map<String, Value> {
     let asked = STANDARD_CLAIMS.iter().filter(|(_, scope, _)| scopes.iter().any(|asked| asked == scope));
     asked.filter_map(|(name, ..)| Some(((*name).to_owned(), claims.get(*name)?.clone()))).collect()
 }
 
-/// A language tag of well-formed subtags (BCP 47): `^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$`, at most 35 characters.
+/// A language tag (BCP 47) with well-formed subtags: `^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$`, at most 35 characters.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Language(String);
 
 impl Language {
-    /// The tag as text.
     #[must_use]
     pub fn into_inner(self) -> String {
         self.0
@@ -187,7 +184,7 @@ impl std::str::FromStr for Language {
         if form && text.len() <= 35 {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Constraint("must be a language tag such as en or pt-BR"))
+            Err(Constraint::new("must be a language tag such as en or pt-BR"))
         }
     }
 }
@@ -225,14 +222,14 @@ mod tests {
         for name in ["sub", "iss", "exp", "nonce", "scope", "Name", "roles"] {
             assert_eq!(
                 read(&json!({name: "x"}).to_string()),
-                Err("claims must have standard claims of OpenID Connect only".to_owned())
+                Err("claims must contain only standard claims of OpenID Connect".to_owned())
             );
         }
         for (wrong, message) in [
             ("[]", "claims must be an object"),
             (r#"{"email_verified":"true"}"#, "claims.email_verified must be true or false"),
             (r#"{"name":null}"#, "claims.name must be a string"),
-            (r#"{"name":"\ud800"}"#, "claims.name must be Unicode text"),
+            (r#"{"name":"\ud800"}"#, "claims.name must be valid Unicode"),
         ] {
             assert_eq!(read(wrong), Err(message.to_owned()));
         }
@@ -247,12 +244,12 @@ mod tests {
         for (wrong, message) in [
             (r#"{"name":"A","name":"A"}"#, "claims.name must be given once"),
             (r#"{"name":"A","n\u0061me":"B"}"#, "claims.name must be given once"),
-            (r#"{"address":{"a":1,"b":2,"a":1}}"#, "claims.address must have each member once"),
-            (r#"{"address":{"a":[{"b":1,"\u0062":1}]}}"#, "claims.address must have each member once"),
-            (r#"{"address":{"":1}}"#, "claims.address must not have a member with an empty or reserved name"),
+            (r#"{"address":{"a":1,"b":2,"a":1}}"#, "claims.address must not have the same member twice"),
+            (r#"{"address":{"a":[{"b":1,"\u0062":1}]}}"#, "claims.address must not have the same member twice"),
+            (r#"{"address":{"":1}}"#, "claims.address must not have members with empty or reserved names"),
             (
                 r#"{"address":{"a":{"$serde_json::private::RawValue":"{}"}}}"#,
-                "claims.address must not have a member with an empty or reserved name",
+                "claims.address must not have members with empty or reserved names",
             ),
         ] {
             assert_eq!(read(wrong), Err(message.to_owned()));
@@ -269,7 +266,7 @@ mod tests {
             for levels in [17, 127, 128, 100_000] {
                 assert_eq!(
                     read(&nested(open, close, levels)),
-                    Err("claims.address must be nested less deep: claims have at most 16 levels".to_owned())
+                    Err("claims.address is nested too deeply (at most 16 levels)".to_owned())
                 );
             }
         }
@@ -312,7 +309,7 @@ mod tests {
             "1e99999999999999999999",
             "1e-9223372036854775808",
         ] {
-            let rule = "must have only numbers that are kept exactly: 64-bit integers, and double precision from 1e-130 to 9.9e125";
+            let rule = "must contain only 64-bit integers and exact double-precision numbers from 1e-130 to 9.9e125";
             for (claim, json) in [("updated_at", refused.to_owned()), ("address", format!(r#"{{"a":[{refused}]}}"#))] {
                 let claims = read(&format!(r#"{{"{claim}":{json}}}"#));
                 assert_eq!(claims, Err(format!("claims.{claim} {rule}")), "{refused}");

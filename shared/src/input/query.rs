@@ -24,7 +24,7 @@ impl Query {
         match (values.next(), values.next()) {
             (_, Some(_)) => Err(ValidationError::new(name, "must be given once")),
             (None, None) => Ok(None),
-            (Some(value), None) => value.parse().map(Some).map_err(|Constraint(rule)| ValidationError::new(name, rule)),
+            (Some(value), None) => value.parse().map(Some).map_err(|constraint: Constraint| constraint.of(name)),
         }
     }
 }

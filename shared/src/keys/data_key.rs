@@ -1,5 +1,5 @@
-//! Data key pairs of KMS, for envelope signing: KMS makes a pair and hands out its private key encrypted only; who may
-//! decrypt it can sign without KMS from then on.
+//! Data key pairs for envelope signing. KMS generates a pair and returns the private key only in encrypted form. A process
+//! that may decrypt it can then sign without KMS.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     store::{DataKeyPair, TableName},
 };
 
-/// The symmetric KMS key under which private keys are kept.
+/// The symmetric KMS key that encrypts the private keys.
 #[derive(Debug)]
 pub struct WrappingKey {
     kms: aws_sdk_kms::Client,
@@ -26,13 +26,9 @@ pub struct WrappingKey {
 }
 
 impl WrappingKey {
-    /// The variable.
     const VARIABLE: &'static str = "WRAPPING_KEY_ID";
 
-    /// The key that `WRAPPING_KEY_ID` names; there is none where only KMS signs.
-    ///
-    /// # Errors
-    /// When a variable is malformed, or missing although `SIGNING_MODE` needs it.
+    /// The KMS key that `WRAPPING_KEY_ID` names. `None` if only KMS signs; every other mode requires it.
     pub fn from_environment(environment: &Environment, mode: SigningMode) -> Result<Option<Self>, SettingsError> {
         let key = environment.optional(Self::VARIABLE)?;
         let TableName(table) = environment.required(TableName::VARIABLE)?;
@@ -43,10 +39,7 @@ impl WrappingKey {
         }
     }
 
-    /// A new pair with this id. Its private key leaves KMS encrypted only.
-    ///
-    /// # Errors
-    /// When KMS does not make it.
+    /// Generates a pair with this id. Its private key leaves KMS only in encrypted form.
     pub async fn generate(&self, kid: KeyId) -> Result<DataKeyPair, InternalError> {
         const CONTEXT: &str = "generate a signing key";
         let call = self
@@ -56,7 +49,7 @@ impl WrappingKey {
             .key_pair_spec(DataKeyPairSpec::Rsa2048)
             .set_encryption_context(Some(self.context(&kid)))
             .customize()
-            .config_override(patient());
+            .config_override(key_generation_config());
         let made = Box::pin(call.send()).await.map_err(|error| InternalError::new(CONTEXT, error))?;
         let encoded = |blob: Option<Blob>| {
             blob.map(|blob| STANDARD.encode(blob))
@@ -67,13 +60,12 @@ impl WrappingKey {
         Ok(DataKeyPair { kid, public_key, wrapped_private_key, wrapping_key })
     }
 
-    /// The private key of a pair, in the clear. What is ours of its encoding is zeroised; so is the key, by aws-lc, when
-    /// it is dropped.
+    /// Decrypts the private key of a pair. Our copy of its encoding is zeroized, and aws-lc zeroizes the key when it is
+    /// dropped.
     ///
-    /// # Errors
-    /// When KMS does not decrypt it, which it only does for the table and the id that it was made for, and when it is
-    /// encrypted under another KMS key than this. That one is not used instead: IAM allows the functions this one alone,
-    /// and whoever can write the table must not choose the key.
+    /// KMS decrypts the key only for the table and the id that it was generated for. A pair that another KMS key encrypted is
+    /// an error, and that key is not used instead: IAM allows the functions only this one, and whoever can write to the table
+    /// must not be able to choose the key.
     pub(crate) async fn decrypt(&self, pair: &DataKeyPair) -> Result<PrivateKey, InternalError> {
         const CONTEXT: &str = "decrypt the signing key";
         if let Some(other) = pair.wrapping_key.as_ref().filter(|other| other.id() != self.key.id()) {
@@ -97,16 +89,17 @@ impl WrappingKey {
         Ok(PrivateKey { kid: pair.kid.clone(), key })
     }
 
-    /// What KMS binds the ciphertext to, and its log shows of each use: no part of it is secret.
+    /// The encryption context: KMS binds the ciphertext to it and logs it, so no part of it is secret.
     fn context(&self, kid: &KeyId) -> HashMap<String, String> {
         let context = [("purpose", "tokenmint signing key"), ("table", &self.table), ("kid", kid.as_str())];
         context.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
 }
 
-/// KMS takes longer to make an RSA pair than for anything else, and unless its quota is raised it makes one a second. An
-/// operator waits for it, so it may take longer than what a user waits for. It ends before the function times out.
-fn patient() -> aws_sdk_kms::config::Builder {
+/// The timeouts and retries for generating an RSA pair, which takes KMS longer than anything else and is limited to one per
+/// second by default. An operator waits for it, so it may take longer than a request of a user. It ends before the function
+/// times out.
+fn key_generation_config() -> aws_sdk_kms::config::Builder {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_secs(8))
         .operation_timeout(Duration::from_secs(16))
@@ -130,7 +123,6 @@ impl PrivateKey {
     }
 }
 
-/// Not shown.
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey").field("kid", &self.kid).finish_non_exhaustive()
@@ -148,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_under_another_wrapping_key_is_refused_with_what_to_do() {
-        let variables = [("SIGNING_MODE", "envelope"), ("TABLE_NAME", "table"), ("WRAPPING_KEY_ID", "key-2")];
+        let variables = [("TABLE_NAME", "table"), ("WRAPPING_KEY_ID", "key-2")];
         let environment = Environment {
             variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             aws: SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(),

@@ -1,4 +1,5 @@
-//! JSON Web Tokens (RFC 7519) signed with RS256 (RFC 7518, 3.3): writing what is signed, and reading our own back.
+//! JSON Web Tokens (RFC 7519) signed with RS256 (RFC 7518, 3.3): writing them, and
+//! reading our own access tokens.
 
 use std::io;
 
@@ -9,18 +10,18 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::id::{KeyId, TokenId};
 
-/// What stands before the JWT of an OAuth access token.
+/// The prefix of an OAuth access token before the JWT.
 pub const ACCESS_TOKEN_PREFIX: &str = "oauth2_";
-/// No longer bearer is looked at: API Gateway passes headers of 10 KiB in all.
+/// Longer tokens are rejected unread: API Gateway allows 10 KiB for all headers together.
 const MAX_JWT_BYTES: usize = 10 * 1024;
 
-/// The `typ` header (RFC 7515, 4.1.9), which keeps one kind of token from serving as another (RFC 8725, 3.11).
+/// The `typ` header (RFC 7515, 4.1.9). It prevents that one kind of token is accepted as another (RFC 8725, 3.11).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum TokenType {
     /// An OAuth access token (RFC 9068, 2.1).
     #[serde(rename = "at+jwt")]
-    AccessToken,
-    /// The access and ID tokens of the token endpoint, whose documented clients expect this.
+    AtJwt,
+    /// An access or ID token of the token endpoint, whose documented clients expect this value.
     #[serde(rename = "JWT")]
     Jwt,
 }
@@ -31,7 +32,7 @@ enum Algorithm {
     Rs256,
 }
 
-/// The whole header. Another member, `crit` among them, makes it a token that is not ours.
+/// The whole header. A token with any other member, such as `crit`, is not one of ours.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Header<K> {
@@ -40,9 +41,9 @@ struct Header<K> {
     kid: K,
 }
 
-/// The claims of an OAuth access token (RFC 9068, 2.2).
+/// The claims of an OAuth access token of a registration (RFC 9068, 2.2).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct AccessTokenClaims {
+pub struct RegistrationTokenClaims {
     /// The configured issuer.
     pub iss: String,
     /// The registration.
@@ -51,7 +52,6 @@ pub struct AccessTokenClaims {
     pub aud: String,
     /// The registration.
     pub client_id: String,
-    /// The token's id.
     pub jti: TokenId,
     /// When it was issued, in seconds since the epoch.
     pub iat: i64,
@@ -64,10 +64,7 @@ pub struct AccessTokenClaims {
     pub email: Option<String>,
 }
 
-/// Header and payload, encoded and joined by a dot: what is signed (RFC 7515, 5.1).
-///
-/// # Errors
-/// When the claims have no JSON form.
+/// The text that is signed: header and payload, encoded and joined by a dot (RFC 7515, 5.1).
 pub(crate) fn signing_input(typ: TokenType, kid: &KeyId, claims: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut text = encode(&Header { alg: Algorithm::Rs256, typ, kid: kid.as_str() })?;
     text.push('.');
@@ -88,9 +85,9 @@ fn encode(part: &impl Serialize) -> Result<String, serde_json::Error> {
     Ok(URL_SAFE_NO_PAD.encode(json))
 }
 
-/// Writes JSON in ASCII without the characters that would put a `-` or `_` into its base64url: published browser
-/// clients decode with `atob`, which knows neither. Only a sextet of 62 or 63 does so, and in ASCII only the last one
-/// of a group of three bytes can reach that, with `>`, `?`, `~` or DEL.
+/// Writes JSON whose base64url contains no `-` and no `_`, because published browser clients decode it with `atob`, which
+/// accepts neither. These two characters encode the sextets 62 and 63. In ASCII only the last sextet of three bytes can have
+/// these values, if the third byte is `>`, `?`, `~` or DEL. So these four and everything that is not ASCII are escaped.
 struct PlainBase64;
 
 impl Formatter for PlainBase64 {
@@ -111,8 +108,7 @@ impl Formatter for PlainBase64 {
     }
 }
 
-/// A presented access token of our form, whose signature nobody has checked yet: it tells the key to check with, no
-/// more.
+/// An access token in our format whose signature is not verified yet. Only its `kid` may be used, to find the key.
 pub(crate) struct UnverifiedAccessToken<'a> {
     signed: &'a str,
     kid: String,
@@ -121,7 +117,7 @@ pub(crate) struct UnverifiedAccessToken<'a> {
 }
 
 impl<'a> UnverifiedAccessToken<'a> {
-    /// Reads a JWT, without the prefix; `None` where it cannot be one of our access tokens.
+    /// Parses a JWT without the prefix. `None` if it cannot be one of our access tokens.
     pub(crate) fn parse(jwt: &'a str) -> Option<Self> {
         if jwt.len() > MAX_JWT_BYTES {
             return None;
@@ -130,7 +126,7 @@ impl<'a> UnverifiedAccessToken<'a> {
         let (header, payload) = signed.split_once('.')?;
         let decode = |part| URL_SAFE_NO_PAD.decode(part).ok();
         let header: Header<String> = serde_json::from_slice(&decode(header)?).ok()?;
-        if header.typ != TokenType::AccessToken {
+        if header.typ != TokenType::AtJwt {
             return None;
         }
         Some(Self { signed, kid: header.kid, payload: decode(payload)?, signature: decode(signature)? })
@@ -140,8 +136,8 @@ impl<'a> UnverifiedAccessToken<'a> {
         &self.kid
     }
 
-    /// The claims, where `key` signed them.
-    pub(crate) fn verify(self, key: &PublicKey) -> Option<AccessTokenClaims> {
+    /// The claims, if `key` signed them.
+    pub(crate) fn verify(self, key: &PublicKey) -> Option<RegistrationTokenClaims> {
         let key = aws_lc_rs::signature::UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref());
         key.verify(self.signed.as_bytes(), &self.signature).ok()?;
         serde_json::from_slice(&self.payload).ok()
@@ -160,8 +156,8 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_exactly_three_members() {
-        let input = signing_input(TokenType::AccessToken, &"key-1".parse().unwrap(), &json!({})).unwrap();
+    fn the_header_has_exactly_three_members() {
+        let input = signing_input(TokenType::AtJwt, &"key-1".parse().unwrap(), &json!({})).unwrap();
         let (header, payload) = input.split_once('.').unwrap();
         assert_eq!(URL_SAFE_NO_PAD.decode(header).unwrap(), br#"{"alg":"RS256","typ":"at+jwt","kid":"key-1"}"#);
         assert_eq!(decoded(payload), json!({}));
@@ -169,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_survives_without_dash_or_underscore(name in ".*", value in any::<String>(), dense in "[>?~\u{7f}a]*") {
+        fn every_text_is_encoded_without_dash_or_underscore(name in ".*", value in any::<String>(), dense in "[>?~\u{7f}a]*") {
             let claims = json!({"x": {name: [value, dense]}});
             let part = encode(&claims).unwrap();
             prop_assert!(part.bytes().all(|c| c.is_ascii_alphanumeric()));
@@ -177,7 +173,7 @@ mod tests {
         }
 
         #[test]
-        fn only_our_header_is_read(kid in "[a-z0-9-]{1,20}", more in "[a-z]{1,6}", value in "[a-z]{0,6}", length in 0..12_000_usize) {
+        fn only_our_header_is_accepted(kid in "[a-z0-9-]{1,20}", more in "[a-z]{1,6}", value in "[a-z]{0,6}", length in 0..12_000_usize) {
             let jwt = |header: Value| format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), "A".repeat(length / 4 * 4), "AAAA");
             let ours = json!({"alg": "RS256", "typ": "at+jwt", "kid": kid});
             let text = jwt(ours.clone());

@@ -1,4 +1,4 @@
-//! MACs by KMS.
+//! Message authentication codes (MACs) from KMS.
 
 use aws_sdk_kms::{primitives::Blob, types::MacAlgorithmSpec};
 
@@ -9,7 +9,7 @@ use crate::{
     runtime::{Environment, SettingsError, aws},
 };
 
-/// Makes secrets that only the same input makes again: HMAC-SHA-256 (RFC 2104) with a key that never leaves KMS.
+/// Derives secrets with HMAC-SHA-256 (RFC 2104). The key never leaves KMS.
 #[derive(Debug)]
 pub struct MacKey {
     kms: aws_sdk_kms::Client,
@@ -18,17 +18,11 @@ pub struct MacKey {
 
 impl MacKey {
     /// The key that `MAC_KEY_ID` names.
-    ///
-    /// # Errors
-    /// When the variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         Ok(Self { kms: aws::kms(&environment.aws), key: environment.required("MAC_KEY_ID")? })
     }
 
     /// The MAC of a message.
-    ///
-    /// # Errors
-    /// When KMS does not make it.
     pub async fn mac(&self, message: Vec<u8>) -> Result<[u8; 32], InternalError> {
         const CONTEXT: &str = "make a MAC";
         let call = self
@@ -40,6 +34,6 @@ impl MacKey {
         let made =
             timed(Phase::Sign, Box::pin(call.send())).await.map_err(|error| InternalError::new(CONTEXT, error))?;
         let mac = made.mac.map(Blob::into_inner).unwrap_or_default();
-        mac.try_into().map_err(|_| InternalError::new(CONTEXT, "KMS answered with another length than 32 bytes"))
+        mac.try_into().map_err(|_| InternalError::new(CONTEXT, "the MAC that KMS returned does not have 32 bytes"))
     }
 }

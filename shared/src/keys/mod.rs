@@ -2,11 +2,11 @@
 
 mod data_key;
 pub mod jwt;
-mod key_set;
 mod mac;
 mod public_keys;
 mod settings;
 mod signer;
+mod signing_keys_cache;
 mod verification_key;
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ pub use self::{
     verification_key::VerificationKey,
 };
 use self::{
-    key_set::KeySetCache,
     settings::{previous_signing_keys, signing_key},
+    signing_keys_cache::SigningKeysCache,
 };
 use crate::{
     clock::Clock,
@@ -30,50 +30,59 @@ use crate::{
     store::Store,
 };
 
-/// The keys of a deployment: what its signer and its public keys have in common, built once per process.
+/// The keys of a deployment: what its signer and its public keys share, built once per process.
 #[derive(Debug)]
 pub struct Keys {
     mode: SigningMode,
+    source: KeySource,
     signing_key: KmsKey,
     kms: aws_sdk_kms::Client,
     clock: Arc<dyn Clock>,
-    key_set: Arc<KeySetCache>,
+}
+
+/// Where the keys are, by `SIGNING_MODE`.
+#[derive(Clone, Debug)]
+enum KeySource {
+    Kms,
+    /// KMS signs; the keys of the table are trusted too.
+    Transition(Arc<SigningKeysCache>),
+    /// A key of the table signs; those of KMS are trusted too.
+    Envelope(Arc<SigningKeysCache>),
 }
 
 impl Keys {
     /// Reads `SIGNING_MODE` and `SIGNING_KEY_ID`.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     pub fn from_environment(environment: &Environment, store: &Store) -> Result<Self, SettingsError> {
+        let clock = Arc::clone(&environment.clock);
+        let cache = || Arc::new(SigningKeysCache::new(store.clone(), Arc::clone(&clock)));
+        let mode = SigningMode::from_environment(environment)?;
         Ok(Self {
-            mode: SigningMode::from_environment(environment)?,
+            mode,
+            source: match mode {
+                SigningMode::Kms => KeySource::Kms,
+                SigningMode::Transition => KeySource::Transition(cache()),
+                SigningMode::Envelope => KeySource::Envelope(cache()),
+            },
             signing_key: signing_key(environment)?,
             kms: aws::kms(&environment.aws),
-            clock: Arc::clone(&environment.clock),
-            key_set: Arc::new(KeySetCache::new(store.clone(), Arc::clone(&environment.clock))),
+            clock,
         })
     }
 
-    /// The signer that `SIGNING_MODE` names: KMS with the key of `SIGNING_KEY_ID`, or this process with the current key of
-    /// the table, which `WRAPPING_KEY_ID` decrypts.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
+    /// Signs with the KMS key of `SIGNING_KEY_ID` or, in `envelope` mode, with the current key of the table, which the KMS
+    /// key of `WRAPPING_KEY_ID` decrypts.
     pub fn signer(&self, environment: &Environment) -> Result<Signer, SettingsError> {
-        let wrapping_key = WrappingKey::from_environment(environment, self.mode)?;
-        let wrapping_key = wrapping_key.filter(|_| self.mode == SigningMode::Envelope);
-        Ok(Signer::new(self.kms.clone(), self.signing_key.clone(), wrapping_key, Arc::clone(&self.key_set)))
+        match (&self.source, WrappingKey::from_environment(environment, self.mode)?) {
+            (KeySource::Envelope(cache), Some(wrapping_key)) => Ok(Signer::envelope(wrapping_key, Arc::clone(cache))),
+            _ => Ok(Signer::kms(self.kms.clone(), self.signing_key.clone())),
+        }
     }
 
-    /// The keys that verify: those of `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS`, and with envelope signing those of the
-    /// table.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
+    /// The keys that verify: those of `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` and, unless only KMS signs, those of
+    /// the table.
     pub fn public_keys(&self, environment: &Environment) -> Result<PublicKeys, SettingsError> {
         let previous = previous_signing_keys(environment, &self.signing_key)?;
-        let (kms, clock, key_set) = (self.kms.clone(), Arc::clone(&self.clock), Arc::clone(&self.key_set));
-        Ok(PublicKeys::new(self.mode, (self.signing_key.clone(), previous), kms, clock, key_set))
+        let (kms, clock) = (self.kms.clone(), Arc::clone(&self.clock));
+        Ok(PublicKeys::new(self.source.clone(), (self.signing_key.clone(), previous), kms, clock))
     }
 }

@@ -1,5 +1,5 @@
-//! The public keys that verify our tokens, wherever the private ones are: of KMS, fetched once per process, and those of
-//! envelope signing, which rotate without a new deployment.
+//! The public keys that verify our tokens: those of KMS, each fetched once per process, and those of envelope signing, which
+//! change without a new deployment.
 
 use std::sync::Arc;
 
@@ -9,15 +9,20 @@ use futures_util::future::try_join_all;
 use tokio::sync::Mutex;
 
 use crate::{
-    clock::Clock, error::InternalError, id::KmsKey, keys::SigningMode, keys::key_set::KeySetCache,
-    keys::verification_key::VerificationKey, runtime::telemetry::warn_and_count,
+    clock::{Clock, age},
+    error::InternalError,
+    id::KmsKey,
+    keys::KeySource,
+    keys::signing_keys_cache::SigningKeysCache,
+    keys::verification_key::VerificationKey,
+    runtime::telemetry::warn_and_count,
 };
 
-/// KMS is asked for a key that it did not give at most this often.
+/// KMS is asked again for a key that it refused after this time.
 const RETRY_AFTER: TimeDelta = TimeDelta::seconds(60);
-/// The errors by which KMS says that it does not give us a key, and will not before somebody changes something. All
-/// others pass, and a key must not go missing because of them.
-const NOT_GIVEN: [&str; 7] = [
+/// The errors of KMS that last until somebody changes something. All other errors are temporary, and no key is left out
+/// because of them.
+const PERMANENT_ERRORS: [&str; 7] = [
     "AccessDeniedException",
     "DisabledException",
     "InvalidArnException",
@@ -27,111 +32,116 @@ const NOT_GIVEN: [&str; 7] = [
     "UnsupportedOperationException",
 ];
 
-/// The public keys that may have signed a live token.
+/// The public keys of all keys that may have signed a valid token.
 #[derive(Debug)]
 pub struct PublicKeys {
-    mode: SigningMode,
+    source: KeySource,
     kms: aws_sdk_kms::Client,
     clock: Arc<dyn Clock>,
     /// The key of `SIGNING_KEY_ID` first.
     keys: Vec<KmsPublicKey>,
-    key_set: Arc<KeySetCache>,
 }
 
-/// The public key of a key in KMS.
+/// The public key of a KMS key.
 #[derive(Debug)]
 struct KmsPublicKey {
     key: KmsKey,
-    /// Whether it signs. Without it nobody can verify new tokens; one that signed before is left out if KMS does not give
-    /// it, so that a deleted key does not take the others down.
+    /// Whether the key signs now. Such a key is required. A previous key is left out if KMS refuses it, so that a deleted key
+    /// does not make the others unavailable.
     signs: bool,
-    fetched: Mutex<Fetched>,
+    cached: Mutex<Cached>,
 }
 
 #[derive(Debug, Default)]
-enum Fetched {
+enum Cached {
     #[default]
-    NotYet,
+    Nothing,
     Key(Arc<VerificationKey>),
-    NotGiven {
+    Refused {
         at: DateTime<Utc>,
     },
 }
 
 impl PublicKeys {
     pub(super) fn new(
-        mode: SigningMode,
+        source: KeySource,
         (signing_key, previous): (KmsKey, Vec<KmsKey>),
         kms: aws_sdk_kms::Client,
         clock: Arc<dyn Clock>,
-        key_set: Arc<KeySetCache>,
     ) -> Self {
-        let key = |key, signs| KmsPublicKey { key, signs, fetched: Mutex::default() };
-        let current = key(signing_key, mode != SigningMode::Envelope);
+        let key = |key, signs| KmsPublicKey { key, signs, cached: Mutex::default() };
+        let current = key(signing_key, !matches!(source, KeySource::Envelope(_)));
         let previous = previous.into_iter().map(|previous| key(previous, false));
-        Self { mode, kms, clock, keys: [current].into_iter().chain(previous).collect(), key_set }
+        Self { source, kms, clock, keys: [current].into_iter().chain(previous).collect() }
     }
 
     /// All keys, the one that signs first.
-    ///
-    /// # Errors
-    /// When the table does not answer, or KMS does not where it has to be asked. A previous key that KMS does not give is
-    /// left out.
     pub async fn all(&self) -> Result<Vec<Arc<VerificationKey>>, InternalError> {
-        let kms = async {
-            let keys = try_join_all(self.keys.iter().map(|key| self.fetched(key))).await?;
+        let of_kms = async {
+            let keys = try_join_all(self.keys.iter().map(|key| self.get_or_fetch(key))).await?;
             Ok(keys.into_iter().flatten().collect::<Vec<_>>())
         };
-        // Read each time: a verifier asks because it met a new key, and keeps the answer for long.
-        let ring = async { self.key_set.read().await?.public_keys().map(<[_]>::to_vec) };
-        match self.mode {
-            SigningMode::Kms => kms.await,
-            SigningMode::Transition => tokio::try_join!(kms, ring).map(|(kms, ring)| [kms, ring].concat()),
-            SigningMode::Envelope => tokio::try_join!(ring, kms).map(|(ring, kms)| [ring, kms].concat()),
+        // Loaded each time: a verifier asks because it met a new key, and then caches the answer for a long time.
+        let of_table = async |cache: &SigningKeysCache| cache.load().await?.public_keys().map(<[_]>::to_vec);
+        match &self.source {
+            KeySource::Kms => of_kms.await,
+            KeySource::Transition(cache) => {
+                tokio::try_join!(of_kms, of_table(cache)).map(|(of_kms, of_table)| [of_kms, of_table].concat())
+            }
+            KeySource::Envelope(cache) => {
+                tokio::try_join!(of_table(cache), of_kms).map(|(of_table, of_kms)| [of_table, of_kms].concat())
+            }
         }
     }
 
-    /// Fetches the keys that the first bearer would otherwise wait for. Failing is harmless.
+    /// Fetches the keys that the first access token would otherwise wait for. A failure is harmless.
     pub(crate) async fn warm(&self) {
-        let kms = try_join_all(self.keys.iter().map(|key| self.fetched(key)));
-        let ring = async {
-            if self.mode != SigningMode::Kms {
-                let _ = self.key_set.refresh().await;
+        let of_kms = try_join_all(self.keys.iter().map(|key| self.get_or_fetch(key)));
+        let of_table = async {
+            if let Some(cache) = self.cache() {
+                let _ = cache.refresh_if_due().await;
             }
         };
-        let _ = tokio::join!(kms, ring);
+        let _ = tokio::join!(of_kms, of_table);
     }
 
-    /// The key that a token says it was signed with, if it is one of ours.
+    /// The key with the `kid` of a token, if it is one of ours.
     pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, InternalError> {
-        match self.keys.iter().find(|key| key.key.id().as_str() == kid) {
-            Some(key) => self.fetched(key).await,
-            None if self.mode == SigningMode::Kms => Ok(None),
-            None => self.key_set.find(kid).await,
+        match (self.keys.iter().find(|key| key.key.id().as_str() == kid), self.cache()) {
+            (Some(key), _) => self.get_or_fetch(key).await,
+            (None, Some(cache)) => cache.find(kid).await,
+            (None, None) => Ok(None),
         }
     }
 
-    /// The key, fetched when it is first needed; `None` if KMS does not give it.
-    async fn fetched(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, InternalError> {
-        let mut fetched = key.fetched.lock().await;
+    fn cache(&self) -> Option<&SigningKeysCache> {
+        match &self.source {
+            KeySource::Kms => None,
+            KeySource::Transition(cache) | KeySource::Envelope(cache) => Some(cache),
+        }
+    }
+
+    /// The key, fetched when it is first needed. `None` if KMS refuses it and it does not sign.
+    async fn get_or_fetch(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, InternalError> {
+        let mut cached = key.cached.lock().await;
         let now = self.clock.now();
-        match &*fetched {
-            Fetched::Key(key) => return Ok(Some(Arc::clone(key))),
-            Fetched::NotGiven { at } if (now - *at).abs() < RETRY_AFTER => return Ok(None),
-            Fetched::NotGiven { .. } | Fetched::NotYet => {}
+        match &*cached {
+            Cached::Key(key) => return Ok(Some(Arc::clone(key))),
+            Cached::Refused { at } if age(*at, now) < RETRY_AFTER => return Ok(None),
+            Cached::Refused { .. } | Cached::Nothing => {}
         }
         match self.fetch(&key.key).await {
             Ok(public_key) => {
                 let public_key = Arc::new(public_key);
-                *fetched = Fetched::Key(Arc::clone(&public_key));
+                *cached = Cached::Key(Arc::clone(&public_key));
                 Ok(Some(public_key))
             }
-            Err(FetchError::NotGiven(fault)) if !key.signs => {
-                warn_and_count("SigningKeysLeftOut", "left out a previous signing key", key.key.reference(), &fault);
-                *fetched = Fetched::NotGiven { at: now };
+            Err(FetchError::Refused(error)) if !key.signs => {
+                warn_and_count("SigningKeysLeftOut", "left out a previous signing key", key.key.reference(), &error);
+                *cached = Cached::Refused { at: now };
                 Ok(None)
             }
-            Err(FetchError::NotGiven(fault) | FetchError::Failed(fault)) => Err(fault),
+            Err(FetchError::Refused(error) | FetchError::Failed(error)) => Err(error),
         }
     }
 
@@ -139,20 +149,20 @@ impl PublicKeys {
         const CONTEXT: &str = "fetch a public key";
         let call = self.kms.get_public_key().key_id(key.reference());
         let answer = Box::pin(call.send()).await.map_err(|error| match error.code() {
-            Some(code) if NOT_GIVEN.contains(&code) => FetchError::NotGiven(InternalError::new(CONTEXT, error)),
+            Some(code) if PERMANENT_ERRORS.contains(&code) => FetchError::Refused(InternalError::new(CONTEXT, error)),
             _ => FetchError::Failed(InternalError::new(CONTEXT, error)),
         })?;
         let spki = answer.public_key.map(Blob::into_inner).unwrap_or_default();
-        // Another kind of key never signed a token.
-        VerificationKey::new(key.id().clone(), spki, CONTEXT).map_err(FetchError::NotGiven)
+        // A key that is not an RSA key never signed a token.
+        VerificationKey::new(key.id().clone(), spki, CONTEXT).map_err(FetchError::Refused)
     }
 }
 
 /// Why there is no public key.
 #[derive(Debug)]
 enum FetchError {
-    /// KMS does not give it, or gives one that is not of RSA.
-    NotGiven(InternalError),
+    /// KMS refuses it, or it is not an RSA key.
+    Refused(InternalError),
     /// KMS did not answer.
     Failed(InternalError),
 }

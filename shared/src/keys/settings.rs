@@ -1,4 +1,4 @@
-//! Which keys sign and verify, and for whom: the settings of JWTs.
+//! The settings of JWTs: the keys that sign and verify them, their issuer and their audience.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use crate::{
     runtime::{Environment, SettingsError},
 };
 
-/// `SIGNING_MODE`: where tokens are signed, and so which keys verify them.
+/// `SIGNING_MODE`: where tokens are signed, and therefore which keys verify them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum SigningMode {
     /// KMS signs each token, and the private key never leaves it.
@@ -16,20 +16,18 @@ pub enum SigningMode {
     Kms,
     /// The process signs, with a private key that KMS decrypted for it.
     Envelope,
-    /// KMS signs, and the keys of envelope signing are trusted too: on the way from one to the other.
+    /// KMS signs, and the keys of envelope signing are trusted too. For the change from one mode to the other.
     Transition,
 }
 
 impl SigningMode {
+    const ALL: [Self; 3] = [Self::Kms, Self::Envelope, Self::Transition];
+
     /// Reads the variable; KMS signs unless it says otherwise.
-    ///
-    /// # Errors
-    /// When it is none of the modes.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         environment.optional("SIGNING_MODE").map(Option::unwrap_or_default)
     }
 
-    /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,8 +42,8 @@ impl FromStr for SigningMode {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let known = [Self::Kms, Self::Envelope, Self::Transition].into_iter().find(|mode| mode.as_str() == text);
-        known.ok_or(Constraint("must be kms, envelope or transition"))
+        let known = Self::ALL.into_iter().find(|mode| mode.as_str() == text);
+        known.ok_or_else(|| Constraint::one_of(&Self::ALL.map(Self::as_str)))
     }
 }
 
@@ -54,7 +52,8 @@ pub(super) fn signing_key(environment: &Environment) -> Result<KmsKey, SettingsE
     environment.required("SIGNING_KEY_ID")
 }
 
-/// `PREVIOUS_SIGNING_KEY_IDS`: the KMS keys that signed tokens which may still live, each once.
+/// `PREVIOUS_SIGNING_KEY_IDS`: the KMS keys that signed tokens before and whose tokens may still be valid. Duplicates are
+/// dropped.
 pub(super) fn previous_signing_keys(
     environment: &Environment,
     signing_key: &KmsKey,
@@ -78,47 +77,37 @@ impl FromStr for KmsKeyList {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         let keys = text.split(',').map(|key| key.trim().parse()).collect::<Result<_, Constraint>>();
-        keys.map(Self).map_err(|_| Constraint("must be ids or ARNs of KMS keys, separated by commas"))
+        keys.map(Self).map_err(|_| Constraint::new("must be ids or ARNs of KMS keys, separated by commas"))
     }
 }
 
-/// `ISSUER`: the `iss` of our JWTs (RFC 7519, 4.1.1). Any string serves, such as a URL or a UUID; verifiers compare
-/// it exactly.
+/// `ISSUER`: the `iss` of our JWTs (RFC 7519, 4.1.1). Any string is allowed, such as a URL or a UUID;
+/// verifiers compare it exactly.
 #[derive(Clone, Debug)]
 pub struct Issuer(String);
 
 impl Issuer {
-    /// Reads the variable.
-    ///
-    /// # Errors
-    /// When it is not set, or not of the form.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         environment.required("ISSUER")
     }
 
-    /// The issuer as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// `AUDIENCE`: the `aud` of OAuth access tokens (RFC 7519, 4.1.3), which is the issuer unless set.
+/// `AUDIENCE`: the `aud` of OAuth access tokens (RFC 7519, 4.1.3). The default is the issuer.
 #[derive(Clone, Debug)]
 pub struct Audience(String);
 
 impl Audience {
-    /// Reads the variable.
-    ///
-    /// # Errors
-    /// When it is not of the form.
     pub fn from_environment(environment: &Environment, issuer: &Issuer) -> Result<Self, SettingsError> {
         let audience = environment.optional("AUDIENCE")?;
         let Issuer(audience) = audience.unwrap_or_else(|| issuer.clone());
         Ok(Self(audience))
     }
 
-    /// The audience as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -129,11 +118,8 @@ impl FromStr for Issuer {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        if text.len() <= 512 && text.bytes().all(|c| c.is_ascii_graphic()) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be at most 512 printable ASCII characters without spaces"))
-        }
+        const RULE: &str = "must be at most 512 printable ASCII characters without spaces";
+        Constraint::check(text, 0..=512, |c| c.is_ascii_graphic(), RULE).map(Self)
     }
 }
 
@@ -177,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kms_key_is_asked_for_as_it_is_given_and_named_by_its_id() {
+    fn a_kms_key_is_requested_as_given_and_named_by_its_id() {
         let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
         let previous = format!("{arn}, one,two ,two,{arn}");
         let keys = previous_of(&environment(&[
@@ -219,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_issuer_is_what_a_header_and_a_url_can_hold(text in "[!-~]{0,520}", any: String) {
+        fn an_issuer_fits_into_a_header_and_a_url(text in "[!-~]{0,520}", any: String) {
             for text in [text, any] {
                 let form = text.chars().all(|c| matches!(c, '!'..='~'));
                 prop_assert_eq!(text.parse::<Issuer>().is_ok(), form && text.len() <= 512);
@@ -227,7 +213,7 @@ mod tests {
         }
 
         #[test]
-        fn a_list_of_kms_keys_is_each_of_them(ids in vec("[A-Za-z0-9-]{1,64}", 1..5), wrong in "[ -~é]{0,20}", spaces in " {0,2}") {
+        fn a_list_of_kms_keys_contains_each_of_them(ids in vec("[A-Za-z0-9-]{1,64}", 1..5), wrong in "[ -~é]{0,20}", spaces in " {0,2}") {
             let list = |texts: &[String]| texts.join(&format!("{spaces},")).parse::<KmsKeyList>().map(|list| list.0).ok();
             let named = |texts: &[String]| list(texts).map(|keys| keys.into_iter().map(|key| key.id().as_str().to_owned()).collect::<Vec<_>>());
             let with_arn: Vec<String> = ids.iter().map(|id| format!("arn:aws:kms:eu-west-1:111122223333:key/{id}")).collect();

@@ -1,4 +1,4 @@
-//! RS256, and MACs: signed by KMS, whose private keys never leave it, or by this process with a key that KMS decrypted.
+//! Signs JWTs with RS256: in KMS, or in this process with a private key that KMS decrypted.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use tokio::sync::Mutex;
 
 use crate::{
     error::InternalError,
-    id::KmsKey,
+    id::{KeyId, KmsKey},
     keys::WrappingKey,
     keys::data_key::PrivateKey,
     keys::jwt::{self, TokenType},
-    keys::key_set::KeySetCache,
+    keys::signing_keys_cache::SigningKeysCache,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -24,82 +24,95 @@ const CONTEXT: &str = "sign the token";
 
 /// Signs with the current key.
 #[derive(Debug)]
-pub struct Signer {
-    kms: aws_sdk_kms::Client,
-    key: KmsKey,
-    envelope: Option<Envelope>,
+pub struct Signer(Backend);
+
+#[derive(Debug)]
+enum Backend {
+    Kms(KmsSigner),
+    Envelope(EnvelopeSigner),
 }
 
-/// What signs without KMS.
+/// Lets KMS sign. The private key never leaves it.
 #[derive(Debug)]
-struct Envelope {
+struct KmsSigner {
+    kms: aws_sdk_kms::Client,
+    key: KmsKey,
+}
+
+/// Signs with the current key of the table, which KMS decrypts once per process and rotation.
+#[derive(Debug)]
+struct EnvelopeSigner {
     wrapping_key: WrappingKey,
-    key_set: Arc<KeySetCache>,
+    keys: Arc<SigningKeysCache>,
     /// The key that signed last, decrypted.
     decrypted: Mutex<Option<Arc<PrivateKey>>>,
 }
 
 impl Signer {
-    pub(super) fn new(
-        kms: aws_sdk_kms::Client,
-        key: KmsKey,
-        wrapping_key: Option<WrappingKey>,
-        key_set: Arc<KeySetCache>,
-    ) -> Self {
-        let envelope = wrapping_key.map(|wrapping_key| Envelope { wrapping_key, key_set, decrypted: Mutex::default() });
-        Self { kms, key, envelope }
+    pub(super) fn kms(kms: aws_sdk_kms::Client, key: KmsKey) -> Self {
+        Self(Backend::Kms(KmsSigner { kms, key }))
     }
 
-    /// Opens the connection that the first signature would otherwise wait for, or decrypts the key. Failing is harmless.
+    pub(super) fn envelope(wrapping_key: WrappingKey, keys: Arc<SigningKeysCache>) -> Self {
+        Self(Backend::Envelope(EnvelopeSigner { wrapping_key, keys, decrypted: Mutex::default() }))
+    }
+
+    /// Opens the connection to KMS that the first signature would otherwise wait for, or decrypts the key. A failure is
+    /// harmless.
     pub async fn warm(&self) {
-        if self.envelope.is_none() {
-            let _ = Box::pin(self.kms.get_public_key().key_id(self.key.reference()).send()).await;
-        }
-        self.warm_key().await;
-    }
-
-    /// As [`Self::warm`], where something else opens the connection to KMS.
-    pub async fn warm_key(&self) {
-        if let Some(envelope) = &self.envelope {
-            let _ = envelope.key().await;
-        }
-    }
-
-    /// Finds out which key signs now, if it is time to look again. To be joined with a request's other reads, so that
-    /// [`Self::sign`] does not have to wait for it; it calls no KMS.
-    ///
-    /// # Errors
-    /// When the keys known are too old to go on with, and cannot be read.
-    pub async fn prepare(&self) -> Result<(), InternalError> {
-        match &self.envelope {
-            None => Ok(()),
-            Some(envelope) => envelope.key_set.refresh().await,
-        }
-    }
-
-    /// A compact JWT with these claims. The signature is deterministic (RFC 8017, 8.2.1): the same claims and key give the
-    /// same token.
-    ///
-    /// # Errors
-    /// When KMS does not sign, or does not decrypt the key.
-    pub async fn sign(&self, typ: TokenType, claims: &impl Serialize) -> Result<String, InternalError> {
-        let private_key = match &self.envelope {
-            None => None,
-            Some(envelope) => Some(envelope.key().await?),
-        };
-        let kid = private_key.as_ref().map_or(self.key.id(), |key| &key.kid);
-        let signing_input = jwt::signing_input(typ, kid, claims).map_err(|error| InternalError::new(CONTEXT, error))?;
-        let digest = digest::digest(&digest::SHA256, signing_input.as_bytes());
-        let signature = timed(Phase::Sign, async {
-            match &private_key {
-                None => self.sign_with_kms(&digest).await,
-                Some(key) => key.sign(&digest).map_err(|error| InternalError::new(CONTEXT, error)),
+        match &self.0 {
+            Backend::Kms(KmsSigner { kms, key }) => {
+                let _ = Box::pin(kms.get_public_key().key_id(key.reference()).send()).await;
             }
-        });
-        Ok(jwt::compact(signing_input, &signature.await?))
+            Backend::Envelope(_) => self.warm_key().await,
+        }
     }
 
-    async fn sign_with_kms(&self, digest: &Digest) -> Result<Vec<u8>, InternalError> {
+    /// Like [`Self::warm`], but for a function that opens the connection to KMS anyway.
+    pub async fn warm_key(&self) {
+        if let Backend::Envelope(envelope) = &self.0 {
+            let _ = envelope.private_key().await;
+        }
+    }
+
+    /// Refreshes the signing keys if it is time. A request runs this beside its other reads, so that [`Self::sign`] need
+    /// not wait; its time is part of theirs. It never calls KMS.
+    pub async fn prepare(&self) -> Result<(), InternalError> {
+        match &self.0 {
+            Backend::Kms(_) => Ok(()),
+            Backend::Envelope(envelope) => envelope.keys.refresh_if_due().await,
+        }
+    }
+
+    /// A compact JWT with these claims. RS256 is deterministic (RFC 8017, 8.2.1): the same claims and key give the same
+    /// token.
+    pub async fn sign(&self, typ: TokenType, claims: &impl Serialize) -> Result<String, InternalError> {
+        let signed = async {
+            match &self.0 {
+                Backend::Kms(kms) => {
+                    let (signing_input, digest) = signing_input(typ, kms.key.id(), claims)?;
+                    Ok(jwt::compact(signing_input, &kms.sign(&digest).await?))
+                }
+                Backend::Envelope(envelope) => {
+                    let key = envelope.private_key().await?;
+                    let (signing_input, digest) = signing_input(typ, &key.kid, claims)?;
+                    let signature = key.sign(&digest).map_err(|error| InternalError::new(CONTEXT, error))?;
+                    Ok(jwt::compact(signing_input, &signature))
+                }
+            }
+        };
+        timed(Phase::Sign, signed).await
+    }
+}
+
+fn signing_input(typ: TokenType, kid: &KeyId, claims: &impl Serialize) -> Result<(String, Digest), InternalError> {
+    let text = jwt::signing_input(typ, kid, claims).map_err(|error| InternalError::new(CONTEXT, error))?;
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    Ok((text, digest))
+}
+
+impl KmsSigner {
+    async fn sign(&self, digest: &Digest) -> Result<Vec<u8>, InternalError> {
         let call = self
             .kms
             .sign()
@@ -114,19 +127,19 @@ impl Signer {
     }
 }
 
-impl Envelope {
-    /// The key that was the current one a minute ago at most, decrypted when it is first needed.
-    async fn key(&self) -> Result<Arc<PrivateKey>, InternalError> {
+impl EnvelopeSigner {
+    /// The private key of the current key, as of a minute ago at most. It is decrypted when it is first needed.
+    async fn private_key(&self) -> Result<Arc<PrivateKey>, InternalError> {
         const NONE: &str = "there is none yet: invoke provision with the action rotateSigningKey";
-        // Taken first, so that all see the keys change in the same order and none decrypts an older one again.
+        // Locked first, so that all requests see the keys change in the same order and none decrypts an older key again.
         let mut decrypted = self.decrypted.lock().await;
-        let snapshot = self.key_set.recent().await?;
+        let snapshot = self.keys.get().await?;
         let current = snapshot.current().ok_or_else(|| InternalError::new("load the signing key", NONE))?;
         if let Some(key) = decrypted.as_ref().filter(|key| key.kid == current.kid) {
             return Ok(Arc::clone(key));
         }
-        // What cannot be decrypted may have been replaced by now.
-        let key = self.wrapping_key.decrypt(current).await.inspect_err(|_| self.key_set.forget())?;
+        // A key that cannot be decrypted may have been replaced by now.
+        let key = self.wrapping_key.decrypt(current).await.inspect_err(|_| self.keys.forget())?;
         Ok(Arc::clone(decrypted.insert(Arc::new(key))))
     }
 }

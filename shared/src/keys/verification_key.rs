@@ -5,7 +5,6 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{error::InternalError, id::KeyId};
 
-/// A public key.
 #[derive(Debug)]
 pub struct VerificationKey {
     /// The `kid` of the tokens that it verifies.

@@ -44,7 +44,6 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {

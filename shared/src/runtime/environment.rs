@@ -1,4 +1,4 @@
-//! What a function is given when it starts: variables, AWS configuration, time and randomness.
+//! What a function gets when it starts: environment variables, AWS configuration, time and randomness.
 
 use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
 
@@ -11,16 +11,14 @@ use crate::{
     runtime::aws,
 };
 
-/// Where a function runs. Production takes it from the process, the `local` crate and the tests make their own.
+/// The environment that a function runs in. In production it is that of the process; the `local` crate and the tests make
+/// their own.
 #[derive(Clone)]
 pub struct Environment {
-    /// The environment variables.
     pub variables: HashMap<String, String>,
     /// Region, credentials, endpoints, timeouts and retries of the AWS SDK.
     pub aws: SdkConfig,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The randomness.
     pub random: Arc<dyn Random>,
 }
 
@@ -38,43 +36,37 @@ impl Environment {
     }
 
     /// A setting that the function cannot run without.
-    ///
-    /// # Errors
-    /// When the variable is not set, or `T` refuses it.
     pub fn required<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<T, SettingsError> {
-        self.optional(variable)?.ok_or(SettingsError::not_set(variable))
+        self.optional(variable)?.ok_or_else(|| SettingsError::not_set(variable))
     }
 
-    /// A setting that has a default; an empty variable counts as not set, as a template's empty parameter makes it.
-    ///
-    /// # Errors
-    /// When `T` refuses the variable.
+    /// An optional setting. An empty variable counts as not set, because an empty parameter of the template results in one.
     pub fn optional<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<Option<T>, SettingsError> {
         match self.variables.get(variable).filter(|value| !value.is_empty()) {
             None => Ok(None),
-            Some(value) => value.parse().map(Some).map_err(|Constraint(rule)| SettingsError { variable, rule }),
+            Some(value) => value.parse().map(Some).map_err(|rule| SettingsError { variable, rule }),
         }
     }
 }
 
-/// The AWS credentials are among the variables, so their values are not shown.
+/// Does not show the values of the variables, because the AWS credentials are among them.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment").field("variables", &self.variables.keys()).finish_non_exhaustive()
     }
 }
 
-/// An environment variable that a function cannot start with.
+/// An environment variable is missing or malformed, so the function cannot start.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("environment variable {variable} {rule}")]
 pub struct SettingsError {
     variable: &'static str,
-    rule: &'static str,
+    rule: Constraint,
 }
 
 impl SettingsError {
     pub(crate) const fn not_set(variable: &'static str) -> Self {
-        Self { variable, rule: "is not set" }
+        Self { variable, rule: Constraint::new("is not set") }
     }
 }
 

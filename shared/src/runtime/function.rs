@@ -24,9 +24,6 @@ pub trait Function: Sized + Send + Sync + 'static {
     type Answer: Serialize + Debug + Send;
 
     /// Builds the function from its environment, once per cold start.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
     /// Opens the connections and fetches the keys that the first event would otherwise wait for. Failing is harmless.
@@ -42,13 +39,15 @@ pub enum InvocationError {
     /// The event breaks a rule.
     #[error(transparent)]
     Invalid(#[from] ValidationError),
-    /// This field names what does not exist.
-    #[error("{0} must be the id of something that exists")]
+    /// What this field names does not exist.
+    #[error("{0} does not exist")]
     NotFound(&'static str),
-    /// This field names what exists already.
-    #[error("{0} must not be taken already")]
+    /// What this field names does not exist, or is already revoked.
+    #[error("{0} does not exist or is already revoked")]
+    NotFoundOrRevoked(&'static str),
+    /// The id or slug in this field is already taken.
+    #[error("{0} is already taken")]
     Taken(&'static str),
-    /// It failed.
     #[error("Internal server error")]
     InternalError(#[from] InternalError),
 }
@@ -58,7 +57,9 @@ impl<A> From<Result<A, InvocationError>> for Handled<A> {
         let (outcome, error_type) = match &result {
             Ok(_) => (Outcome::Done, ""),
             Err(InvocationError::Invalid(_)) => (Outcome::Refused("invalid request"), "InvalidRequest"),
-            Err(InvocationError::NotFound(_)) => (Outcome::Refused("not found"), "NotFound"),
+            Err(InvocationError::NotFound(_) | InvocationError::NotFoundOrRevoked(_)) => {
+                (Outcome::Refused("not found"), "NotFound")
+            }
             Err(InvocationError::Taken(_)) => (Outcome::Refused("taken"), "Taken"),
             Err(InvocationError::InternalError(fault)) => {
                 telemetry::log_internal_error(fault);
@@ -77,9 +78,6 @@ impl From<FunctionError> for Diagnostic {
 }
 
 /// Handles one event under observation: one summary line in the log, whoever runs the function.
-///
-/// # Errors
-/// The function's own.
 pub async fn invoke<F: Function>(function: &F, event: LambdaEvent<F::Event>) -> Result<F::Answer, FunctionError> {
     let context = event.context.clone();
     // Boxed, here and in `run`: the SDK's futures are large, and deep for the compiler's layout limit.

@@ -3,7 +3,7 @@
 //! The event types are `lambda_http`'s; its conversion into an `http::Request` is not used, because it panics where
 //! the event says base64 and the body is not, and where a decoded path is no URI.
 
-use std::{collections::HashMap, fmt, future::Future};
+use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 pub use lambda_http::http::{StatusCode, header};
@@ -16,7 +16,6 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    auth::IdempotencyKey,
     error::{Constraint, ValidationError},
     input::{JsonObject, Query},
     runtime::function::Function,
@@ -32,9 +31,6 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// Builds the function from its environment, once per cold start.
-    ///
-    /// # Errors
-    /// When a variable is missing or malformed.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
     /// Opens the connections and fetches the keys that the first request would otherwise wait for. Failing is
@@ -68,7 +64,8 @@ impl<E: Endpoint> Function for Http<E> {
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<ApiGatewayV2httpResponse> {
         let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
-            return Err(ValidationError::new("event", "must be API Gateway's, of payload format 2.0").into()).into();
+            return Err(ValidationError::new("event", "must be an API Gateway event of payload format 2.0").into())
+                .into();
         };
         let request = Request::from(event);
         let route = request.route.clone();
@@ -101,15 +98,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// What the caller names the request by, if anything.
+    /// The parsed value of a header, if there is one.
     ///
     /// # Errors
-    /// When the header is malformed.
-    pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, ValidationError> {
-        let Some(value) = self.headers.get(IdempotencyKey::HEADER) else { return Ok(None) };
-        let invalid = |Constraint(rule)| ValidationError::new(IdempotencyKey::HEADER, rule);
-        // What is not ASCII breaks the same rule as an empty key.
-        value.to_str().unwrap_or("").parse().map(Some).map_err(invalid)
+    /// When it is malformed.
+    pub fn header<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
+        let Some(value) = self.headers.get(name) else { return Ok(None) };
+        // What is not ASCII breaks the same rule as an empty value.
+        let parsed = value.to_str().unwrap_or("").parse();
+        parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
     }
 
     /// The parameters of the query string.
@@ -130,7 +127,7 @@ impl Request {
             return Err(ValidationError::new("Content-Type", "must be application/json"));
         }
         match &self.body {
-            None => Err(ValidationError::new("body", "must be base64 where the event says so")),
+            None => Err(ValidationError::new("body", "is not valid base64")),
             Some(body) if body.is_empty() => Err(ValidationError::new("body", "must not be empty")),
             Some(body) if body.len() > MAX_BODY_BYTES => {
                 Err(ValidationError::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))

@@ -31,9 +31,6 @@ pub struct ApiKey {
 
 impl Store {
     /// Creates an API key under the id of its secret.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_api_key(
         &self,
         id: ObjectId,
@@ -46,18 +43,12 @@ impl Store {
     }
 
     /// The API key with this secret, unless it was revoked.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_api_key(&self, secret: &Credential) -> Result<Option<ApiKey>, InternalError> {
         let api_key: Option<ApiKey> = self.get(Key::api_key(secret.id()), "load the API key").await?;
         Ok(api_key.filter(|api_key| api_key.revoked_at.is_none() && api_key.hash == secret.hash()))
     }
 
     /// Revokes an API key, for good. A conflict means that it was revoked before.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn revoke_api_key(
         &self,
         id: ObjectId,

@@ -36,9 +36,6 @@ pub struct AppToken {
 
 impl Store {
     /// Records an app token under the id of its bearer. A conflict returns the token that has that bearer already.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_app_token(
         &self,
         token: &AppToken,
@@ -51,17 +48,11 @@ impl Store {
     }
 
     /// The app token with this id, revoked or not.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_app_token(&self, id: ObjectId) -> Result<Option<AppToken>, InternalError> {
         self.get(Key::app_token(id), "load the app token").await
     }
 
     /// Revokes an app token, for good. A conflict means that it was revoked before.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn revoke_app_token(
         &self,
         id: ObjectId,

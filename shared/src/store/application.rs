@@ -18,30 +18,27 @@ pub struct Application {
     pub organization_id: ObjectId,
     /// Its readable name within the organization.
     pub slug: String,
-    /// What its owner calls it.
+    /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
 impl Application {
-    /// Where its slug is unique: the organization.
+    /// The namespace in which its slug is unique: the organization.
     #[must_use]
-    pub fn scope(organization: ObjectId) -> String {
+    pub fn namespace(organization: ObjectId) -> String {
         format!("application of {organization}")
     }
 
     /// The id of the application with this slug.
     #[must_use]
     pub fn id(organization: ObjectId, slug: &Slug) -> ObjectId {
-        ObjectId::of_slug(&Self::scope(organization), slug.as_str())
+        ObjectId::of_slug(&Self::namespace(organization), slug.as_str())
     }
 }
 
 impl Store {
     /// Creates the application with this slug.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_application(
         &self,
         id: ObjectId,
@@ -54,9 +51,6 @@ impl Store {
     }
 
     /// The application with this id.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_application(&self, id: ObjectId) -> Result<Option<Application>, InternalError> {
         self.get(Key::application(id), "load the application").await
     }

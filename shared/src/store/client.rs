@@ -34,9 +34,6 @@ pub struct Client {
 
 impl Store {
     /// Creates a client.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_client(
         &self,
         id: ClientId,
@@ -50,9 +47,6 @@ impl Store {
     }
 
     /// The client with this id.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_client(&self, id: ClientId) -> Result<Option<Client>, InternalError> {
         self.get(Key::client(id), "load the client").await
     }

@@ -280,7 +280,8 @@ mod tests {
         #[test]
         fn positions_are_in_the_order_of_time_and_id(one: (u32, u32), two: (u32, u32), a: [u8; 12], b: [u8; 12]) {
             let time = |(seconds, nanos): (u32, u32)| DateTime::from_timestamp(seconds.into(), nanos % 1_000_000_000).unwrap();
-            let (a, b) = (ObjectId::of_bytes(&a), ObjectId::of_bytes(&b));
+            let id_of = |bytes: [u8; 12]| crate::id::hex(&bytes).parse::<ObjectId>().unwrap();
+            let (a, b) = (id_of(a), id_of(b));
             let (one, two) = (time(one), time(two));
             let order = (one.timestamp_millis(), a).cmp(&(two.timestamp_millis(), b));
             prop_assert_eq!(Position::new(&a, one).0.cmp(&Position::new(&b, two).0), order);

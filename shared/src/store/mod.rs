@@ -8,10 +8,10 @@ mod application;
 mod client;
 mod grant;
 mod key;
-mod key_set;
 mod listing;
 mod organization;
 mod registration;
+mod signing_keys;
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
@@ -35,13 +35,13 @@ pub use self::{
     application::Application,
     client::Client,
     grant::{Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
-    key_set::{DataKeyPair, KeySet, MAX_KEYS, PreviousKey},
     listing::{List, Order, Page, Position, Start},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
         ScopesChange, TokenWritePlan,
     },
+    signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
 };
 use crate::{
     clock::rfc3339,
@@ -90,12 +90,8 @@ impl FromStr for TableName {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let form = (3..=255).contains(&text.len());
-        if form && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(&c)) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint("must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - ."))
-        }
+        const RULE: &str = "must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - .";
+        Constraint::check(text, 3..=255, |c| c.is_ascii_alphanumeric() || b"_-.".contains(&c), RULE).map(Self)
     }
 }
 
@@ -217,7 +213,9 @@ impl Store {
         item.extend(Item::from(key));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
-        put(call, context, |found, _| found.get(CREATED_BY) == Some(&write)).await
+        // What was revoked meanwhile is no success: it is of no use to the caller.
+        let own = |found: &Item, _: &T| found.get(CREATED_BY) == Some(&write) && !found.contains_key("revokedAt");
+        put(call, context, own).await
     }
 
     /// Marks a credential as revoked, once and for good, and takes it out of its list.

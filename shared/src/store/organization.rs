@@ -1,4 +1,4 @@
-//! Organizations: who owns registrations, applications and API keys.
+//! Organizations. They own registrations, applications and API keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,21 +18,18 @@ pub struct Organization {
 }
 
 impl Organization {
-    /// Where its slug is unique: the whole service.
-    pub const SCOPE: &'static str = "organization";
+    /// The namespace in which its slug is unique: the whole service.
+    pub const NAMESPACE: &'static str = "organization";
 
-    /// The id of the organization with this slug: slugs are unique because ids are.
+    /// The id of the organization with this slug. Slugs are unique because ids are.
     #[must_use]
     pub fn id(slug: &Slug) -> ObjectId {
-        ObjectId::of_slug(Self::SCOPE, slug.as_str())
+        ObjectId::of_slug(Self::NAMESPACE, slug.as_str())
     }
 }
 
 impl Store {
     /// Creates the organization with this slug.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_organization(&self, slug: &Slug, random: &dyn Random) -> Result<Update<()>, InternalError> {
         let organization = Organization { slug: slug.to_string() };
         let key = Key::organization(Organization::id(slug));
@@ -40,9 +37,6 @@ impl Store {
     }
 
     /// The organization with this id.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_organization(&self, id: ObjectId) -> Result<Option<Organization>, InternalError> {
         self.get(Key::organization(id), "load the organization").await
     }

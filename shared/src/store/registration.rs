@@ -1,7 +1,7 @@
 //! OAuth registrations, each one item with its tokens in it: the quota is the size of that map and cannot disagree
 //! with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
@@ -19,6 +19,9 @@ use crate::{
 
 /// How many earlier lists of scopes a registration keeps, each of at most 1 KB, so that its item stays under 400 KB.
 pub const MAX_EARLIER_SCOPES: usize = 10;
+/// How many revoked tokens a registration remembers before it forgets them all at once. Forgetting makes every create that
+/// is under way decide again.
+const MAX_REVOKED: usize = 20;
 
 /// A registration, at `REGISTRATION#<id>`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -35,17 +38,21 @@ pub struct Registration {
     /// What its tokens may do.
     pub scopes: Vec<String>,
     /// How often the scopes were changed.
-    #[serde(default)]
     pub scopes_revision: u32,
     /// The scopes of earlier revisions that an active token with an idempotency key was issued with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_scopes: Vec<EarlierScopes>,
     /// Its tokens: the active ones, and expired ones that no write has removed yet.
     pub tokens: BTreeMap<TokenSlot, RegistrationToken>,
-    /// The last revocation of one of its tokens. Every write that records a token requires this to be unchanged, so a
-    /// delayed write cannot restore a revoked token.
+    /// The tokens that were revoked lately, each with the write that did it. A write that records one of them again, because
+    /// it arrives late, is refused.
+    pub revoked: BTreeMap<TokenId, WriteId>,
+    /// The write that last emptied `revoked`. A write that records a token requires this to be unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_revocation: Option<WriteId>,
+    pub revoked_emptied_by: Option<WriteId>,
+    /// The last change of its settings. An update requires this to be unchanged, so a late one undoes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings_version: Option<WriteId>,
 }
 
 /// The scopes that tokens were issued with before they were changed.
@@ -165,11 +172,9 @@ pub struct RegistrationChange {
     pub scopes: Option<ScopesChange>,
 }
 
-/// New scopes in the place of those of a revision.
+/// New scopes, of the next revision.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ScopesChange {
-    /// The revision that they replace.
-    pub replaces: u32,
     /// The scopes.
     pub scopes: Vec<String>,
     /// [`Registration::earlier_scopes`].
@@ -220,14 +225,15 @@ impl Store {
         let scopes_unchanged = "#scopesRevision = :scopesRevision";
         // The expired token in the slot may have been replaced by an active one.
         let slot_is_free = if replaces { "#tokens.#slot.#exp <= :now" } else { "attribute_not_exists(#tokens.#slot)" };
-        let nothing_revoked = match decided_on.last_revocation {
-            None => "attribute_not_exists(#lastRevocation)",
-            Some(_) => "#lastRevocation = :lastRevocation",
+        let not_revoked = "attribute_not_exists(#revoked.#jti)";
+        let revocations_known = match decided_on.revoked_emptied_by {
+            None => "attribute_not_exists(#revokedEmptiedBy)",
+            Some(_) => "#revokedEmptiedBy = :revokedEmptiedBy",
         };
-        let removed: Vec<String> = (0..plan.expired.len()).map(|n| format!("#tokens.#x{n}")).collect();
-        let conditions = [has_room, scopes_unchanged, slot_is_free, nothing_revoked].map(str::to_owned);
-        let still_expired = removed.iter().map(|path| format!("{path}.#exp <= :now"));
-        let conditions: Vec<String> = conditions.into_iter().chain(still_expired).collect();
+        let removed = expired_paths(&plan.expired);
+        let conditions = [has_room, scopes_unchanged, slot_is_free, not_revoked, revocations_known].map(str::to_owned);
+        let conditions = conditions.into_iter().chain(removed.iter().map(|path| still_expired(path)));
+        let conditions: Vec<String> = conditions.collect();
         let remove = if removed.is_empty() { String::new() } else { format!(" REMOVE {}", removed.join(", ")) };
 
         let entry = serde_dynamo::to_attribute_value(token).map_err(|error| InternalError::new(CONTEXT, error))?;
@@ -240,38 +246,61 @@ impl Store {
             .expression_attribute_names("#slot", plan.slot.to_string())
             .expression_attribute_names("#maxAllowed", "maxAllowed")
             .expression_attribute_names("#scopesRevision", "scopesRevision")
-            .expression_attribute_names("#lastRevocation", "lastRevocation")
+            .expression_attribute_names("#revoked", "revoked")
+            .expression_attribute_names("#jti", token.id(plan.slot).to_string())
+            .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
             .expression_attribute_values(":token", entry)
             .expression_attribute_values(":limit", AttributeValue::N(plan.limit(decided_on).to_string()))
             .expression_attribute_values(":maxAllowed", number(decided_on.max_allowed))
             .expression_attribute_values(":scopesRevision", number(decided_on.scopes_revision));
-        if let Some(last_revocation) = &decided_on.last_revocation {
-            call = call.expression_attribute_values(":lastRevocation", last_revocation.into());
+        if let Some(write) = &decided_on.revoked_emptied_by {
+            call = call.expression_attribute_values(":revokedEmptiedBy", write.into());
         }
         if replaces || !removed.is_empty() {
-            call = call
-                .expression_attribute_names("#exp", "exp")
-                .expression_attribute_values(":now", number(now.timestamp()));
-        }
-        for (n, slot) in plan.expired.iter().enumerate() {
-            call = call.expression_attribute_names(format!("#x{n}"), slot.to_string());
+            call = name_expired(call, &plan.expired, now);
         }
         // The item keeps whole seconds, and so does the token.
         let own = |found: &Registration| (found.tokens.get(&plan.slot) == Some(token)).then(|| found.clone());
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
-    /// Revokes the token with this id in this slot; its place in the quota is free at once. A conflict means that the slot no
-    /// longer holds it. If the answer is lost and another token is revoked before the write is sent again, the conflict may
-    /// be its own success.
+    /// Removes these expired tokens, each only if it is still expired. For a registration that has more of them than one
+    /// write of [`Self::record_token`] removes.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn remove_expired_tokens(
+        &self,
+        id: &RegistrationId,
+        expired: &[TokenSlot],
+        now: DateTime<Utc>,
+    ) -> Result<Update<Registration>, InternalError> {
+        const CONTEXT: &str = "remove expired tokens";
+        let paths = expired_paths(expired);
+        let conditions: Vec<String> = paths.iter().map(|path| still_expired(path)).collect();
+        let call = self
+            .update_registration_item(id)
+            .return_values(ReturnValue::AllNew)
+            .update_expression(format!("REMOVE {}", paths.join(", ")))
+            .condition_expression(conditions.join(" AND "))
+            .expression_attribute_names("#tokens", "tokens");
+        let own = |found: &Registration| {
+            let removed = expired.iter().all(|slot| !found.tokens.contains_key(slot));
+            removed.then(|| found.clone())
+        };
+        send(name_expired(call, expired, now), CONTEXT, |item| read(item, CONTEXT), own).await
+    }
+
+    /// Revokes the token with this id in this slot, as `decided_on` has it; its place in the quota is free at once. A
+    /// conflict means that the slot no longer holds it.
     ///
     /// # Errors
     /// When the table does not answer.
     pub async fn revoke_token(
         &self,
         id: &RegistrationId,
-        slot: TokenSlot,
-        token: TokenId,
+        (slot, token): (TokenSlot, TokenId),
+        decided_on: &Registration,
         random: &dyn Random,
     ) -> Result<Update<Registration>, InternalError> {
         const CONTEXT: &str = "revoke the token";
@@ -279,11 +308,10 @@ impl Store {
         let mut call = self
             .update_registration_item(id)
             .return_values(ReturnValue::AllNew)
-            .update_expression("REMOVE #tokens.#slot SET #lastRevocation = :write")
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", slot.to_string())
             .expression_attribute_names("#idempotency", "idempotency")
-            .expression_attribute_names("#lastRevocation", "lastRevocation")
+            .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_values(":write", (&write).into());
         // A slot that belongs to an idempotency key may hold another token by now.
         call = if TokenSlot::from(token) == slot {
@@ -295,35 +323,51 @@ impl Store {
                 .expression_attribute_names("#jti", "jti")
                 .expression_attribute_values(":jti", text(token))
         };
-        let own = |found: &Registration| (found.last_revocation.as_ref() == Some(&write)).then(|| found.clone());
+        call = if decided_on.revoked.len() < MAX_REVOKED {
+            call.update_expression("REMOVE #tokens.#slot SET #revoked.#token = :write")
+                .expression_attribute_names("#token", token.to_string())
+        } else {
+            let only = HashMap::from([(token.to_string(), (&write).into())]);
+            call.update_expression("REMOVE #tokens.#slot SET #revoked = :only, #revokedEmptiedBy = :write")
+                .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
+                .expression_attribute_values(":only", AttributeValue::M(only))
+        };
+        let own = |found: &Registration| (found.revoked.get(&token) == Some(&write)).then(|| found.clone());
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
-    /// Changes settings of a registration. A conflict means that its scopes are of another revision by now.
+    /// Changes settings of a registration, if they are still those that the change was decided on.
     ///
     /// # Errors
-    /// When the table does not answer. Sent again, it is the same as once.
+    /// When the table does not answer.
     pub async fn update_registration(
         &self,
         id: &RegistrationId,
         change: &RegistrationChange,
+        decided_on: &Registration,
+        random: &dyn Random,
     ) -> Result<Update<(), Registration>, InternalError> {
         const CONTEXT: &str = "update the registration";
         let failed = |error| InternalError::new(CONTEXT, error);
+        let write = WriteId::random(random)?;
         let mut values = vec![
             ("name", change.name.clone().map(text)),
             ("maxAllowed", change.max_allowed.map(number)),
             ("tokenTtlSeconds", change.token_ttl_seconds.map(number)),
+            ("settingsVersion", Some((&write).into())),
         ];
-        let mut call = self.update_registration_item(id);
-        let mut condition = "attribute_exists(pk)";
-        if let Some(scopes) = &change.scopes {
-            condition = "attribute_exists(pk) AND #scopesRevision = :replaces";
-            call = call.expression_attribute_values(":replaces", number(scopes.replaces));
-            values.push(("scopes", Some(serde_dynamo::to_attribute_value(&scopes.scopes).map_err(failed)?)));
-            values.push(("scopesRevision", Some(number(scopes.replaces.saturating_add(1)))));
-            values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&scopes.earlier).map_err(failed)?)));
+        if let Some(change) = &change.scopes {
+            values.push(("scopes", Some(serde_dynamo::to_attribute_value(&change.scopes).map_err(failed)?)));
+            values.push(("scopesRevision", Some(number(decided_on.scopes_revision.saturating_add(1)))));
+            values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&change.earlier).map_err(failed)?)));
         }
+        let mut call = self.update_registration_item(id);
+        call = match &decided_on.settings_version {
+            None => call.condition_expression("attribute_exists(pk) AND attribute_not_exists(#settingsVersion)"),
+            Some(version) => call
+                .condition_expression("#settingsVersion = :decidedOn")
+                .expression_attribute_values(":decidedOn", version.into()),
+        };
         let mut assignments = Vec::new();
         for (name, value) in values {
             let Some(value) = value else { continue };
@@ -332,14 +376,30 @@ impl Store {
                 .expression_attribute_names(format!("#{name}"), name)
                 .expression_attribute_values(format!(":{name}"), value);
         }
-        if !assignments.is_empty() {
-            call = call.update_expression(format!("SET {}", assignments.join(", ")));
-        }
-        // Not recognised as its own: who decides again finds the scopes as they should be, and writes the rest once more.
-        send(call.condition_expression(condition), CONTEXT, |_| Ok(()), |_| None).await
+        let call = call.update_expression(format!("SET {}", assignments.join(", ")));
+        let own = |found: &Registration| (found.settings_version.as_ref() == Some(&write)).then_some(());
+        send(call, CONTEXT, |_| Ok(()), own).await
     }
 
     fn update_registration_item(&self, id: &RegistrationId) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.table).set_key(Some(Key::registration(id).into()))
     }
+}
+
+/// The paths of expired tokens in an expression; [`name_expired`] names them.
+fn expired_paths(expired: &[TokenSlot]) -> Vec<String> {
+    (0..expired.len()).map(|n| format!("#tokens.#x{n}")).collect()
+}
+
+fn still_expired(path: &str) -> String {
+    format!("{path}.#exp <= :now")
+}
+
+fn name_expired(call: UpdateItemFluentBuilder, expired: &[TokenSlot], now: DateTime<Utc>) -> UpdateItemFluentBuilder {
+    let call =
+        call.expression_attribute_names("#exp", "exp").expression_attribute_values(":now", number(now.timestamp()));
+    expired
+        .iter()
+        .enumerate()
+        .fold(call, |call, (n, slot)| call.expression_attribute_names(format!("#x{n}"), slot.to_string()))
 }

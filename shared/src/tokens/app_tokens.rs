@@ -14,7 +14,7 @@ use crate::{
     auth::{IdempotencyKey, Principal},
     credential::{Credential, CredentialKind},
     error::InternalError,
-    id::ObjectId,
+    id::{ObjectId, prefix},
     keys::MacKey,
     random::Random,
     runtime::ApiError,
@@ -73,13 +73,13 @@ impl AppTokens {
         request: CreateRequest<'_>,
         now: DateTime<Utc>,
     ) -> Result<CreatedAppToken, ApiError> {
+        caller.require_grantable(&request.scopes)?;
         require_own_application(caller, request.organization_id, application.as_ref())?;
-        caller.require_all_of(&request.scopes)?;
         let Some(key) = request.idempotency_key else {
-            let secret = Credential::generate(CredentialKind::AppBearer, self.random.as_ref())?;
+            let secret = Credential::generate(CredentialKind::AppToken, self.random.as_ref())?;
             return self.create_once(&request, secret, now).await;
         };
-        let message = key.scoped(request.endpoint, caller, &request.application_id.to_string());
+        let message = key.derivation_input(request.endpoint, caller, &request.application_id.to_string());
         let generations = Generations(hmac::Key::new(hmac::HMAC_SHA256, &self.mac_key.mac(message).await?));
         self.create_or_repeat(&request, &generations, now).await
     }
@@ -148,10 +148,8 @@ struct Generations(hmac::Key);
 
 impl Generations {
     fn secret(&self, generation: u32) -> Credential {
-        let mut secret = [0; 32];
         let mac = hmac::sign(&self.0, &generation.to_be_bytes());
-        secret.iter_mut().zip(mac.as_ref()).for_each(|(to, from)| *to = *from);
-        Credential::of_secret(CredentialKind::AppBearer, secret)
+        Credential::of_secret(CredentialKind::AppToken, prefix(mac.as_ref()))
     }
 }
 

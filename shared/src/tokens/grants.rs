@@ -174,7 +174,13 @@ impl Grants {
                 Update::Missing => return Err(ApiError::BadCredential),
             }
             retry.pause().await?;
-            issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), &session_id).await?;
+            let decision = match decide(request, &grant, client.as_ref(), &first, now) {
+                // The refresh token was the current one when it was loaded. That faster requests have used its successor
+                // since makes its bearer late, not a thief.
+                Err(Denial::Replay) if forgives_lateness(request, client.as_ref()) => Err(Denial::BadCredential),
+                decision => decision,
+            };
+            issue = self.enforce(decision, &session_id).await?;
         }
     }
 
@@ -232,6 +238,12 @@ fn decide(
     };
     let bound = client.is_some_and(|client| is_bound(request, &grant.details, client));
     if bound { Ok(issue) } else { Err(Denial::BadCredential) }
+}
+
+/// Whether a refresh that lost a race is refused without ending the grant.
+fn forgives_lateness(request: &GrantRequest, client: Option<&Client>) -> bool {
+    let refreshes = matches!(request.presented, PresentedGrant::RefreshToken(_));
+    refreshes && client.is_some_and(|client| client.refresh_reuse_seconds > 0)
 }
 
 /// Whether this is the token that was rotated away last, and not too long ago. It is still the last one, so its successor

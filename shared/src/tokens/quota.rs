@@ -13,21 +13,34 @@ use crate::{
 /// How many expired tokens one write removes. Each takes 60 bytes of the 4 KB that DynamoDB allows an expression.
 const MAX_REMOVED: usize = 50;
 
-/// Plans to record a token in this slot; `None` if as many tokens as are allowed are active. If more tokens have expired
-/// than one write removes, writers at the same time begin at different ones, by `start`, so that they do not conflict.
-pub(super) fn plan(
-    registration: &Registration,
-    slot: TokenSlot,
-    now: DateTime<Utc>,
-    start: usize,
-) -> Option<TokenWritePlan> {
+/// What it takes to record one more token.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Plan {
+    /// Record it.
+    Record(TokenWritePlan),
+    /// Remove these expired tokens first: there are more of them than the write that records the token removes. This happens
+    /// after the quota was lowered.
+    MakeRoom(Vec<TokenSlot>),
+    /// As many tokens as are allowed are active.
+    Full,
+}
+
+/// Plans to record a token in this slot. If more tokens have expired than one write removes, writers at the same time begin
+/// at different ones, by `start`, so that they do not conflict.
+pub(super) fn plan(registration: &Registration, slot: TokenSlot, now: DateTime<Utc>, start: usize) -> Plan {
     let expired = registration.tokens.iter().filter(|(other, token)| **other != slot && !token.is_active(now));
     let mut expired: Vec<TokenSlot> = expired.map(|(slot, _)| *slot).collect();
     let start = start.checked_rem(expired.len()).unwrap_or(0);
     expired.rotate_left(start);
     expired.truncate(MAX_REMOVED);
     let plan = TokenWritePlan { slot, expired };
-    (registration.tokens.len() < plan.limit(registration)).then_some(plan)
+    if registration.tokens.len() < plan.limit(registration) {
+        Plan::Record(plan)
+    } else if registration.active_tokens(now) < registration.max_allowed.try_into().unwrap_or(usize::MAX) {
+        Plan::MakeRoom(plan.expired)
+    } else {
+        Plan::Full
+    }
 }
 
 /// A random `start` for [`plan`].
@@ -61,7 +74,9 @@ mod tests {
             scopes_revision: 0,
             earlier_scopes: vec![],
             tokens: tokens.collect::<BTreeMap<_, _>>(),
-            last_revocation: None,
+            revoked: BTreeMap::new(),
+            revoked_emptied_by: None,
+            settings_version: None,
         }
     }
 
@@ -73,22 +88,40 @@ mod tests {
         DateTime::from_timestamp(NOW, 999_999_999).unwrap()
     }
 
+    fn recorded(registration: &Registration, slot: TokenSlot) -> TokenWritePlan {
+        match plan(registration, slot, now(), 0) {
+            Plan::Record(planned) => planned,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_token_frees_its_place_at_the_instant_it_expires() {
-        assert_eq!(plan(&registration(1, &[NOW + 1]), slot(), now(), 0), None);
-        assert_eq!(plan(&registration(1, &[NOW]), slot(), now(), 0).unwrap().expired.len(), 1);
-        assert!(plan(&registration(1, &[]), slot(), now(), 0).unwrap().expired.is_empty());
+        assert_eq!(plan(&registration(1, &[NOW + 1]), slot(), now(), 0), Plan::Full);
+        assert_eq!(recorded(&registration(1, &[NOW]), slot()).expired.len(), 1);
+        assert!(recorded(&registration(1, &[]), slot()).expired.is_empty());
     }
 
     #[test]
     fn an_expired_token_in_the_same_slot_is_replaced() {
         let mut full = registration(2, &[NOW, NOW + 1]);
         let expired = *full.tokens.iter().find(|(_, token)| !token.is_active(now())).unwrap().0;
-        let planned = plan(&full, expired, now(), 0).unwrap();
+        let planned = recorded(&full, expired);
         assert!(planned.expired.is_empty());
         assert_eq!(planned.limit(&full), 3);
         full.max_allowed = 1;
-        assert_eq!(plan(&full, expired, now(), 0), None, "the other one is active");
+        assert_eq!(plan(&full, expired, now(), 0), Plan::Full, "the other one is active");
+    }
+
+    #[test]
+    fn a_lowered_quota_is_met_in_several_writes() {
+        let mut registration = registration(10, &[NOW; 170]);
+        for removed in [50, 50, 50] {
+            let Plan::MakeRoom(expired) = plan(&registration, slot(), now(), 7) else { panic!("{registration:?}") };
+            assert_eq!(expired.iter().collect::<BTreeSet<_>>().len(), removed);
+            assert!(expired.iter().all(|slot| registration.tokens.remove(slot).is_some()));
+        }
+        assert_eq!(recorded(&registration, slot()).expired.len(), 20);
     }
 
     proptest! {
@@ -98,8 +131,9 @@ mod tests {
             let planned = plan(&registration, slot(), now(), start);
             let active = registration.active_tokens(now());
             match planned {
-                None => prop_assert_eq!(active, 200),
-                Some(planned) => {
+                Plan::Full => prop_assert_eq!(active, 200),
+                Plan::MakeRoom(_) => prop_assert!(false, "the quota was not lowered"),
+                Plan::Record(planned) => {
                     let removed: BTreeSet<_> = planned.expired.iter().collect();
                     prop_assert_eq!(removed.len(), planned.expired.len());
                     prop_assert!(removed.iter().all(|id| !registration.tokens[id].is_active(now())));
@@ -115,7 +149,7 @@ mod tests {
             let active = max_len.saturating_sub(missing);
             let mut expiries = vec![NOW + 1; active];
             expiries.resize(active + expired.min(max_len - active), NOW);
-            prop_assert_eq!(plan(&registration(max, &expiries), slot(), now(), 0).is_none(), active == max_len);
+            prop_assert_eq!(plan(&registration(max, &expiries), slot(), now(), 0) == Plan::Full, active == max_len);
         }
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::quota;
+use super::quota::{self, Plan};
 use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
     error::InternalError,
     id::{RegistrationId, TokenId, TokenSlot},
-    keys::jwt::{AccessTokenClaims, TokenType},
+    keys::jwt::{RegistrationTokenClaims, TokenType},
     keys::{Audience, Issuer, Signer},
     random::Random,
     runtime::ApiError,
@@ -38,7 +38,7 @@ pub struct IssueRequest<'a> {
 #[derive(Debug)]
 pub struct IssuedToken {
     /// Its claims.
-    pub claims: AccessTokenClaims,
+    pub claims: RegistrationTokenClaims,
     /// The JWT, without a prefix.
     pub jwt: String,
     /// How many tokens of the registration are active, this one included.
@@ -80,17 +80,24 @@ impl RegistrationTokens {
     ) -> Result<IssuedToken, ApiError> {
         let mut registration = registration.ok_or(ApiError::NotFound)?;
         let mut jti = TokenId::random(self.random.as_ref())?;
-        let mut signed: Option<(AccessTokenClaims, String)> = None;
+        let mut signed: Option<(RegistrationTokenClaims, String)> = None;
         let mut retry = Retry::new("record the token", self.random.as_ref());
         loop {
-            let decision = self.decide(caller, &registration, request, jti, now)?;
-            // The claims are other ones only if the race was lost to a request with the same idempotency key, or to a change of
-            // the scopes.
-            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(claims, _)| *claims == decision.claims) {
+            let (claims, to_record) = match self.decide(caller, &registration, request, jti, now)? {
+                Decision::Repeat(claims) => (claims, None),
+                Decision::Record { claims, token, plan } => (claims, Some((token, plan))),
+                Decision::MakeRoom(expired) => {
+                    registration = self.make_room(request.registration_id, &expired, now).await?;
+                    continue;
+                }
+            };
+            // The claims are other ones only if the race was lost to a request with the same idempotency key, to a change of the
+            // scopes, or to a revocation of this very token.
+            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(signed, _)| *signed == claims) {
                 signed
             } else {
-                let jwt = self.signer.sign(TokenType::AccessToken, &decision.claims).await?;
-                (decision.claims, jwt)
+                let jwt = self.signer.sign(TokenType::AtJwt, &claims).await?;
+                (claims, jwt)
             };
             let max_allowed = registration.max_allowed;
             let issued = |claims, jwt, active_tokens, replayed| IssuedToken {
@@ -100,14 +107,16 @@ impl RegistrationTokens {
                 max_allowed,
                 replayed,
             };
-            let Some((token, plan)) = decision.to_record else {
+            let Some((token, plan)) = to_record else {
                 return Ok(issued(claims, jwt, registration.active_tokens(now), true));
             };
             match self.store.record_token(request.registration_id, &token, &plan, &registration, now).await? {
                 Update::Applied(recorded) => return Ok(issued(claims, jwt, recorded.active_tokens(now), false)),
                 Update::Conflict(current) => {
-                    // The revoked token may be this one: recorded by an attempt whose answer was lost. Its id is not used again.
-                    if current.last_revocation != registration.last_revocation {
+                    // An attempt whose answer was lost may have recorded the token, and somebody have revoked it. Its id is not
+                    // used again.
+                    let forgotten = current.revoked_emptied_by != registration.revoked_emptied_by;
+                    if forgotten || current.revoked.contains_key(&jti) {
                         jti = TokenId::random(self.random.as_ref())?;
                     }
                     registration = current;
@@ -116,6 +125,19 @@ impl RegistrationTokens {
             }
             signed = Some((claims, jwt));
             retry.pause().await?;
+        }
+    }
+
+    /// Removes expired tokens. It is progress even if another was faster, so it needs no bound.
+    async fn make_room(
+        &self,
+        id: &RegistrationId,
+        expired: &[TokenSlot],
+        now: DateTime<Utc>,
+    ) -> Result<Registration, ApiError> {
+        match self.store.remove_expired_tokens(id, expired, now).await? {
+            Update::Applied(current) | Update::Conflict(current) => Ok(current),
+            Update::Missing => Err(ApiError::NotFound),
         }
     }
 
@@ -131,34 +153,41 @@ impl RegistrationTokens {
         if registration.organization_id != caller.organization {
             return Err(ApiError::NotFound);
         }
-        let claims = |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: &[String]| AccessTokenClaims {
-            iss: self.issuer.as_str().to_owned(),
-            sub: request.registration_id.to_string(),
-            aud: self.audience.as_str().to_owned(),
-            client_id: request.registration_id.to_string(),
-            jti,
-            iat: issued_at.timestamp(),
-            exp: expires_at.timestamp(),
-            scope: scopes.join(" "),
-            email: request.email.map(str::to_owned),
-        };
+        let claims =
+            |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: &[String]| RegistrationTokenClaims {
+                iss: self.issuer.as_str().to_owned(),
+                sub: request.registration_id.to_string(),
+                aud: self.audience.as_str().to_owned(),
+                client_id: request.registration_id.to_string(),
+                jti,
+                iat: issued_at.timestamp(),
+                exp: expires_at.timestamp(),
+                scope: scopes.join(" "),
+                email: request.email.map(str::to_owned),
+            };
         let slot = match request.idempotency_key {
             None => jti.into(),
-            Some(key) => TokenSlot::derived(&key.scoped(request.endpoint, caller, request.registration_id.as_str())),
+            Some(key) => {
+                TokenSlot::derived(&key.derivation_input(request.endpoint, caller, request.registration_id.as_str()))
+            }
         };
         if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now)) {
             let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
             let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
-            caller.require_all_of(scopes)?;
+            caller.require_grantable(scopes)?;
             if existing.email.as_deref() != request.email {
                 return Err(ApiError::IdempotencyKeyReused);
             }
             let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
-            return Ok(Decision { claims, to_record: None });
+            return Ok(Decision::Repeat(claims));
         }
-        caller.require_all_of(&registration.scopes)?;
+        caller.require_grantable(&registration.scopes)?;
         let start = quota::random_start(self.random.as_ref())?;
-        let plan = quota::plan(registration, slot, now, start).ok_or(ApiError::QuotaExceeded)?;
+        let plan = match quota::plan(registration, slot, now, start) {
+            Plan::Record(plan) => plan,
+            Plan::MakeRoom(expired) => return Ok(Decision::MakeRoom(expired)),
+            Plan::Full => return Err(ApiError::QuotaExceeded),
+        };
         let expires_at = expiry(now, registration.token_ttl_seconds);
         let claims = claims(jti, now, expires_at, &registration.scopes);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
@@ -167,14 +196,17 @@ impl RegistrationTokens {
             scopes_revision: registration.scopes_revision,
         });
         let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
-        Ok(Decision { claims, to_record: Some((token, plan)) })
+        Ok(Decision::Record { claims, token, plan })
     }
 }
 
-/// What to sign, and what to record if it is new.
-struct Decision {
-    claims: AccessTokenClaims,
-    to_record: Option<(RegistrationToken, TokenWritePlan)>,
+enum Decision {
+    /// Sign these claims: they are those of a token that is recorded.
+    Repeat(RegistrationTokenClaims),
+    /// Sign these claims, and record the token.
+    Record { claims: RegistrationTokenClaims, token: RegistrationToken, plan: TokenWritePlan },
+    /// Remove these expired tokens, and decide again.
+    MakeRoom(Vec<TokenSlot>),
 }
 
 fn damaged() -> InternalError {

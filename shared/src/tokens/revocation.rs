@@ -41,7 +41,7 @@ impl Revocations {
         let mut retry = Retry::new("revoke the token", self.random.as_ref());
         loop {
             let (slot, _) = registration.find_active(token, now).ok_or(ApiError::TokenNotFound)?;
-            match self.store.revoke_token(registration_id, slot, token, self.random.as_ref()).await? {
+            match self.store.revoke_token(registration_id, (slot, token), &registration, self.random.as_ref()).await? {
                 Update::Applied(registration) => return Ok(registration),
                 Update::Conflict(current) => registration = current,
                 Update::Missing => return Err(ApiError::NotFound),

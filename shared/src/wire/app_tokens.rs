@@ -30,8 +30,8 @@ impl ApplicationPath {
     pub fn parse(request: &Request) -> Result<Self, ValidationError> {
         let organization: Reference = path_parameter(request, "organizationId")?;
         let application: Reference = path_parameter(request, "applicationId")?;
-        let organization_id = organization.id(Organization::SCOPE);
-        Ok(Self { organization_id, application_id: application.id(&Application::scope(organization_id)) })
+        let organization_id = organization.id(Organization::NAMESPACE);
+        Ok(Self { organization_id, application_id: application.id(&Application::namespace(organization_id)) })
     }
 }
 
@@ -45,7 +45,7 @@ pub fn path_parameter<T: FromStr<Err = Constraint>>(
     name: &'static str,
 ) -> Result<T, ValidationError> {
     let text = request.path_parameters.get(name).map_or("", String::as_str);
-    text.parse().map_err(|Constraint(rule)| ValidationError::new(name, rule))
+    text.parse().map_err(|constraint: Constraint| constraint.of(name))
 }
 
 /// An answer with this data.

@@ -177,7 +177,11 @@ impl TestStack {
     }
 
     pub(crate) async fn provision(&self, action: &Value) -> Value {
-        self.local.invoke("provision", action).await.unwrap()
+        self.try_provision(action).await.unwrap()
+    }
+
+    pub(crate) async fn try_provision(&self, action: &Value) -> Result<Value, Value> {
+        self.local.invoke("provision", action).await
     }
 
     pub(crate) async fn organization(&self, slug: &str) -> String {
@@ -257,7 +261,10 @@ impl TestStack {
         let token = token.parse().unwrap();
         let registration = store.load_registration(&id).await.unwrap().unwrap();
         let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
-        matches!(store.revoke_token(&id, slot, token, &SystemRandom).await.unwrap(), Update::Applied(_))
+        matches!(
+            store.revoke_token(&id, (slot, token), &registration, &SystemRandom).await.unwrap(),
+            Update::Applied(_)
+        )
     }
 
     /// Revokes an app token; whether it was not yet revoked.

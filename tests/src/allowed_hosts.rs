@@ -1,8 +1,8 @@
-//! What of the local stack any web page may reach, and what is its user's alone.
+//! Which requests reach only the API of the local stack, and which also its Invoke path and the AWS APIs.
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
 };
 
 use serde_json::{Value, json};
@@ -32,6 +32,18 @@ fn unique() -> u64 {
 fn raw(address: &str, text: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(text.as_bytes()).unwrap();
+    answer(stream)
+}
+
+/// As [`raw`], and sends no more.
+fn raw_cut_off(address: &str, text: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    answer(stream)
+}
+
+fn answer(mut stream: TcpStream) -> (u16, String, String) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
@@ -58,7 +70,7 @@ fn statuses(stack: &TestStack, address: &str, headers: &str) -> Vec<u16> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_host_or_origin_reaches_the_api_alone() {
+async fn a_host_or_origin_that_is_not_allowed_reaches_the_api_only() {
     let stack = TestStack::start().await;
     let url = stack.url("");
     let address = url.strip_prefix("http://").unwrap();
@@ -113,7 +125,7 @@ async fn a_request_without_a_host_reaches_no_function() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_every_interface_the_address_that_is_called_is_own() {
+async fn on_every_interface_the_address_that_is_called_is_allowed() {
     let stack = TestStack::start_with(|options| {
         options.host = [0, 0, 0, 0].into();
         options.allow_hosts = vec!["host.docker.internal".to_owned()];
@@ -130,4 +142,20 @@ async fn on_every_interface_the_address_that_is_called_is_own() {
     }
     // The functions' own calls of AWS come this way too.
     stack.organization("acme").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_cut_off_is_413_and_changes_nothing() {
+    let stack = TestStack::start().await;
+    let url = stack.url("");
+    let address = url.strip_prefix("http://").unwrap();
+    let before = stack.dump().await;
+    for (kind, line, header, body) in kinds(&stack) {
+        let line = line.replace("GET /.well-known/jwks.json", "POST /api/v1/create-token");
+        let length = body.len() + 1;
+        let text = format!("{line} HTTP/1.1\r\nHost: {address}\r\n{header}Content-Length: {length}\r\n\r\n{body}");
+        let (status, _, answer) = raw_cut_off(address, &text);
+        assert_eq!(status, 413, "{kind}: {answer}");
+    }
+    assert_eq!(stack.dump().await, before);
 }

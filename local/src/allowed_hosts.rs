@@ -1,6 +1,6 @@
-//! Which requests come from this machine's own user: those that name the stack by a host of its own, and that no other
-//! origin's page sent. A browser lets any page post to a loopback port, and a page whose host name is pointed at the
-//! loopback (DNS rebinding) may also read the answer; but it always tells the page's host or origin.
+//! Who may call more than the API's routes: only requests that name the stack by an allowed host, and that no page of
+//! another origin sent. A browser lets any page post to a loopback port, and a page whose host name is pointed at the
+//! loopback (DNS rebinding) can also read the answer. But the browser always sends the page's host or origin.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -9,47 +9,46 @@ use axum::http::{
     header::{HOST, ORIGIN},
 };
 
-/// The hosts under which the stack is its own.
+/// The hosts by which a request may name the stack. The loopback is always one of them.
 #[derive(Debug)]
-pub(crate) struct OwnHosts {
-    /// The address that it was told to listen on.
+pub(crate) struct AllowedHosts {
+    /// The address of `--host`.
     pub(crate) address: IpAddr,
-    /// Further names that it was told.
+    /// The names of `--allow-host`.
     pub(crate) names: Vec<String>,
 }
 
-/// Why a request is not the stack's own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Foreign {
+pub(crate) enum NotAllowed {
     #[error("Host must be localhost, a loopback address, the address of --host or a name of --allow-host")]
     Host,
     #[error("Origin must be absent or the stack's own")]
     Origin,
 }
 
-impl OwnHosts {
-    /// Checks a request that came in on the address `socket`.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap, socket: SocketAddr) -> Result<(), Foreign> {
-        let (host, port) = only(headers, &HOST).and_then(host_and_port).ok_or(Foreign::Host)?;
-        // In the absolute form of a request's target, which takes precedence over `Host` (RFC 9112, 3.2.2).
+impl AllowedHosts {
+    /// Checks a request that arrived at the address `socket`.
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap, socket: SocketAddr) -> Result<(), NotAllowed> {
+        let (host, port) = only(headers, &HOST).and_then(host_and_port).ok_or(NotAllowed::Host)?;
+        // The absolute form of a request's target takes precedence over `Host` (RFC 9112, 3.2.2).
         let targeted = uri.authority().is_none_or(|authority| {
             host_and_port(authority.as_str()).is_some_and(|(host, _)| self.contains(host, socket))
         });
         if !targeted || !self.contains(host, socket) {
-            return Err(Foreign::Host);
+            return Err(NotAllowed::Host);
         }
         if !headers.contains_key(ORIGIN) {
             return Ok(());
         }
         let origin = only(headers, &ORIGIN).and_then(|origin| origin.strip_prefix("http://")).and_then(host_and_port);
-        // A forwarded port is another one than the socket's.
-        let own = origin.is_some_and(|(host, origin_port)| {
+        // If the port is forwarded, the origin has another port than the socket.
+        let same_origin = origin.is_some_and(|(host, origin_port)| {
             self.contains(host, socket) && (origin_port == port || origin_port == socket.port())
         });
-        own.then_some(()).ok_or(Foreign::Origin)
+        same_origin.then_some(()).ok_or(NotAllowed::Origin)
     }
 
-    /// Only `localhost` of the loopback's names: some resolvers ask the network for `x.localhost` and `localhost.`.
+    /// `localhost` is the only name of the loopback: some resolvers ask the network for `x.localhost` and `localhost.`.
     fn contains(&self, host: &str, socket: SocketAddr) -> bool {
         let is = |name: &str| host.eq_ignore_ascii_case(name);
         if is("localhost") || self.names.iter().any(|name| is(name)) {
@@ -60,19 +59,19 @@ impl OwnHosts {
             None => host.parse().map(IpAddr::V4),
         };
         address.is_ok_and(|address| {
-            address.is_loopback() || [socket.ip(), self.address].iter().any(|own| own.to_canonical() == address)
+            address.is_loopback() || [socket.ip(), self.address].iter().any(|allowed| allowed.to_canonical() == address)
         })
     }
 }
 
-/// The value of a header that is given once, in visible ASCII.
+/// The value of a header that is given exactly once, in visible ASCII.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
 }
 
-/// Host and port as they stand in `Host` and in an `Origin` after its scheme.
+/// Splits the value of `Host`, or what follows the scheme in `Origin`.
 fn host_and_port(text: &str) -> Option<(&str, u16)> {
     match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {
@@ -87,22 +86,27 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
 mod tests {
     use super::*;
 
-    fn check(own: &OwnHosts, socket: &str, target: &str, headers: &[(HeaderName, &str)]) -> Result<(), Foreign> {
+    fn check(
+        hosts: &AllowedHosts,
+        socket: &str,
+        target: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<(), NotAllowed> {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, value);
         }
-        own.check(&target.parse().unwrap(), &map, socket.parse().unwrap())
+        hosts.check(&target.parse().unwrap(), &map, socket.parse().unwrap())
     }
 
-    fn own(address: &str) -> OwnHosts {
-        OwnHosts { address: address.parse().unwrap(), names: vec!["host.docker.internal".to_owned()] }
+    fn allowed(address: &str) -> AllowedHosts {
+        AllowedHosts { address: address.parse().unwrap(), names: vec!["host.docker.internal".to_owned()] }
     }
 
     #[test]
-    fn own_hosts_are_the_loopback_the_address_and_the_names() {
-        let host = |address, socket, host| check(&own(address), socket, "/", &[(HOST, host)]);
+    fn the_loopback_and_the_named_hosts_are_allowed() {
+        let host = |address, socket, host| check(&allowed(address), socket, "/", &[(HOST, host)]);
         for host_name in [
             "localhost",
             "localhost:3000",
@@ -148,39 +152,40 @@ mod tests {
             "192.168.1.5:3000",
             "172.17.0.1:3000",
         ] {
-            assert_eq!(host("127.0.0.1", "127.0.0.1:3000", host_name), Err(Foreign::Host), "{host_name}");
+            assert_eq!(host("127.0.0.1", "127.0.0.1:3000", host_name), Err(NotAllowed::Host), "{host_name}");
         }
     }
 
     #[test]
-    fn the_address_of_the_socket_is_own_and_no_other() {
+    fn the_address_of_the_socket_is_allowed_and_no_other() {
         for (address, socket, host, expected) in [
             ("172.17.0.1", "172.17.0.1:3000", "172.17.0.1:3000", Ok(())),
-            ("172.17.0.1", "172.17.0.1:3000", "172.17.0.2:3000", Err(Foreign::Host)),
+            ("172.17.0.1", "172.17.0.1:3000", "172.17.0.2:3000", Err(NotAllowed::Host)),
             ("0.0.0.0", "192.168.1.5:3000", "192.168.1.5:3000", Ok(())),
-            ("0.0.0.0", "192.168.1.5:3000", "10.0.0.1:3000", Err(Foreign::Host)),
+            ("0.0.0.0", "192.168.1.5:3000", "10.0.0.1:3000", Err(NotAllowed::Host)),
             ("0.0.0.0", "127.0.0.1:3000", "0.0.0.0:3000", Ok(())),
             ("::", "[::ffff:192.168.1.5]:3000", "192.168.1.5:3000", Ok(())),
             ("::", "[fd00::5]:3000", "[fd00::5]:3000", Ok(())),
-            ("::", "[fd00::5]:3000", "[fd00::6]:3000", Err(Foreign::Host)),
+            ("::", "[fd00::5]:3000", "[fd00::6]:3000", Err(NotAllowed::Host)),
         ] {
-            assert_eq!(check(&own(address), socket, "/", &[(HOST, host)]), expected, "{socket} {host}");
+            assert_eq!(check(&allowed(address), socket, "/", &[(HOST, host)]), expected, "{socket} {host}");
         }
     }
 
     #[test]
-    fn one_host_is_named() {
-        let check = |target, headers: &[_]| check(&own("127.0.0.1"), "127.0.0.1:3000", target, headers);
-        assert_eq!(check("/", &[]), Err(Foreign::Host));
-        assert_eq!(check("/", &[(HOST, "localhost"), (HOST, "localhost")]), Err(Foreign::Host));
+    fn a_request_names_exactly_one_host() {
+        let check = |target, headers: &[_]| check(&allowed("127.0.0.1"), "127.0.0.1:3000", target, headers);
+        assert_eq!(check("/", &[]), Err(NotAllowed::Host));
+        assert_eq!(check("/", &[(HOST, "localhost"), (HOST, "localhost")]), Err(NotAllowed::Host));
         assert_eq!(check("http://localhost:3000/", &[(HOST, "localhost")]), Ok(()));
-        assert_eq!(check("http://evil.example/", &[(HOST, "localhost")]), Err(Foreign::Host));
-        assert_eq!(check("http://localhost@evil.example/", &[(HOST, "localhost")]), Err(Foreign::Host));
+        assert_eq!(check("http://evil.example/", &[(HOST, "localhost")]), Err(NotAllowed::Host));
+        assert_eq!(check("http://localhost@evil.example/", &[(HOST, "localhost")]), Err(NotAllowed::Host));
     }
 
     #[test]
-    fn an_origin_is_own_with_its_port() {
-        let check = |host, origin| check(&own("127.0.0.1"), "127.0.0.1:3000", "/", &[(HOST, host), (ORIGIN, origin)]);
+    fn an_origin_is_allowed_only_with_the_port_of_the_stack() {
+        let check =
+            |host, origin| check(&allowed("127.0.0.1"), "127.0.0.1:3000", "/", &[(HOST, host), (ORIGIN, origin)]);
         for (host, origin) in [
             ("localhost:3000", "http://localhost:3000"),
             ("localhost:3000", "http://127.0.0.1:3000"),
@@ -205,7 +210,7 @@ mod tests {
             "localhost:3000",
             "file://",
         ] {
-            assert_eq!(check("localhost:3000", origin), Err(Foreign::Origin), "{origin}");
+            assert_eq!(check("localhost:3000", origin), Err(NotAllowed::Origin), "{origin}");
         }
     }
 }

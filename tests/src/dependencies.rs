@@ -1,0 +1,255 @@
+//! The direction of dependencies inside `shared`, as its `lib.rs` states it: each group uses those below it only, and no
+//! modules use each other in a circle.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+/// The groups of `shared`, from top to bottom.
+const GROUPS: [&str; 6] = ["tokens", "auth", "keys", "store", "runtime", "input"];
+/// What every group may use.
+const LEAVES: [&str; 5] = ["clock", "credential", "error", "id", "random"];
+
+/// A path of a module, such as `["keys", "jwt"]`.
+type Module = Vec<String>;
+
+/// The modules and what they use: full paths after `crate`, with re-exports resolved to the module of the item.
+struct Sources {
+    uses: BTreeMap<Module, BTreeSet<Vec<String>>>,
+}
+
+impl Sources {
+    /// The source files by their paths below `shared/src`.
+    fn new(files: &BTreeMap<String, String>) -> Self {
+        let modules: BTreeMap<Module, &str> =
+            files.iter().map(|(file, text)| (module_of(file), text.as_str())).collect();
+        let mut uses = BTreeMap::new();
+        for (module, text) in &modules {
+            let is_parent = modules.keys().any(|other| other.len() > module.len() && other.starts_with(module));
+            uses.insert(module.clone(), paths(text, module, is_parent).into_iter().collect::<BTreeSet<_>>());
+        }
+        // What a group re-exports counts for the module that it comes from.
+        let re_exports: BTreeMap<Vec<String>, Vec<String>> = uses
+            .iter()
+            .flat_map(|(module, paths)| paths.iter().map(move |path| (module, path)))
+            .filter(|(module, path)| path.len() == module.len() + 2 && path.starts_with(module))
+            .map(|(module, path)| ([&module[..], &path[path.len() - 1..]].concat(), path.clone()))
+            .collect();
+        for paths in uses.values_mut() {
+            *paths = paths
+                .iter()
+                .map(|path| {
+                    let item = re_exports.iter().find(|(short, _)| path.starts_with(short));
+                    item.map_or_else(|| path.clone(), |(_, full)| full.clone())
+                })
+                .collect();
+        }
+        Self { uses }
+    }
+
+    /// What is wrong, one line each.
+    fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
+        for (module, paths) in self.uses.iter().filter(|(module, _)| !module.is_empty()) {
+            let Some(level) = level(&module[0]) else {
+                violations.push(format!(
+                    "{} is in no group: add it to LEAVES, or its group to GROUPS, in tests/src/dependencies.rs",
+                    name(module)
+                ));
+                continue;
+            };
+            for path in paths {
+                if level_of_path(path).is_some_and(|other| other < level) {
+                    violations.push(format!(
+                        "{} uses {}, but `{}` is above `{}`: move what both need down into `{}` or below, or pass it in as a \
+                         parameter",
+                        name(module),
+                        name(path),
+                        path[0],
+                        module[0],
+                        module[0]
+                    ));
+                }
+            }
+        }
+        let mut done = BTreeSet::new();
+        for module in self.uses.keys() {
+            if let Some(circle) = self.circle(module, &mut Vec::new(), &mut done) {
+                let circle: Vec<_> = circle.iter().map(|module| name(module)).collect();
+                violations.push(format!(
+                    "{} use each other in a circle: move what they share into a module of its own",
+                    circle.join(" → ")
+                ));
+            }
+        }
+        violations
+    }
+
+    /// The modules that this one uses and that may not use it: those of its group, or other leaves.
+    fn siblings(&self, module: &Module) -> BTreeSet<Module> {
+        let group = |module: &Module| level(&module[0]);
+        let paths = self.uses[module].iter().filter(|path| !path.is_empty() && group(module) == level(&path[0]));
+        let found = paths.filter_map(|path| {
+            self.uses.keys().filter(|other| path.starts_with(other)).max_by_key(|other| other.len())
+        });
+        found.filter(|other| !self.is_mod_rs(other) && *other != module).cloned().collect()
+    }
+
+    /// Whether it only gathers the modules below it.
+    fn is_mod_rs(&self, module: &Module) -> bool {
+        self.uses.keys().any(|other| other.len() > module.len() && other.starts_with(module))
+    }
+
+    /// The circle that can be reached from this module, if there is one that was not reported yet.
+    fn circle(&self, module: &Module, path: &mut Vec<Module>, done: &mut BTreeSet<Module>) -> Option<Vec<Module>> {
+        if let Some(start) = path.iter().position(|other| other == module) {
+            return Some([&path[start..], std::slice::from_ref(module)].concat());
+        }
+        if module.is_empty() || self.is_mod_rs(module) || !done.insert(module.clone()) {
+            return None;
+        }
+        path.push(module.clone());
+        let circle = self.siblings(module).iter().find_map(|next| self.circle(next, path, done));
+        path.pop();
+        circle
+    }
+}
+
+fn level(module: &str) -> Option<usize> {
+    let groups = GROUPS.iter().position(|group| *group == module);
+    groups.or_else(|| LEAVES.contains(&module).then_some(GROUPS.len()))
+}
+
+fn level_of_path(path: &[String]) -> Option<usize> {
+    level(path.first()?)
+}
+
+fn name(path: &[String]) -> String {
+    path.join("::")
+}
+
+/// The module of a file: `keys/jwt.rs` is `keys::jwt`, and `keys/mod.rs` is `keys`.
+fn module_of(file: &str) -> Module {
+    let path = file.strip_suffix(".rs").unwrap();
+    let path = path.strip_suffix("/mod").unwrap_or(path);
+    if path == "lib" { vec![] } else { path.split('/').map(str::to_owned).collect() }
+}
+
+/// The paths in a source text that begin with `crate`, `self` or `super`, in `use` and elsewhere. Comments are left out.
+fn paths(text: &str, module: &Module, is_mod_rs: bool) -> Vec<Vec<String>> {
+    let code: String = text.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect();
+    // Unit tests are a module inside the module.
+    let (code, tests) = code.split_once("#[cfg(test)]\nmod tests").unwrap_or((&code, ""));
+    let mut found = Vec::new();
+    for (code, is_test) in [(code, false), (tests, true)] {
+        for (keyword, base) in [("crate", Some(&[][..])), ("self", is_mod_rs.then_some(&module[..])), ("super", None)] {
+            for (at, _) in code.match_indices(&format!("{keyword}::")) {
+                if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+                    continue;
+                }
+                let above = if is_test { &module[..] } else { module.split_last().map_or(&[][..], |(_, above)| above) };
+                let Some(base) = base.or((keyword == "super").then_some(above)) else { continue };
+                tree(&mut &code[at + keyword.len() + 2..], base, &mut found);
+            }
+        }
+    }
+    found
+}
+
+/// Reads a tree of `use`, such as `a::{b, c::d}`, and adds its paths.
+fn tree(rest: &mut &str, base: &[String], found: &mut Vec<Vec<String>>) {
+    *rest = rest.trim_start();
+    if let Some(list) = rest.strip_prefix('{') {
+        *rest = list;
+        loop {
+            *rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+            if let Some(after) = rest.strip_prefix('}') {
+                *rest = after;
+                return;
+            }
+            let before = rest.len();
+            tree(rest, base, found);
+            // `a as b`
+            let next = rest.find([',', '}']).unwrap_or(rest.len());
+            *rest = &rest[next..];
+            assert!(rest.len() < before, "a `use` that this test cannot read");
+        }
+    }
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    let (segment, after) = rest.split_at(end);
+    *rest = after;
+    if segment.is_empty() || segment == "self" {
+        found.push(base.to_vec());
+        return;
+    }
+    let path = [base, &[segment.to_owned()]].concat();
+    match rest.strip_prefix("::") {
+        Some(after) if after.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '{') => {
+            *rest = after;
+            tree(rest, &path, found);
+        }
+        _ => found.push(path),
+    }
+}
+
+fn files(directory: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, root, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn dependencies_in_shared_point_downwards() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src");
+    let mut sources = BTreeMap::new();
+    files(&root, &root, &mut sources);
+    let sources = Sources::new(&sources);
+    let arrows: usize = sources.uses.values().map(BTreeSet::len).sum();
+    assert!(arrows > 100, "only {arrows} uses were found: the test no longer reads the code");
+    let violations = sources.violations();
+    assert!(violations.is_empty(), "{}\nThe order is in shared/src/lib.rs.", violations.join("\n"));
+}
+
+/// Without this, the test above could pass because it sees nothing.
+#[test]
+fn an_arrow_that_points_up_and_a_circle_are_found() {
+    let files = [
+        ("lib.rs", "pub mod tokens;\npub mod keys;"),
+        ("error.rs", "use crate::{\n    clock::Clock, // a comment\n    id::{self, Id as Other},\n};"),
+        ("clock.rs", "fn now() -> crate::error::Error {}"),
+        ("tokens/mod.rs", "mod quota;\npub use self::quota::{reserve, Quota};"),
+        ("tokens/quota.rs", "//! See [`crate::auth`].\nuse crate::{keys::Keys, store::{Store, Update}};"),
+        ("keys/mod.rs", "mod jwt;\nmod signer;\npub use self::{jwt::Jwt, signer::Signer};"),
+        ("keys/jwt.rs", "use super::Signer;\nuse crate::{store::Store, id};"),
+        (
+            "keys/signer.rs",
+            "use crate::keys::Jwt;\n#[cfg(test)]\nmod tests {\n    use super::*;\n    use crate::auth;\n}",
+        ),
+        ("store/mod.rs", "use crate::tokens::Quota;"),
+        ("queue.rs", ""),
+    ];
+    let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
+    let violations = Sources::new(&files).violations();
+    let advice = "move what both need down into";
+    assert_eq!(
+        violations,
+        [
+            format!("keys::signer uses auth, but `auth` is above `keys`: {advice} `keys` or below, or pass it in as a parameter"),
+            "queue is in no group: add it to LEAVES, or its group to GROUPS, in tests/src/dependencies.rs".to_owned(),
+            format!(
+                "store uses tokens::quota::Quota, but `tokens` is above `store`: {advice} `store` or below, or pass it in as a parameter"
+            ),
+            "clock → error → clock use each other in a circle: move what they share into a module of its own".to_owned(),
+            "keys::jwt → keys::signer → keys::jwt use each other in a circle: move what they share into a module of its own"
+                .to_owned(),
+        ]
+    );
+}

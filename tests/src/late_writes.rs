@@ -1,0 +1,315 @@
+//! Writes whose answer is lost or late while other requests go on, and requests that faster ones overtake.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::{
+    StreamExt as _,
+    future::{join, join_all},
+    stream,
+};
+use serde_json::{Value, json};
+use shared::{
+    clock::Clock as _,
+    credential::{Credential, CredentialKind},
+    random::SystemRandom,
+};
+
+use crate::{
+    exchange_token::{self, code_body, refresh_body},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack},
+};
+
+struct Scene {
+    stack: TestStack,
+    key: String,
+    registration: String,
+}
+
+impl Scene {
+    async fn new(settings: &Value) -> Self {
+        let stack = TestStack::start().await;
+        let organization = stack.organization("acme").await;
+        stack.application(&organization, "my-app").await;
+        let key = stack.api_key(&organization).await;
+        let registration = stack.registration(&organization, settings).await;
+        Self { stack, key, registration }
+    }
+
+    fn node(&self) -> Node {
+        Node::start(&self.stack, TimeDelta::zero())
+    }
+
+    fn create(&self) -> ApiRequest {
+        ApiRequest::new("create-token", &json!({}), &self.key, &json!({"registrationId": self.registration}))
+    }
+
+    fn update(&self, changes: &Value) -> ApiRequest {
+        let mut event = json!({"action": "updateRegistration", "registrationId": self.registration});
+        event.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        ApiRequest { function: "provision", event }
+    }
+
+    async fn max_allowed(&self) -> Value {
+        self.stack.registration_item(&self.registration).await["maxAllowed"]["N"].clone()
+    }
+
+    async fn accepts(&self, node: &Node, bearer: &str) -> bool {
+        let mut request = ApiRequest::new("create-token", &json!({}), bearer, &json!({}));
+        request.event["body"] = "".into();
+        node.send(&request).await.status == 400
+    }
+}
+
+/// The id and the text of a token.
+fn token(outcome: &Outcome) -> (String, String) {
+    assert_eq!(outcome.status, 201, "{outcome:?}");
+    let token = &outcome.body["token"];
+    Secrets::add_credential(token["accessToken"].as_str().unwrap());
+    (token["id"].as_str().unwrap().to_owned(), token["accessToken"].as_str().unwrap().to_owned())
+}
+
+/// While an attempt of another request stalls, which takes 600 ms.
+async fn meanwhile() {
+    tokio::time::sleep(Duration::from_millis(250)).await;
+}
+
+// ------------------------------------------------------------------------------------------------ tokens
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_that_is_sent_again_does_not_issue_the_token_that_was_revoked_meanwhile() {
+    let scene = Scene::new(&json!({})).await;
+    let (slow, fast) = (scene.node(), scene.node());
+    let request = scene.create().with_idempotency_key("key");
+    assert!(scene.accepts(&slow, &scene.key).await);
+    slow.calls.fail("UpdateItem", &[InjectedFault::Late]);
+    let revoked = async {
+        meanwhile().await;
+        let repeated = fast.send(&request).await;
+        assert!(repeated.replayed, "{repeated:?}");
+        let (id, text) = token(&repeated);
+        assert!(scene.accepts(&fast, &text).await);
+        assert!(scene.stack.revoke_token(&scene.registration, &id).await);
+        text
+    };
+    let (first, revoked) = join(slow.send(&request), revoked).await;
+    assert_ne!(token(&first).1, revoked);
+    assert!(!scene.accepts(&fast, &revoked).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_knows_itself_while_others_revoke() {
+    let scene = Scene::new(&json!({"maxAllowed": 1000})).await;
+    let node = scene.node();
+    for _ in 0..5 {
+        let (one, two) = (token(&node.send(&scene.create()).await).0, token(&node.send(&scene.create()).await).0);
+        scene.stack.calls.fail_nth("UpdateItem", 0, &[InjectedFault::AnswerLost, InjectedFault::NotSent]);
+        let other = async {
+            while scene.stack.holds(&scene.registration, &one).await {}
+            scene.stack.revoke_token(&scene.registration, &two).await
+        };
+        let (first, second) = join(scene.stack.revoke_token(&scene.registration, &one), other).await;
+        assert!(first && second);
+        scene.stack.calls.heal();
+    }
+}
+
+/// A registration remembers so many revocations and no more. Those that it has forgotten stay revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_and_forgotten_does_not_come_back() {
+    let scene = Scene::new(&json!({"maxAllowed": 100})).await;
+    let (slow, node) = (scene.node(), scene.node());
+    slow.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
+    let (id, text) = token(&slow.send(&scene.create()).await);
+    assert!(scene.stack.revoke_token(&scene.registration, &id).await);
+    for _ in 0..45 {
+        let other = token(&node.send(&scene.create()).await).0;
+        assert!(scene.stack.revoke_token(&scene.registration, &other).await);
+    }
+    slow.calls.deliver().await;
+    assert!(!scene.accepts(&node, &text).await && !scene.stack.holds(&scene.registration, &id).await);
+    let item = scene.stack.registration_item(&scene.registration).await;
+    assert!(item["revoked"]["M"].as_object().unwrap().len() <= 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_do_not_make_creates_fail() {
+    let scene = Scene::new(&json!({"maxAllowed": 1000})).await;
+    let nodes: Vec<_> = (0..8).map(|_| scene.node()).collect();
+    let mut ids = Vec::new();
+    for _ in 0..15 {
+        let made = join_all((0..20).map(async |n| nodes[n % 8].send(&scene.create()).await)).await;
+        ids.extend(made.iter().map(|outcome| token(outcome).0));
+    }
+    let revoke = stream::iter(&ids).for_each_concurrent(4, async |id| {
+        assert!(scene.stack.revoke_token(&scene.registration, id).await);
+    });
+    let creates = join_all((0..40).map(async |n| nodes[n % 8].send(&scene.create()).await.status));
+    let ((), statuses) = join(revoke, creates).await;
+    assert!(statuses.iter().all(|status| *status == 201), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lowered_quota_does_not_block_creates_when_nothing_is_active() {
+    let scene = Scene::new(&json!({"maxAllowed": 170, "tokenTtlSeconds": 10})).await;
+    let node = scene.node();
+    for _ in 0..17 {
+        let made = join_all((0..10).map(async |_| node.send(&scene.create()).await)).await;
+        assert!(made.iter().all(|outcome| outcome.status == 201));
+    }
+    scene.stack.clock.advance(10);
+    assert_eq!(node.send(&scene.update(&json!({"maxAllowed": 10}))).await.status, 200);
+    let made = join_all((0..20).map(async |_| node.send(&scene.create()).await.status)).await;
+    assert_eq!(made.iter().filter(|status| **status == 201).count(), 10, "{made:?}");
+}
+
+/// The quota is lowered, and the scopes are changed, between the signature of a token and its write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_create_is_decided_again_if_the_settings_change_under_it() {
+    for changes in [json!({"maxAllowed": 1}), json!({"scopes": ["read:things"]})] {
+        let scene = Scene::new(&json!({"maxAllowed": 2})).await;
+        let (slow, fast) = (scene.node(), scene.node());
+        token(&fast.send(&scene.create()).await);
+        slow.calls.fail("Sign", &[InjectedFault::Stalled]);
+        let update = async {
+            meanwhile().await;
+            fast.send(&scene.update(&changes)).await
+        };
+        let request = scene.create().with_idempotency_key("key");
+        let (created, updated) = join(slow.send(&request), update).await;
+        assert!(slow.calls.all_failed() && updated.status == 200, "{updated:?}");
+        if changes["maxAllowed"].is_null() {
+            let repeated = fast.send(&request).await;
+            assert_eq!((token(&created), repeated.replayed), (token(&repeated), true));
+            let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(&token(&created).1["oauth2_".len()..]);
+            assert_eq!(claims.unwrap().claims["scope"], "read:things");
+        } else {
+            assert_eq!(created.status, 400, "{created:?}");
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ settings
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_lost_a_race_writes_all_it_was_asked_for() {
+    let scene = Scene::new(&json!({"maxAllowed": 10})).await;
+    let (slow, fast) = (scene.node(), scene.node());
+    let scopes = json!(["oauth.token.create", "read:things"]);
+    slow.calls.fail("UpdateItem", &[InjectedFault::Stalled]);
+    let faster = async {
+        meanwhile().await;
+        fast.send(&scene.update(&json!({"scopes": scopes}))).await
+    };
+    let both = scene.update(&json!({"scopes": scopes, "maxAllowed": 1}));
+    let (one, two) = join(slow.send(&both), faster).await;
+    assert_eq!((one.status, two.status), (200, 200), "{one:?} {two:?}");
+    assert_eq!(scene.max_allowed().await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_arrives_late_does_not_undo_a_later_one() {
+    let scene = Scene::new(&json!({"maxAllowed": 5})).await;
+    let (slow, fast) = (scene.node(), scene.node());
+    slow.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
+    assert_eq!(slow.send(&scene.update(&json!({"maxAllowed": 1000}))).await.status, 200);
+    assert_eq!(fast.send(&scene.update(&json!({"maxAllowed": 1}))).await.status, 200);
+    slow.calls.deliver().await;
+    assert_eq!(scene.max_allowed().await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slower_clock_still_repeats_a_token_that_expires_soon() {
+    let scene = Scene::new(&json!({"tokenTtlSeconds": 100})).await;
+    let (slow, fast) = (scene.node(), Node::start(&scene.stack, TimeDelta::seconds(5)));
+    let request = scene.create().with_idempotency_key("key");
+    let first = token(&slow.send(&request).await);
+    assert_eq!(fast.send(&scene.update(&json!({"scopes": ["a"]}))).await.status, 200);
+    scene.stack.clock.advance(97);
+    assert_eq!(fast.send(&scene.update(&json!({"scopes": ["b"]}))).await.status, 200);
+    assert_eq!(token(&slow.send(&request).await), first);
+}
+
+// ------------------------------------------------------------------------------------------------ app tokens, API keys
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_token_that_was_revoked_meanwhile_is_not_handed_out() {
+    let scene = Scene::new(&json!({})).await;
+    let (slow, fast) = (scene.node(), scene.node());
+    slow.calls.fail("PutItem", &[InjectedFault::Late]);
+    let path = json!({"organizationId": "acme", "applicationId": "my-app"});
+    let request = ApiRequest::new("create-app-token", &path, &scene.key, &json!({})).with_idempotency_key("key");
+    let revoked = async {
+        meanwhile().await;
+        let repeated = fast.send(&request).await;
+        assert!(repeated.replayed);
+        Secrets::add_credential(repeated.body["data"]["bearer"].as_str().unwrap());
+        assert!(scene.stack.revoke_app_token(repeated.body["data"]["id"].as_str().unwrap()).await);
+        repeated.body["data"]["id"].clone()
+    };
+    let (first, revoked) = join(slow.send(&request), revoked).await;
+    Secrets::add_credential(first.body["data"]["bearer"].as_str().unwrap());
+    assert_eq!(first.status, 200);
+    assert_ne!(first.body["data"]["id"], revoked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_is_a_stranger_after_the_first_refusal() {
+    let scene = Scene::new(&json!({})).await;
+    let node = scene.node();
+    token(&node.send(&scene.create()).await);
+    let id = Credential::parse(CredentialKind::ApiKey, &scene.key).unwrap().id();
+    let _ = scene.stack.store().revoke_api_key(id, scene.stack.clock.now(), &SystemRandom).await.unwrap();
+    for reads in [2, 1, 1] {
+        node.calls.reset();
+        assert_eq!(node.send(&scene.create()).await.status, 401);
+        assert_eq!(node.calls.count()["GetItem"], reads);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permission_comes_before_existence() {
+    let scene = Scene::new(&json!({})).await;
+    let key =
+        scene.stack.api_key_that_may(&scene.stack.organization("other").await, &["mad.application.token.create"]).await;
+    let path = json!({"organizationId": "other", "applicationId": "no-such-app"});
+    let body = json!({"scopes": ["oauth.token.revoke"]});
+    let answer = scene.node().send(&ApiRequest::new("create-app-token", &path, &key, &body)).await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+}
+
+// ------------------------------------------------------------------------------------------------ grants
+
+/// A tab whose refresh takes long, because an answer is lost or a signature is slow, while another tab refreshes twice. It
+/// is refused, and the user stays logged in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_tab_is_not_a_thief() {
+    let stack = TestStack::start().await;
+    exchange_token::client(&stack, &json!({})).await;
+    let send =
+        async |node: &Node, body: &Value| node.send(&ApiRequest::new("exchange-token", &json!({}), "", body)).await;
+    for (operation, fault) in [("UpdateItem", InjectedFault::Late), ("Sign", InjectedFault::Stalled)] {
+        let code = exchange_token::issue(&stack, &json!({})).await;
+        let (slow, fast) = (Node::start(&stack, TimeDelta::zero()), Node::start(&stack, TimeDelta::zero()));
+        let first = refresh_body(&refresh_token(&send(&fast, &code_body(&code)).await));
+        slow.calls.fail(operation, &[fault]);
+        let other_tab = async {
+            meanwhile().await;
+            let second = refresh_token(&send(&fast, &first).await);
+            refresh_token(&send(&fast, &refresh_body(&second)).await)
+        };
+        let (late, third) = join(send(&slow, &first), other_tab).await;
+        assert_eq!(late.status, 400, "{late:?}");
+        refresh_token(&send(&fast, &refresh_body(&third)).await);
+        // The same token a second time is no longer late.
+        assert_eq!(send(&fast, &first).await.status, 400);
+        assert_eq!(send(&fast, &refresh_body(&third)).await.status, 400, "{operation}: the grant is over");
+    }
+}
+
+fn refresh_token(outcome: &Outcome) -> String {
+    assert_eq!(outcome.status, 201, "{outcome:?}");
+    let token = outcome.body["items"][0]["refreshToken"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&token);
+    token
+}
