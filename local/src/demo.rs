@@ -96,6 +96,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         services: vec!["email".to_owned()],
         scopes: SCOPES.map(str::to_owned).into(),
         refresh_reuse_seconds: 60,
+        settings_version: None,
     };
     let _ = store.create_client(id, &client, now, random).await?;
 
@@ -105,7 +106,10 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let exchanged = GrantStatus::Active { current: refresh_token.hash(), rotation: None, expires_at };
     for (credential, status) in [(code, GrantStatus::Issued), (refresh_token, exchanged)] {
         let grant = Grant { status, ..Grant::issued(grant_details(&credential, now)?, random)? };
-        let _ = store.create_grant(&credential.grant().session(), &grant, now, random).await?;
+        let session = credential.grant().session();
+        let subject = (grant.details.client_id, grant.details.subject.as_str());
+        store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
+        let _ = store.create_grant(&session, &grant, now, random).await?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ mod provision;
 mod publish_keys;
 mod repository;
 mod revoked_stays_revoked;
+mod sessions;
 mod signing_keys;
 mod skew;
 mod storms;

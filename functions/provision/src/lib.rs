@@ -1,7 +1,10 @@
 //! `provision`: operators create and change what the endpoints work with. It has no route; IAM decides who may invoke it.
 
 mod action;
+mod clients;
+mod lists;
 mod registration;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -11,12 +14,13 @@ use shared::{
     clock::Clock,
     credential::{Credential, CredentialKind},
     error::ValidationError,
-    id::{ClientId, KeyId, ObjectId, RegistrationId},
+    id::{KeyId, ObjectId, RegistrationId},
     keys::{SigningMode, WrappingKey},
     random::Random,
     runtime::function::{Function, InvocationError},
     runtime::{Environment, Handled, SettingsError},
     store::{ApiKey, Application, MAX_KEYS, Organization, Retry, SigningKeys, Store, Update},
+    tokens::sessions::Sessions,
 };
 
 use self::{action::Action, registration::RegistrationUpdate};
@@ -24,6 +28,7 @@ use self::{action::Action, registration::RegistrationUpdate};
 #[derive(Debug)]
 pub struct Provision {
     store: Store,
+    sessions: Sessions,
     /// `None` if only KMS signs.
     wrapping_key: Option<WrappingKey>,
     clock: Arc<dyn Clock>,
@@ -37,8 +42,10 @@ impl Function for Provision {
     type Answer = Value;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let store = Store::from_environment(environment)?;
         Ok(Self {
-            store: Store::from_environment(environment)?,
+            sessions: Sessions { store: store.clone(), random: Arc::clone(&environment.random) },
+            store,
             wrapping_key: WrappingKey::from_environment(environment, SigningMode::from_environment(environment)?)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
@@ -87,10 +94,18 @@ impl Provision {
                 created("slug", &self.store.create_application(id, &application, now, random).await?)?;
                 Ok(json!({"applicationId": id}))
             }
-            Action::CreateClient { client_id, client } => {
-                let id = client_id.map_or_else(|| ClientId::random(random), Ok)?;
-                created("clientId", &self.store.create_client(id, &client, now, random).await?)?;
-                Ok(json!({"clientId": id.to_string()}))
+            Action::CreateClient { client_id, client, confidential } => {
+                self.create_client(client_id, client, confidential).await
+            }
+            Action::UpdateClient { client_id, update } => self.update_client(client_id, update).await,
+            Action::List { kind, organization_id, limit, cursor } => {
+                self.list((kind, organization_id), limit, cursor.as_deref()).await
+            }
+            Action::ListSessions { client_id, subject, limit, cursor } => {
+                self.list_sessions(client_id, &subject, limit, cursor.as_deref()).await
+            }
+            Action::EndSessions { client_id, subject, sid } => {
+                self.end_sessions(client_id, &subject, sid.as_ref()).await
             }
             Action::UpdateRegistration { registration_id, update } => {
                 self.update_registration(&registration_id, update).await?;

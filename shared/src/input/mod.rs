@@ -7,7 +7,7 @@ mod query;
 mod value;
 
 pub use self::{
-    fields::{Email, Scope, ScopeList},
+    fields::{Email, Scope, ScopeList, Subject},
     json::{JsonObject, raw_member, required},
     query::Query,
 };

@@ -250,6 +250,40 @@ impl Store {
         Ok(())
     }
 
+    /// Ends a grant of this user at this client that can still be used. A conflict means that it cannot, or is another's.
+    pub async fn end_grant(
+        &self,
+        id: &SessionId,
+        (client_id, subject): (ClientId, &str),
+        now: DateTime<Utc>,
+        random: &dyn Random,
+    ) -> Result<Update<()>, InternalError> {
+        let write = WriteId::random(random)?;
+        let usable = "(#expiresAt > :now OR (attribute_not_exists(#expiresAt) AND #codeExpiresAt > :now))";
+        let own_and_not_revoked = "#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)";
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(Key::grant(id).into()))
+            .update_expression("SET #revoked = :true, #version = :next REMOVE #owner")
+            .condition_expression(format!("{own_and_not_revoked} AND {usable}"))
+            .expression_attribute_names("#clientId", "clientId")
+            .expression_attribute_names("#codeExpiresAt", "codeExpiresAt")
+            .expression_attribute_names("#expiresAt", "expiresAt")
+            .expression_attribute_names("#owner", listing::OWNER)
+            .expression_attribute_names("#revoked", "revoked")
+            .expression_attribute_names("#subject", "subject")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":clientId", text(client_id))
+            .expression_attribute_values(":next", (&write).into())
+            .expression_attribute_values(":now", number(now.timestamp()))
+            .expression_attribute_values(":subject", text(subject))
+            .expression_attribute_values(":true", AttributeValue::Bool(true));
+        let own = |found: &Grant| (found.version == write).then_some(());
+        Ok(send(call, "end the session", |_| Ok(()), own).await?.map_conflict(|_| ()))
+    }
+
     fn update_grant_item(&self, id: &SessionId, expected: &WriteId, next: &WriteId) -> UpdateItemFluentBuilder {
         let call = self.client.update_item().table_name(&self.table).set_key(Some(Key::grant(id).into()));
         call.condition_expression("#version = :expected")

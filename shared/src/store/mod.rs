@@ -12,6 +12,7 @@ mod listing;
 mod organization;
 mod registration;
 mod signing_keys;
+mod subject;
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
@@ -33,7 +34,7 @@ pub use self::{
     api_key::ApiKey,
     app_token::AppToken,
     application::Application,
-    client::Client,
+    client::{Client, ClientChange},
     grant::{Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
     listing::{List, Order, Page, Position, Start},
     organization::Organization,

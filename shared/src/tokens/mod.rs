@@ -7,3 +7,4 @@ pub mod listing;
 mod quota;
 pub mod registration_tokens;
 pub mod revocation;
+pub mod sessions;

@@ -109,8 +109,9 @@ fn right(parts: &Parts, body: &[u8]) -> String {
     }
     let body: Value = serde_json::from_slice(body).unwrap();
     if operation == "Query" {
-        assert_eq!(body["IndexName"], "byOwner");
-        let (kind, _) = body["ExpressionAttributeValues"][":owner"]["S"].as_str().unwrap().split_once('#').unwrap();
+        let values = &body["ExpressionAttributeValues"];
+        let leading = if body["IndexName"] == "byOwner" { &values[":owner"] } else { &values[":pk"] };
+        let (kind, _) = leading["S"].as_str().unwrap().split_once('#').unwrap();
         return format!("dynamodb:Query {kind}#*");
     }
     let key = if body["Key"].is_null() { &body["Item"] } else { &body["Key"] };
