@@ -48,7 +48,7 @@ impl DataDir {
     fn prepare(path: &Path) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         // A directory with other files in it, such as a home directory, may be shared on purpose: its mode stays as it is.
-        let belongs_to_us = path.join(LOCK).exists() || fs::read_dir(path)?.next().is_none();
+        let belongs_to_us = path.join(DATABASE).exists() || fs::read_dir(path)?.next().is_none();
         if others_have_access(path)? && !belongs_to_us {
             return Err(io::Error::other(
                 "it holds other files and other users can get into it; name an empty directory, or run chmod 700 on it",
@@ -59,18 +59,23 @@ impl DataDir {
         let lock = private_file(&path.join(LOCK))?;
         // SQLite gives the files beside its database (-wal, -shm) the mode of the database.
         private_file(&path.join(DATABASE))?;
-        // Earlier versions left the modes to the umask.
+        // Earlier versions left the modes to the umask. The files of others in a private directory stay as they are.
         make_private(&path.join(KEYS), 0o700)?;
-        for directory in [path, &path.join(KEYS)] {
-            for entry in fs::read_dir(directory)? {
-                let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    make_private(&entry.path(), 0o600)?;
-                }
-            }
-        }
+        make_private(&path.join(LOCK), 0o600)?;
+        make_files_private(path, |name| name.starts_with(DATABASE))?;
+        make_files_private(&path.join(KEYS), |_| true)?;
         Ok(lock)
     }
+}
+
+fn make_files_private(directory: &Path, ours: impl Fn(&str) -> bool) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name().to_str().is_some_and(&ours) {
+            make_private(&entry.path(), 0o600)?;
+        }
+    }
+    Ok(())
 }
 
 fn others_have_access(path: &Path) -> io::Result<bool> {

@@ -1,4 +1,4 @@
-//! DynamoDB: the embedded emulator, and the table as the template defines it.
+//! The embedded DynamoDB emulator, with the table that the template defines.
 
 use std::path::Path;
 
@@ -14,17 +14,17 @@ use serde_json::{Value, json};
 
 use crate::StartError;
 
-/// The table's name.
+/// The name of the table.
 pub const TABLE: &str = "tokenmint";
 
-/// The emulator. Its own HTTP server is not used: on a port beside ours, it would serve any web page, with CORS.
+/// The emulator, without its own HTTP server, which would answer any web page on a second port, with CORS.
 pub(crate) struct DynamoDb(Database);
 
 impl DynamoDb {
-    /// Opens the database, in `file` or in memory, and makes the table if there is none.
+    /// Opens the database, in `file` or in memory, and creates the table if it does not exist.
     ///
     /// # Errors
-    /// When the file cannot be used or the definition is refused.
+    /// If the file cannot be used or the table's definition is invalid.
     pub(crate) fn open(file: Option<&Path>, table: &Value) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot open the database: {error}"));
         let database = match file.map(|file| file.to_str().ok_or("its path is not UTF-8")) {

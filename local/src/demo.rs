@@ -1,4 +1,4 @@
-//! What the local stack begins with: one of everything, under names that are the same on every machine, so that the
+//! The demo of the local stack: one entity of each kind. Their ids and credentials are the same on every machine, so the
 //! README's examples and the sample events work as they are.
 
 use std::collections::BTreeMap;
@@ -19,10 +19,10 @@ use shared::{
     tokens::grants::GRANT_LIFETIME_SECONDS,
 };
 
-/// Known to everyone who has read this, and good for nothing but the local stack.
+/// A public constant that works on the local stack only.
 const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
-/// The sample events' code and refresh token, good for one use after the first start; what is printed has a code of
-/// its own.
+/// The code and the refresh token of the sample events. Each works once after the first start. The printed curl line has a
+/// code of its own.
 const CODE: &str = "tmc_DemoGrantOfTheEventsA0PublicDemoCodeOfTheLocalStackNotASecret000015a1DW";
 const REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsB0PublicDemoRefreshTokenNotASecret000000000002UaOlM";
 /// The sample events' tokens to revoke, in a registration and an application of their own.
@@ -37,7 +37,7 @@ const REDIRECT_URI: &str = "https://app.example.com/callback";
 const SCOPES: [&str; 3] = ["openid", "profile", "email"];
 const SUBJECT: &str = "demo-user";
 
-/// Makes the demo's entities where they do not stand already.
+/// Creates the demo's entities that do not exist yet.
 pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<Utc>) -> Result<(), InternalError> {
     let all = || Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect::<Vec<_>>();
     let slug: Slug = constant(ORGANIZATION.parse().ok())?;
@@ -133,7 +133,7 @@ fn grant_details(code: &GrantCredential, now: DateTime<Utc>) -> Result<GrantDeta
     })
 }
 
-/// What the login service would say of the demo's user.
+/// The event with which a login service would issue a code for the demo's user.
 pub(crate) fn login() -> Value {
     json!({
         "clientId": CLIENT,
@@ -177,7 +177,7 @@ pub(crate) fn revocable() -> [(&'static str, Value); 2] {
     ]
 }
 
-/// What is printed: where the service is, and a line for each endpoint.
+/// The text to print: the stack's URL, and a curl line for each endpoint.
 pub(crate) fn lines(base_url: &str, Fresh { code, token, app_token }: &Fresh) -> String {
     let json = "-H 'Content-Type: application/json'";
     format!(

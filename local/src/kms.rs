@@ -1,6 +1,6 @@
-//! AWS KMS, as far as tokenmint needs it, and really signing and encrypting: `CreateKey`, `GetPublicKey` and `Sign` of
-//! RSA-2048 keys, `GenerateMac` of HMAC-256 keys, `GenerateDataKeyPairWithoutPlaintext` and `Decrypt` of symmetric keys,
-//! with KMS's own error types. The protocol is awsJson1.1.
+//! The part of AWS KMS that tokenmint needs, with real cryptography and KMS's own error types: `CreateKey`, `GetPublicKey` and
+//! `Sign` with RSA-2048 keys, `GenerateMac` with HMAC-256 keys, `GenerateDataKeyPairWithoutPlaintext` and `Decrypt` with
+//! symmetric keys. The protocol is awsJson1.1.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ use tokio::{
 use uuid::Uuid;
 
 const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
-/// The stack's own keys have the same ids everywhere, so that one environment file serves `sam local`.
+/// The stack's own keys have the same ids on every machine, so that `events/env.json` works for `sam local`.
 pub(crate) const SIGNING_KEY_ID: &str = "00000000-0000-4000-8000-000000000001";
 pub(crate) const MAC_KEY_ID: &str = "00000000-0000-4000-8000-000000000002";
 pub(crate) const WRAPPING_KEY_ID: &str = "00000000-0000-4000-8000-000000000003";
@@ -50,7 +50,7 @@ enum Key {
 }
 
 impl Key {
-    /// The key in a file of this name, which tells the kind by its extension.
+    /// Reads a key from a file. The extension says which kind of key it is.
     fn read(path: &Path) -> io::Result<Option<Self>> {
         let bytes = || -> io::Result<[u8; 32]> {
             let length = |_| io::Error::other("a key has another length than 32 bytes");
@@ -112,14 +112,14 @@ static ALGORITHMS: [Algorithm; 6] = [
     Algorithm { name: "RSASSA_PSS_SHA_384", encoding: &signature::RSA_PSS_SHA384, digest: &digest::SHA384 },
     Algorithm { name: "RSASSA_PSS_SHA_512", encoding: &signature::RSA_PSS_SHA512, digest: &digest::SHA512 },
 ];
-/// Algorithms that KMS knows and RSA keys do not sign with.
+/// KMS's algorithms for other keys than RSA.
 const OTHER_ALGORITHMS: [&str; 4] = ["ECDSA_SHA_256", "ECDSA_SHA_384", "ECDSA_SHA_512", "SM2DSA"];
 
 impl Kms {
     /// Opens the keys in `directory`, or keeps them in memory without one.
     ///
     /// # Errors
-    /// When the directory cannot be used, or a file in it is no key.
+    /// If the directory cannot be used, or a file in it is not a key.
     pub(crate) fn open(directory: Option<PathBuf>) -> io::Result<Self> {
         let mut keys = BTreeMap::new();
         if let Some(directory) = &directory {
@@ -134,10 +134,10 @@ impl Kms {
         Ok(Self { keys: RwLock::new(keys), directory })
     }
 
-    /// Makes the stack's own keys where they do not stand already.
+    /// Creates those of the stack's own keys that do not exist yet.
     ///
     /// # Errors
-    /// When they cannot be made or kept.
+    /// If they cannot be created or saved.
     pub(crate) fn create_own_keys(&self) -> io::Result<()> {
         let missing = |id: &str| self.keys.read().is_ok_and(|keys| !keys.contains_key(id));
         if missing(SIGNING_KEY_ID) {
@@ -287,7 +287,7 @@ impl Kms {
             let mut sealed = pkcs8.as_ref().to_vec();
             let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(internal)?;
             let nonce = key.seal_in_place_append_tag(Aad::from(context), &mut sealed).map_err(internal)?;
-            // The ARN and the nonce go with the ciphertext, as in KMS's own opaque form.
+            // The ciphertext contains the key's ARN and the nonce, as KMS's own opaque form does.
             let blob = [arn.as_bytes(), b"\0", nonce.as_ref(), &sealed].concat();
             Ok(json!({
                 "KeyId": arn,
@@ -344,7 +344,7 @@ fn new_rsa_key() -> io::Result<Key> {
     generate_key_pair().map(|key| Key::Rsa(Box::new(key))).map_err(io::Error::other)
 }
 
-/// This takes a tenth of a second or more. Other requests go on meanwhile, or several at once would make them time out.
+/// Generating takes a tenth of a second or more. Other requests go on meanwhile; otherwise they could time out.
 fn generate_key_pair() -> Result<KeyPair, Unspecified> {
     let generate = || KeyPair::generate(KeySize::Rsa2048);
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {

@@ -1,6 +1,5 @@
-//! The whole service on one machine: the functions of the workspace behind API Gateway's HTTP API and Lambda's Invoke
-//! path, with an embedded DynamoDB and KMS, all on one port. The functions are the deployed ones and use the real AWS
-//! SDK; only the endpoint differs.
+//! The whole service on one machine: the deployed functions behind API Gateway's HTTP API and Lambda's Invoke path, with an
+//! embedded DynamoDB and KMS, all on one port. The functions use the real AWS SDK; only the endpoint differs.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
 mod allowed_hosts;
@@ -40,7 +39,7 @@ pub use self::{
     template::{Route, Template, yaml},
 };
 
-/// How long requests that are under way get to finish when the stack stops.
+/// How long the stack waits, when it stops, for requests to finish.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// How to run the stack.
@@ -50,13 +49,13 @@ pub struct Options {
     pub host: IpAddr,
     /// The port; 0 for a free one.
     pub port: u16,
-    /// The issuer of the tokens; the stack's own URL unless set.
+    /// The issuer of the tokens. The default is the stack's URL.
     pub issuer: Option<String>,
-    /// Further names by which containers or a proxy may reach more than the API's routes.
+    /// Further hosts by which containers or a proxy may reach the Invoke path and the AWS APIs.
     pub allow_hosts: Vec<String>,
-    /// The origins that browsers may call from.
+    /// The origins whose pages may call the API.
     pub allow_origins: Vec<String>,
-    /// Where the database and the signing key are kept; in memory without.
+    /// The directory for the database and the private keys. Without one they are kept in memory.
     pub data_dir: Option<PathBuf>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -79,16 +78,16 @@ pub struct Stack {
     _data_dir: Option<DataDir>,
 }
 
-/// Why the stack does not start: one line for whoever started it.
+/// Why the stack does not start, in one line for the user.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(String);
 
 impl Stack {
-    /// Starts the stack; when this returns, it serves.
+    /// Starts the stack. When this returns, it accepts requests.
     ///
     /// # Errors
-    /// When the port is in use, the data directory cannot be used, or a function refuses its settings.
+    /// If the port is in use, the data directory cannot be used, or a function rejects its settings.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let address = SocketAddr::new(options.host, options.port);
         let listener = TcpListener::bind(address).await;
@@ -124,30 +123,30 @@ impl Stack {
         let router = router.into_make_service_with_connect_info::<LocalAddress>();
         let (stop, stopped) = oneshot::channel();
         let server = axum::serve(listener, router).with_graceful_shutdown(async {
-            // A dropped sender stops it as well.
+            // It stops also if the sender is dropped.
             let _ = stopped.await;
         });
         let server = tokio::spawn(server.into_future());
         Ok(Self { base_url, gateway, environment, stop, server, _data_dir: data_dir })
     }
 
-    /// Where it serves, such as `http://127.0.0.1:3000`.
+    /// The stack's URL, such as `http://127.0.0.1:3000`.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// What the functions were started with.
+    /// The environment that the functions were started with.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         &self.environment
     }
 
-    /// Makes one of everything where it does not stand already, and a fresh code. Returns what is to be printed:
-    /// where the stack serves, and a line to paste for each endpoint.
+    /// Creates the demo's entities that do not exist yet, and a new code. Returns the text to print: the stack's URL, and a
+    /// curl line for each endpoint.
     ///
     /// # Errors
-    /// When the table does not answer.
+    /// If an entity cannot be created.
     pub async fn provision_demo(&self) -> Result<String, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot provision the demo: {error}"));
         let Environment { random, clock, .. } = &self.environment;
@@ -186,15 +185,15 @@ impl Stack {
         }
     }
 
-    /// Lets the requests that are under way finish, for a bounded time, and stops.
+    /// Stops, after waiting a limited time for requests to finish.
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let _ = timeout(GRACE, self.server).await;
     }
 }
 
-/// What `AWS_ENDPOINT_URL` and the credential variables would say, had this process them. Those that the machine may have
-/// are for another AWS.
+/// The AWS configuration that points at the stack. The machine's own AWS variables are ignored, since they are for the real
+/// AWS.
 async fn aws_config(loader: aws_config::ConfigLoader, endpoint: &str) -> SdkConfig {
     let credentials = Credentials::from_keys("local", "local", None);
     let loader = loader.empty_test_environment().endpoint_url(endpoint).region(Region::from_static("local"));

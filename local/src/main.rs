@@ -7,31 +7,31 @@ use local::{Options, Stack};
 use shared::{clock::SystemClock, keys::SigningMode, random::SystemRandom};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The whole of tokenmint on one port, with embedded stand-ins for DynamoDB and KMS.
+/// The whole of tokenmint on one port, with an embedded DynamoDB and KMS.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The address to listen on; another than the loopback lets others in, containers for one
+    /// The address to listen on; one other than the loopback lets others in, such as containers
     #[arg(long, default_value_t = IpAddr::from([127, 0, 0, 1]))]
     host: IpAddr,
     /// The port; 0 for a free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// The issuer of the tokens [default: the URL it serves at]
+    /// The issuer of the tokens [default: the stack's URL]
     #[arg(long)]
     issuer: Option<String>,
-    /// A further name that containers or a proxy reach all of it by, such as host.docker.internal; may be repeated
+    /// A further host by which containers or a proxy reach the stack, such as host.docker.internal; may be repeated
     #[arg(long)]
     allow_host: Vec<String>,
-    /// An origin that browsers may call from; several are separated by commas, as in the template, or repeated
+    /// An origin whose pages may call the API; several are separated by commas, or the option is repeated
     #[arg(long, default_value = "*", value_delimiter = ',')]
     allow_origin: Vec<String>,
     /// Where tokens are signed: kms, envelope or transition
     #[arg(long, default_value = "kms")]
     signing_mode: SigningMode,
-    /// Where to keep the database and the signing key [default: in memory]
+    /// The directory for the database and the private keys [default: in memory]
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// A file to write the URL to once it serves
+    /// A file to write the URL to once the stack accepts requests
     #[arg(long)]
     ready_file: Option<PathBuf>,
 }
@@ -49,7 +49,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    // Before the start, so that a signal during it is not lost.
+    // Registered before the start, so that no signal is lost.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stack = Stack::start(Options {
         host: arguments.host,

@@ -1,5 +1,4 @@
-//! What `template.yaml` says of the service: its routes, its CORS answer and its table. The local stack is built from
-//! the definition that is deployed, so neither can drift from the other.
+//! Reads routes, CORS configuration and table from `template.yaml`, so that the local stack is what is deployed.
 
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
@@ -11,13 +10,13 @@ const TEMPLATE: &str = include_str!("../../template.yaml");
 /// The parts of the template that the local stack follows.
 #[derive(Debug)]
 pub struct Template {
-    /// The whole of it, in JSON, with intrinsic functions in their long form.
+    /// The whole template as JSON, with intrinsic functions in their long form.
     pub document: Value,
     /// The API's routes.
     pub routes: Vec<Route>,
-    /// `CorsConfiguration` of the API, in JSON, as it is if there are origins.
+    /// The API's `CorsConfiguration` as JSON, as it is if there are allowed origins.
     pub cors: Value,
-    /// `Properties` of the table, in JSON.
+    /// The table's `Properties` as JSON.
     pub table: Value,
 }
 
@@ -36,7 +35,7 @@ impl Template {
     /// Reads the template that this crate was built with.
     ///
     /// # Errors
-    /// Which part of it is not as expected.
+    /// The part of it that is not as expected.
     pub fn read() -> Result<Self, String> {
         let template = yaml(TEMPLATE).map_err(|error| format!("template.yaml: {error}"))?;
         let resources = template["Resources"].as_object().ok_or("template.yaml has no resources")?;
@@ -65,7 +64,7 @@ impl Template {
 }
 
 impl Route {
-    /// The decoded parameters of a request that takes this route.
+    /// The decoded path parameters, if the request takes this route.
     #[must_use]
     pub fn parameters(&self, method: &Method, path: &str) -> Option<Map<String, Value>> {
         if self.method != *method {
@@ -95,7 +94,7 @@ impl Route {
 /// Reads a YAML text as JSON. A tag becomes the long form of the intrinsic function, such as `{"Fn::If": […]}`.
 ///
 /// # Errors
-/// When it is not YAML, or empty.
+/// If it is not YAML, or empty.
 pub fn yaml(text: &str) -> Result<Value, String> {
     let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
     documents.first().map(to_json).ok_or("it is empty".to_owned())

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::TestStack;
 
-/// Every kind of path: the request line, the header that belongs to it, and the body.
+/// One request of each kind: its name, request line, header and body.
 fn kinds(stack: &TestStack) -> [(&'static str, &'static str, String, String); 4] {
     let key = json!({"KeyId": stack.local.environment().variables["SIGNING_KEY_ID"]});
     let organization = json!({"action": "createOrganization", "slug": format!("o-{}", unique())});
@@ -140,7 +140,7 @@ async fn on_every_interface_the_address_that_is_called_is_allowed() {
     for host in ["192.0.2.1", "evil.example"] {
         assert_eq!(statuses(&stack, &address, &format!("Host: {host}:{port}\r\n")), [403, 403, 403, 200], "{host}");
     }
-    // The functions' own calls of AWS come this way too.
+    // The functions' own AWS calls use this address, too.
     stack.organization("acme").await;
 }
 

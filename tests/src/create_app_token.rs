@@ -4,35 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, InjectedFault, Secrets, TestStack, calls};
-
-/// An organization with an application and an API key.
-struct Caller {
-    organization: String,
-    application: String,
-    key: String,
-}
-
-impl Caller {
-    async fn new(stack: &TestStack, slug: &str) -> Self {
-        let organization = stack.organization(slug).await;
-        let application = stack.application(&organization, "my-app").await;
-        let key = stack.api_key(&organization).await;
-        Self { organization, application, key }
-    }
-
-    async fn create(&self, stack: &TestStack, body: &Value) -> Answer {
-        let answer = stack.post(&path(&self.organization, &self.application), &self.key, body).await;
-        if answer.status == 200 {
-            Secrets::add_credential(answer.json()["data"]["bearer"].as_str().unwrap());
-        }
-        answer
-    }
-}
-
-fn path(organization: &str, application: &str) -> String {
-    format!("/v1/organizations/{organization}/apps/{application}/tokens")
-}
+use crate::harness::{InjectedFault, Secrets, Tenant, TestStack, app_tokens, calls, items};
 
 fn error(code: u16, message: &str) -> Value {
     json!({"status": false, "error": {"code": code, "message": message}})
@@ -41,14 +13,14 @@ fn error(code: u16, message: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn ids_and_slugs_may_be_mixed_and_the_answer_has_ids() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
-    stack.introduce(&path("acme", "my-app"), &caller.key).await;
+    let caller = Tenant::new(&stack, "acme").await;
+    stack.introduce(&caller.app_tokens(), &caller.key).await;
     let mut bearers = BTreeSet::new();
     for organization in [caller.organization.clone(), caller.organization.to_uppercase(), "acme".to_owned()] {
         for application in [caller.application.clone(), caller.application.to_uppercase(), "my-app".to_owned()] {
             stack.calls.reset();
             let body = json!({"description": "string", "scopes": ["sdk"], "unknown": 1});
-            let answer = stack.post(&path(&organization, &application), &caller.key, &body).await;
+            let answer = stack.post(&app_tokens(&organization, &application), &caller.key, &body).await;
             let data = answer.json()["data"].clone();
             let expected = json!({
                 "id": data["id"], "organization": caller.organization, "application": caller.application,
@@ -71,7 +43,7 @@ async fn ids_and_slugs_may_be_mixed_and_the_answer_has_ids() {
     assert!(!dump.contains("tma_") && !dump.contains("tmk_"));
 }
 
-/// The checksum, worked out in another way: base 62 of the CRC-32, bit by bit.
+/// Checks the base-62 CRC-32, computed bit by bit, unlike in `shared`.
 fn has_checksum(bearer: &str) -> bool {
     let (body, checksum) = bearer.split_at(bearer.len() - 6);
     let crc = !body.bytes().fold(u32::MAX, |crc, byte| {
@@ -91,39 +63,39 @@ fn has_checksum(bearer: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_in_the_body_is_optional() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
+    let caller = Tenant::new(&stack, "acme").await;
     for (body, description) in [
         (json!({}), None),
         (json!({"description": null, "scopes": null}), None),
         (json!({"description": "", "scopes": []}), Some("")),
     ] {
-        let data = caller.create(&stack, &body).await.json()["data"].clone();
+        let data = caller.create_app_token(&stack, &body).await.json()["data"].clone();
         assert_eq!(data.get("description").map(|text| text.as_str().unwrap()), description, "{body}");
         assert_eq!(data["scopes"], json!([]));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_access_token_with_the_scope_will_do() {
+async fn an_access_token_with_the_scope_is_accepted() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
+    let caller = Tenant::new(&stack, "acme").await;
     let scopes = json!({"scopes": ["mad.application.token.create"]});
     let registration = stack.registration(&caller.organization, &scopes).await;
     let token = stack.post("/api/v1/create-token", &caller.key, &json!({"registrationId": registration})).await;
     let token = token.json()["token"]["accessToken"].as_str().unwrap().to_owned();
-    assert_eq!(stack.post(&path("acme", "my-app"), &token, &json!({})).await.status, 200);
+    assert_eq!(stack.post(&caller.app_tokens(), &token, &json!({})).await.status, 200);
     stack.calls.reset();
-    assert_eq!(stack.post(&path("acme", "my-app"), &token, &json!({})).await.status, 200);
+    assert_eq!(stack.post(&caller.app_tokens(), &token, &json!({})).await.status, 200);
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("PutItem", 1)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_authenticate_learns_nothing_else() {
+async fn an_unauthenticated_request_is_401_whatever_else_is_wrong() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
+    let caller = Tenant::new(&stack, "acme").await;
     let mistyped = caller.key.replacen("tmk_", "tmk_0", 1);
     stack.calls.reset();
-    for path in [path("acme", "my-app"), path("no", "x"), path("unknown", "unknown")] {
+    for path in [caller.app_tokens(), app_tokens("no", "x"), app_tokens("unknown", "unknown")] {
         for body in [json!({}), json!({"scopes": 1})] {
             let missing = stack.post(&path, "", &body).await;
             missing.assert(401, &error(4002, "No auth token"));
@@ -138,26 +110,26 @@ async fn who_does_not_authenticate_learns_nothing_else() {
     assert!(stack.calls.count().is_empty());
     let elsewhere = TestStack::start().await;
     let unknown = elsewhere.api_key(&elsewhere.organization("acme").await).await;
-    stack.post(&path("acme", "my-app"), &unknown, &json!({})).await.assert(401, &error(4004, "Invalid Token"));
+    stack.post(&caller.app_tokens(), &unknown, &json!({})).await.assert(401, &error(4004, "Invalid Token"));
     assert!(!stack.calls.count().contains_key("PutItem"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_permission_is_needed() {
+async fn create_app_token_without_permission_is_403() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
+    let caller = Tenant::new(&stack, "acme").await;
     let weak = stack.api_key_that_may(&caller.organization, &["oauth.token.create"]).await;
     stack.calls.reset();
-    for path in [path("acme", "my-app"), path("acme", "unknown"), path("unknown", "unknown")] {
+    for path in [caller.app_tokens(), app_tokens("acme", "unknown"), app_tokens("unknown", "unknown")] {
         stack.post(&path, &weak, &json!({})).await.assert(403, &error(4003, "Permission denied"));
     }
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 6)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anothers_entities_look_like_none() {
+async fn entities_of_another_organization_look_unknown() {
     let stack = TestStack::start().await;
-    let (caller, other) = (Caller::new(&stack, "acme").await, Caller::new(&stack, "other").await);
+    let (caller, other) = (Tenant::new(&stack, "acme").await, Tenant::new(&stack, "other").await);
     let extra = stack.application(&other.organization, "only-theirs").await;
     let unknown = "f".repeat(24);
     let mut answers = vec![];
@@ -174,36 +146,36 @@ async fn anothers_entities_look_like_none() {
         ("ACME", "my-app"),
         ("acme", &"x".repeat(128)),
     ] {
-        let answer = stack.post(&path(organization, application), &caller.key, &json!({})).await;
+        let answer = stack.post(&app_tokens(organization, application), &caller.key, &json!({})).await;
         answer.assert(404, &error(3001, "Entity not found"));
         answers.push(answer.text);
     }
     answers.dedup();
     assert_eq!(answers.len(), 1);
-    assert!(!stack.dump().await.contains("APP_TOKEN#"));
+    assert_eq!(stack.count_items(items::APP_TOKEN).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_description_is_counted_in_code_points() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
+    let caller = Tenant::new(&stack, "acme").await;
     for character in ["x", "é", "😀", "\u{0}"] {
         let longest = character.repeat(1000);
-        let answer = caller.create(&stack, &json!({"description": longest})).await;
+        let answer = caller.create_app_token(&stack, &json!({"description": longest})).await;
         assert_eq!((answer.status, answer.json()["data"]["description"].as_str()), (200, Some(longest.as_str())));
-        let refused = caller.create(&stack, &json!({"description": character.repeat(1001)})).await;
+        let refused = caller.create_app_token(&stack, &json!({"description": character.repeat(1001)})).await;
         refused.assert(400, &error(2001, "description must have at most 1000 characters"));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_request_names_field_and_rule() {
+async fn a_bad_request_is_400_with_field_and_rule() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
+    let caller = Tenant::new(&stack, "acme").await;
     let scopes = |count: usize| (0..count).map(|n| format!("scope-{n}")).collect::<Vec<_>>();
-    let fifty = caller.create(&stack, &json!({"scopes": scopes(50)})).await;
+    let fifty = caller.create_app_token(&stack, &json!({"scopes": scopes(50)})).await;
     assert_eq!((fifty.status, &fifty.json()["data"]["scopes"]), (200, &json!(scopes(50))));
-    assert_eq!(caller.create(&stack, &json!({"scopes": ["x".repeat(64)]})).await.status, 200);
+    assert_eq!(caller.create_app_token(&stack, &json!({"scopes": ["x".repeat(64)]})).await.status, 200);
     let form = "scopes entries must be 1 to 64 printable ASCII characters without space, quote and backslash";
     let strings = "scopes must be an array of strings";
     stack.calls.reset();
@@ -222,48 +194,48 @@ async fn a_bad_request_names_field_and_rule() {
         (json!({"description": 1}), "description must be a string"),
         (json!([]), "body must be a JSON object"),
     ] {
-        caller.create(&stack, &body).await.assert(400, &error(2001, message));
+        caller.create_app_token(&stack, &body).await.assert(400, &error(2001, message));
     }
     let reference = "must match ^(([a-fA-F0-9]{24})|([a-zA-Z0-9\\-]{3,}))$ and have at most 128 characters";
     let long = "x".repeat(129);
     for wrong in ["ab", "a_b", "a%20b", "a.b", "%C3%A9%C3%A9%C3%A9", "abc%2Fdef", &long] {
-        let answer = stack.post(&path(wrong, "my-app"), &caller.key, &json!({})).await;
+        let answer = stack.post(&app_tokens(wrong, "my-app"), &caller.key, &json!({})).await;
         answer.assert(400, &error(2001, &format!("organizationId {reference}")));
-        let answer = stack.post(&path("acme", wrong), &caller.key, &json!({})).await;
+        let answer = stack.post(&app_tokens("acme", wrong), &caller.key, &json!({})).await;
         answer.assert(400, &error(2001, &format!("applicationId {reference}")));
     }
-    let request = stack.http.post(stack.url(&path("acme", "my-app"))).bearer_auth(&caller.key).body("{}");
+    let request = stack.http.post(stack.url(&caller.app_tokens())).bearer_auth(&caller.key).body("{}");
     stack.send(request).await.assert(400, &error(2001, "Content-Type must be application/json"));
     let count = stack.calls.count();
     assert_eq!(count.keys().collect::<Vec<_>>(), ["GetItem"], "no write, no KMS");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_500_and_a_lost_answer_is_none() {
+async fn an_outage_is_500_and_a_lost_answer_is_not() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
-    stack.introduce("/v1/organizations/acme/apps/my-app/tokens", &caller.key).await;
+    let caller = Tenant::new(&stack, "acme").await;
+    stack.introduce(&caller.app_tokens(), &caller.key).await;
     for operation in ["GetItem", "PutItem"] {
         stack.calls.fail(operation, &[InjectedFault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
-        caller.create(&stack, &json!({})).await.assert(500, &error(1001, "Internal server error"));
+        caller.create_app_token(&stack, &json!({})).await.assert(500, &error(1001, "Internal server error"));
         assert!(stack.calls.all_failed());
     }
-    assert!(!stack.dump().await.contains("APP_TOKEN#"));
+    assert_eq!(stack.count_items(items::APP_TOKEN).await, 0);
     stack.calls.fail("PutItem", &[InjectedFault::AnswerLost]);
-    assert_eq!(caller.create(&stack, &json!({})).await.status, 200);
+    assert_eq!(caller.create_app_token(&stack, &json!({})).await.status, 200);
     assert!(stack.calls.all_failed());
-    assert_eq!(stack.dump().await.matches("APP_TOKEN#").count(), 1);
+    assert_eq!(stack.count_items(items::APP_TOKEN).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_passes_on_what_it_does_not_hold() {
+async fn a_permission_that_the_caller_lacks_cannot_be_passed_on() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme").await;
+    let caller = Tenant::new(&stack, "acme").await;
     let only = stack.api_key_that_may(&caller.organization, &["mad.application.token.create"]).await;
     let create =
-        async |key: &str, scopes: Value| stack.post(&path("acme", "my-app"), key, &json!({"scopes": scopes})).await;
+        async |key: &str, scopes: Value| stack.post(&caller.app_tokens(), key, &json!({"scopes": scopes})).await;
     create(&only, json!(["sdk", "oauth.token.revoke"])).await.assert(403, &error(4003, "Permission denied"));
-    assert!(!stack.dump().await.contains("APP_TOKEN#"));
+    assert_eq!(stack.count_items(items::APP_TOKEN).await, 0);
     for (key, scopes) in [
         (&only, json!(["sdk", "mad.application.token.create", "oauth.token.other"])),
         (&caller.key, json!(["oauth.token.create"])),
@@ -277,12 +249,13 @@ async fn nobody_passes_on_what_it_does_not_hold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tokens_of_an_application_can_be_listed_in_order() {
     let stack = TestStack::start().await;
-    let (caller, other) = (Caller::new(&stack, "acme").await, Caller::new(&stack, "other").await);
+    let (caller, other) = (Tenant::new(&stack, "acme").await, Tenant::new(&stack, "other").await);
     let mut ids = vec![];
     for n in 0..5 {
-        let data = caller.create(&stack, &json!({"description": format!("number {n}")})).await.json()["data"].clone();
+        let data = caller.create_app_token(&stack, &json!({"description": format!("number {n}")})).await.json()["data"]
+            .clone();
         ids.push(data["id"].clone());
-        other.create(&stack, &json!({})).await;
+        other.create_app_token(&stack, &json!({})).await;
         stack.clock.advance(1);
     }
     let query = json!({

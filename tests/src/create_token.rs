@@ -7,31 +7,9 @@ use futures_util::future::join_all;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, ISSUER, InjectedFault, START, Secrets, TestStack, calls, current_kid, verified};
-
-const PATH: &str = "/api/v1/create-token";
-
-/// An organization with an API key, and a registration of the given quota and lifetime.
-struct Caller {
-    key: String,
-    registration: String,
-}
-
-impl Caller {
-    async fn new(stack: &TestStack, slug: &str, registration: Value) -> Self {
-        let organization = stack.organization(slug).await;
-        let key = stack.api_key(&organization).await;
-        Self { key, registration: stack.registration(&organization, &registration).await }
-    }
-
-    async fn create(&self, stack: &TestStack) -> Answer {
-        self.create_as(stack, &self.key).await
-    }
-
-    async fn create_as(&self, stack: &TestStack, bearer: &str) -> Answer {
-        stack.post(PATH, bearer, &json!({"registrationId": self.registration})).await
-    }
-}
+use crate::harness::{
+    Answer, CREATE_TOKEN, ISSUER, InjectedFault, START, Secrets, Tenant, TestStack, calls, current_kid, items, verified,
+};
 
 fn message(text: &str) -> Value {
     json!({"message": text})
@@ -44,15 +22,16 @@ fn quota_exceeded() -> Value {
 // ------------------------------------------------------------------------------------------------ success
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_made_recorded_and_verifiable() {
+async fn a_created_token_is_recorded_and_verifiable() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({"scopes": ["oauth.token.create", "read:things"]})).await;
-    stack.introduce(PATH, &caller.key).await;
+    let caller =
+        Tenant::with_registration(&stack, "acme", &json!({"scopes": ["oauth.token.create", "read:things"]})).await;
+    stack.introduce(CREATE_TOKEN, &caller.key).await;
     stack.calls.reset();
     let body = json!({"registrationId": caller.registration, "email": "user@example.com", "unknown": {"x": [1]}});
-    let answer = stack.post(PATH, &caller.key, &body).await;
+    let answer = stack.post(CREATE_TOKEN, &caller.key, &body).await;
 
-    // The public key is fetched once per process, here by the first request that needs it: none of these.
+    // The public key is fetched once per process, and only for a bearer that is a JWT.
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
     assert_eq!(stack.calls.rounds(), 3);
 
@@ -91,52 +70,53 @@ async fn a_token_is_made_recorded_and_verifiable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn email_is_left_out_where_none_was_given() {
+async fn a_token_without_an_email_has_no_email_claim() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
-    let answer = stack.post(PATH, &caller.key, &json!({"registrationId": caller.registration, "email": null})).await;
+    let caller = Tenant::new(&stack, "acme").await;
+    let answer =
+        stack.post(CREATE_TOKEN, &caller.key, &json!({"registrationId": caller.registration, "email": null})).await;
     let answer = answer.json();
     let jwt = answer["token"]["accessToken"].as_str().unwrap().strip_prefix("oauth2_").unwrap();
     assert_eq!(verified(&stack, jwt, ISSUER).await.1.get("email"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_is_the_bearer_of_the_next_call() {
+async fn an_access_token_authenticates_the_next_create() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({"tokenTtlSeconds": 60})).await;
-    let token = caller.create(&stack).await.json()["token"].clone();
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"tokenTtlSeconds": 60})).await;
+    let token = caller.create_token(&stack).await.json()["token"].clone();
     let bearer = token["accessToken"].as_str().unwrap();
     stack.calls.reset();
-    let second = caller.create_as(&stack, bearer).await;
+    let second = caller.create_token_as(&stack, bearer).await;
     assert_eq!((second.status, &second.json()["activeTokens"]), (201, &json!(2)));
     assert_eq!(stack.calls.rounds(), 4, "the public key is fetched once, then it is 3 rounds");
     stack.calls.reset();
-    assert_eq!(caller.create_as(&stack, bearer).await.status, 201);
+    assert_eq!(caller.create_token_as(&stack, bearer).await.status, 201);
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
     assert_eq!(stack.calls.rounds(), 3);
 
-    // It serves its own organization only.
-    let other = Caller::new(&stack, "other", json!({})).await;
-    assert_eq!(other.create_as(&stack, bearer).await.status, 404);
+    // It works for its own organization only.
+    let other = Tenant::new(&stack, "other").await;
+    assert_eq!(other.create_token_as(&stack, bearer).await.status, 404);
 
-    // It ends when it expires.
+    // It is refused once it has expired.
     stack.clock.advance(59);
-    assert_eq!(caller.create_as(&stack, bearer).await.status, 201);
+    assert_eq!(caller.create_token_as(&stack, bearer).await.status, 201);
     stack.clock.advance(1);
     stack.calls.reset();
-    refused(&caller.create_as(&stack, bearer).await, INVALID_TOKEN);
+    refused(&caller.create_token_as(&stack, bearer).await, INVALID_TOKEN);
     assert!(stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_its_registration_no_longer_holds_is_no_bearer() {
+async fn a_token_that_its_registration_no_longer_holds_is_401() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
-    let token = caller.create(&stack).await.json()["token"].clone();
+    let caller = Tenant::new(&stack, "acme").await;
+    let token = caller.create_token(&stack).await.json()["token"].clone();
     let bearer = token["accessToken"].as_str().unwrap();
-    assert_eq!(caller.create_as(&stack, bearer).await.status, 201);
+    assert_eq!(caller.create_token_as(&stack, bearer).await.status, 201);
     assert!(stack.revoke_token(&caller.registration, token["id"].as_str().unwrap()).await);
-    refused(&caller.create_as(&stack, bearer).await, INVALID_TOKEN);
+    refused(&caller.create_token_as(&stack, bearer).await, INVALID_TOKEN);
 }
 
 // ------------------------------------------------------------------------------------------------ refusals
@@ -151,19 +131,19 @@ fn refused(answer: &Answer, challenge: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_header_it_is_401_whatever_the_body() {
+async fn create_token_without_authorization_is_401_whatever_the_body() {
     let stack = TestStack::start().await;
     for body in [json!({}), json!([]), json!({"registrationId": 1})] {
-        refused(&stack.post(PATH, "", &body).await, MISSING_TOKEN);
+        refused(&stack.post(CREATE_TOKEN, "", &body).await, MISSING_TOKEN);
     }
-    refused(&stack.send(stack.http.post(stack.url(PATH))).await, MISSING_TOKEN);
+    refused(&stack.send(stack.http.post(stack.url(CREATE_TOKEN))).await, MISSING_TOKEN);
     assert!(stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_header_is_401_without_any_call() {
+async fn malformed_authorization_is_401_without_any_call() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     let key = caller.key.clone();
     let mistyped = format!("{}{}", &key[..key.len() - 1], if key.ends_with('0') { '1' } else { '0' });
     stack.calls.reset();
@@ -183,57 +163,57 @@ async fn a_malformed_header_is_401_without_any_call() {
         "Bearer oauth2_é".to_owned(),
         format!("Bearer oauth2_{}", "x".repeat(9000)),
     ] {
-        let request = stack.http.post(stack.url(PATH)).header("authorization", header.as_bytes()).body("{}");
+        let request = stack.http.post(stack.url(CREATE_TOKEN)).header("authorization", header.as_bytes()).body("{}");
         refused(&stack.send(request).await, INVALID_TOKEN);
     }
-    let twice = stack.http.post(stack.url(PATH)).bearer_auth(&key).bearer_auth(&key);
+    let twice = stack.http.post(stack.url(CREATE_TOKEN)).bearer_auth(&key).bearer_auth(&key);
     refused(&stack.send(twice).await, INVALID_TOKEN);
     assert!(stack.calls.count().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_scheme_is_case_insensitive() {
+async fn the_bearer_scheme_is_case_insensitive() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     let body = json!({"registrationId": caller.registration}).to_string();
-    let request = stack.http.post(stack.url(PATH)).header("authorization", format!("bEARER {}", caller.key));
+    let request = stack.http.post(stack.url(CREATE_TOKEN)).header("authorization", format!("bEARER {}", caller.key));
     let request = request.header("Content-Type", "Application/JSON ; Charset=utf-8").body(body);
     assert_eq!(stack.send(request).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_key_is_401_and_costs_no_signature() {
+async fn an_unknown_api_key_is_401_without_a_signature() {
     let stack = TestStack::start().await;
     let elsewhere = TestStack::start().await;
     let key = elsewhere.api_key(&elsewhere.organization("acme").await).await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     stack.calls.reset();
-    refused(&caller.create_as(&stack, &key).await, INVALID_TOKEN);
-    // Not even what is wrong with the body is told.
-    refused(&stack.post(PATH, &key, &json!({"registrationId": ""})).await, INVALID_TOKEN);
-    // One small read each: a stranger does not make us read the registration.
+    refused(&caller.create_token_as(&stack, &key).await, INVALID_TOKEN);
+    // The answer does not say what is wrong with the body.
+    refused(&stack.post(CREATE_TOKEN, &key, &json!({"registrationId": ""})).await, INVALID_TOKEN);
+    // One small read each: for an unknown caller the registration is not read.
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_use_of_a_key_in_a_process_takes_one_round_more() {
+async fn the_first_use_of_an_api_key_takes_one_more_round() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     for rounds in [4, 3, 3] {
         stack.calls.reset();
-        assert_eq!(caller.create(&stack).await.status, 201);
+        assert_eq!(caller.create_token(&stack).await.status, 201);
         assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 1), ("UpdateItem", 1)]));
         assert_eq!(stack.calls.rounds(), rounds);
     }
-    // What was seen is forgotten again.
+    // A key that was seen is forgotten after a while.
     stack.clock.advance(3600);
     stack.calls.reset();
-    assert_eq!(caller.create(&stack).await.status, 201);
+    assert_eq!(caller.create_token(&stack).await.status, 201);
     assert_eq!(stack.calls.rounds(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_passes_on_what_it_does_not_hold() {
+async fn a_permission_that_the_caller_lacks_cannot_be_passed_on() {
     let stack = TestStack::start().await;
     let organization = stack.organization("acme").await;
     let both = json!({"scopes": ["oauth.token.create", "mad.application.token.create", "read:things"]});
@@ -242,9 +222,9 @@ async fn nobody_passes_on_what_it_does_not_hold() {
     let less = stack.api_key_that_may(&organization, &["oauth.token.create"]).await;
     let more = stack.api_key_that_may(&organization, &["oauth.token.create", "mad.application.token.create"]).await;
     stack.calls.reset();
-    stack.post(PATH, &less, &body).await.assert(403, &message("Forbidden"));
+    stack.post(CREATE_TOKEN, &less, &body).await.assert(403, &message("Forbidden"));
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
-    let answer = stack.post(PATH, &more, &body).await;
+    let answer = stack.post(CREATE_TOKEN, &more, &body).await;
     assert_eq!(answer.status, 201);
 
     // A token that is repeated counts as well: both bearers are the same principal to an idempotency key.
@@ -252,22 +232,23 @@ async fn nobody_passes_on_what_it_does_not_hold() {
     let fewer =
         json!({"action": "updateRegistration", "registrationId": registration, "scopes": ["oauth.token.create"]});
     let repeat = async |bearer: &str| {
-        let request = stack.http.post(stack.url(PATH)).bearer_auth(bearer).header("idempotency-key", "one");
+        let request = stack.http.post(stack.url(CREATE_TOKEN)).bearer_auth(bearer).header("idempotency-key", "one");
         stack.send(request.header("content-type", "application/json").body(body.to_string())).await
     };
     assert_eq!(repeat(&bearer).await.status, 201);
     stack.provision(&fewer).await;
-    let narrower = stack.post(PATH, &more, &body).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    let narrower =
+        stack.post(CREATE_TOKEN, &more, &body).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
     repeat(&narrower).await.assert(403, &message("Forbidden"));
     assert_eq!(repeat(&bearer).await.header("idempotency-replayed"), Some("true"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
+async fn a_bad_request_is_400_with_field_and_rule_and_no_value() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     let post = async |content_type: Option<&str>, body: Vec<u8>| {
-        let request = stack.http.post(stack.url(PATH)).bearer_auth(&caller.key).body(body);
+        let request = stack.http.post(stack.url(CREATE_TOKEN)).bearer_auth(&caller.key).body(body);
         stack
             .send(if let Some(content_type) = content_type {
                 request.header("content-type", content_type)
@@ -330,12 +311,12 @@ async fn a_bad_request_names_field_and_rule_and_echoes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn base64_bodies_are_decoded() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     let invoke = async |body: &str| {
         let event = json!({
-            "version": "2.0", "routeKey": format!("POST {PATH}"), "rawPath": "/a b?é",
+            "version": "2.0", "routeKey": format!("POST {CREATE_TOKEN}"), "rawPath": "/a b?é",
             "headers": {"content-type": "application/json", "authorization": format!("Bearer {}", caller.key)},
-            "requestContext": {"http": {"method": "POST", "path": PATH}},
+            "requestContext": {"http": {"method": "POST", "path": CREATE_TOKEN}},
             "body": body, "isBase64Encoded": true,
         });
         let answer = stack.local.invoke("create-token", &event).await.unwrap();
@@ -351,33 +332,33 @@ async fn base64_bodies_are_decoded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_permission_is_needed_and_missing_it_says_nothing_else() {
+async fn create_token_without_permission_is_403() {
     let stack = TestStack::start().await;
     let organization = stack.organization("acme").await;
     let registration = stack.registration(&organization, &json!({"scopes": []})).await;
     let weak = stack.api_key_that_may(&organization, &["mad.application.token.create"]).await;
     stack.calls.reset();
     for id in [registration.as_str(), "unknown"] {
-        stack.post(PATH, &weak, &json!({"registrationId": id})).await.assert(403, &message("Forbidden"));
+        stack.post(CREATE_TOKEN, &weak, &json!({"registrationId": id})).await.assert(403, &message("Forbidden"));
     }
-    stack.post(PATH, &weak, &json!({})).await.assert(400, &message("registrationId is required"));
+    stack.post(CREATE_TOKEN, &weak, &json!({})).await.assert(400, &message("registrationId is required"));
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 5)]));
 
     // Nor does an access token without the scope have it.
     let key = stack.api_key(&organization).await;
-    let token = stack.post(PATH, &key, &json!({"registrationId": registration})).await.json();
+    let token = stack.post(CREATE_TOKEN, &key, &json!({"registrationId": registration})).await.json();
     let token = token["token"]["accessToken"].as_str().unwrap();
-    stack.post(PATH, token, &json!({"registrationId": registration})).await.assert(403, &message("Forbidden"));
+    stack.post(CREATE_TOKEN, token, &json!({"registrationId": registration})).await.assert(403, &message("Forbidden"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anothers_registration_looks_like_none() {
+async fn a_registration_of_another_organization_looks_unknown() {
     let stack = TestStack::start().await;
-    let (caller, other) = (Caller::new(&stack, "acme", json!({})).await, Caller::new(&stack, "other", json!({})).await);
+    let (caller, other) = (Tenant::new(&stack, "acme").await, Tenant::new(&stack, "other").await);
     stack.calls.reset();
-    let foreign = other.create_as(&stack, &caller.key).await;
+    let foreign = other.create_token_as(&stack, &caller.key).await;
     foreign.assert(404, &message("OAuth registration not found"));
-    let unknown = stack.post(PATH, &caller.key, &json!({"registrationId": "abc123def456"})).await;
+    let unknown = stack.post(CREATE_TOKEN, &caller.key, &json!({"registrationId": "abc123def456"})).await;
     assert_eq!((foreign.status, &foreign.text), (unknown.status, &unknown.text));
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 4)]));
 }
@@ -385,31 +366,31 @@ async fn anothers_registration_looks_like_none() {
 // ------------------------------------------------------------------------------------------------ quota
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_quota_is_refused_without_signature_or_write() {
+async fn a_create_beyond_the_quota_is_refused_without_signature_or_write() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 2, "tokenTtlSeconds": 10})).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 2, "tokenTtlSeconds": 10})).await;
     for active in 1..=2 {
-        assert_eq!(caller.create(&stack).await.json()["activeTokens"], active);
+        assert_eq!(caller.create_token(&stack).await.json()["activeTokens"], active);
     }
     stack.calls.reset();
-    caller.create(&stack).await.assert(400, &quota_exceeded());
+    caller.create_token(&stack).await.assert(400, &quota_exceeded());
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 
-    // The places come back at the very second.
+    // The places are free again at the second of the expiry.
     stack.clock.advance(9);
-    caller.create(&stack).await.assert(400, &quota_exceeded());
+    caller.create_token(&stack).await.assert(400, &quota_exceeded());
     stack.clock.advance(1);
-    let answer = caller.create(&stack).await.json();
+    let answer = caller.create_token(&stack).await.json();
     assert_eq!((&answer["activeTokens"], &answer["maxAllowed"]), (&json!(1), &json!(2)));
     let held = stack.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
     assert_eq!(held, 1, "the write removed the expired ones");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_at_once_fill_the_quota_exactly() {
+async fn two_hundred_creates_at_once_fill_the_quota_exactly() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 10})).await;
-    let answers = join_all((0..200).map(|_| caller.create(&stack))).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 10})).await;
+    let answers = join_all((0..200).map(|_| caller.create_token(&stack))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 201);
     assert_eq!((made.len(), refused.len()), (10, 190));
     for answer in refused {
@@ -422,24 +403,21 @@ async fn two_hundred_at_once_fill_the_quota_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn racers_share_the_places_of_hundreds_of_expired_tokens() {
+async fn racing_creates_share_the_places_of_expired_tokens() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 400})).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 400})).await;
     let expired: serde_json::Map<_, _> = (0..400)
         .map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"M": {"exp": {"N": START.to_string()}}})))
         .collect();
-    let update = json!({
-        "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
-        "UpdateExpression": "SET tokens = :expired", "ExpressionAttributeValues": {":expired": {"M": expired}},
-    });
-    stack.dynamodb("UpdateItem", update).await;
-    let answers = join_all((0..30).map(|_| caller.create(&stack))).await;
+    let key = items::registration_key(&caller.registration);
+    stack.update_item(&key, "SET tokens = :expired", json!({":expired": {"M": expired}})).await;
+    let answers = join_all((0..30).map(|_| caller.create_token(&stack))).await;
     assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 30);
     let active: BTreeSet<u64> = answers.iter().map(|answer| answer.json()["activeTokens"].as_u64().unwrap()).collect();
     assert_eq!(active, (1..=30).collect());
 }
 
-/// What happens to a registration, in the property test.
+/// An event of the property test.
 #[derive(Clone, Debug)]
 enum Event {
     Create,
@@ -448,13 +426,12 @@ enum Event {
 }
 
 #[test]
-fn never_more_active_than_allowed_and_no_place_lost() {
+fn active_tokens_never_exceed_the_quota_and_no_place_is_lost() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (stack, organization, key) = runtime.block_on(async {
+    let (stack, tenant) = runtime.block_on(async {
         let stack = TestStack::start().await;
-        let organization = stack.organization("acme").await;
-        let key = stack.api_key(&organization).await;
-        (stack, organization, key)
+        let tenant = Tenant::new(&stack, "acme").await;
+        (stack, tenant)
     });
     let event = prop_oneof![Just(Event::Create), (2..6_usize).prop_map(Event::Race), (1..5_i64).prop_map(Event::Pass)];
     let runs = (1..5_usize, 1..9_i64, vec(event, 1..16));
@@ -463,8 +440,8 @@ fn never_more_active_than_allowed_and_no_place_lost() {
     let result = runner.run(&runs, |(max, ttl, events)| {
         runtime.block_on(async {
             let registration = json!({"maxAllowed": max, "tokenTtlSeconds": ttl});
-            let registration = stack.registration(&organization, &registration).await;
-            let caller = Caller { key: key.clone(), registration };
+            let registration = stack.registration(&tenant.organization, &registration).await;
+            let caller = Tenant { registration, ..tenant.clone() };
             let mut expiries: Vec<i64> = vec![];
             let mut now = 0;
             for event in events {
@@ -478,7 +455,7 @@ fn never_more_active_than_allowed_and_no_place_lost() {
                     Event::Race(creates) => creates,
                 };
                 expiries.retain(|expiry| now < *expiry);
-                let answers = join_all((0..creates).map(|_| caller.create(&stack))).await;
+                let answers = join_all((0..creates).map(|_| caller.create_token(&stack))).await;
                 let made: BTreeSet<usize> = answers
                     .iter()
                     .filter(|answer| answer.status == 201)
@@ -500,12 +477,12 @@ fn never_more_active_than_allowed_and_no_place_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_was_lost_recognises_itself() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 1})).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1})).await;
     stack.calls.fail("UpdateItem", &[InjectedFault::AnswerLost]);
-    let answer = caller.create(&stack).await;
+    let answer = caller.create_token(&stack).await;
     assert!(stack.calls.all_failed());
     assert_eq!((answer.status, &answer.json()["activeTokens"]), (201, &json!(1)));
-    caller.create(&stack).await.assert(400, &quota_exceeded());
+    caller.create_token(&stack).await.assert(400, &quota_exceeded());
     let tokens = stack.registration_item(&caller.registration).await["tokens"]["M"].clone();
     let ids: Vec<&str> = tokens.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(ids, [answer.json()["token"]["id"].as_str().unwrap()]);
@@ -514,27 +491,27 @@ async fn a_commit_whose_answer_was_lost_recognises_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_before_the_commit_leaves_nothing_behind() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({"maxAllowed": 1})).await;
-    stack.introduce(PATH, &caller.key).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1})).await;
+    stack.introduce(CREATE_TOKEN, &caller.key).await;
     for operation in ["GetItem", "Sign", "UpdateItem"] {
         // Three attempts of one call; the two reads are two calls.
         stack.calls.fail(operation, &[InjectedFault::NotSent; 6][..if operation == "GetItem" { 6 } else { 3 }]);
-        caller.create(&stack).await.assert(500, &message("Internal server error"));
+        caller.create_token(&stack).await.assert(500, &message("Internal server error"));
         assert!(stack.calls.all_failed());
         let item = stack.registration_item(&caller.registration).await;
         assert_eq!(item["tokens"], json!({"M": {}}), "{operation}");
     }
-    assert_eq!(caller.create(&stack).await.status, 201);
+    assert_eq!(caller.create_token(&stack).await.status, 201);
 }
 
 // ------------------------------------------------------------------------------------------------ the log
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_is_watched_and_would_tell() {
+async fn a_secret_in_the_log_would_be_found() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, "acme", json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     let before = Secrets::lines();
-    assert_eq!(caller.create(&stack).await.status, 201);
+    assert_eq!(caller.create_token(&stack).await.status, 201);
     assert!(Secrets::lines() > before, "requests are logged");
     assert!(Secrets::found_in(&format!("a line with {}", caller.key)).is_some());
     assert!(Secrets::found_in("user@example.com").is_some());

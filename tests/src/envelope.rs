@@ -16,7 +16,7 @@ use shared::{
 use crate::{
     exchange_token::CLIENT,
     faults::{Case, Fixture},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, TestStack, calls, verified},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, TestStack, calls, items, verified},
 };
 
 async fn rotate(stack: &TestStack, more: &Value) -> String {
@@ -42,7 +42,7 @@ async fn create(fixture: &Fixture, node: &Node) -> String {
     answer.body["token"]["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
-/// Whether a token is taken as a bearer.
+/// Whether a token is accepted as a bearer.
 async fn is_trusted(fixture: &Fixture, node: &Node, token: &str) -> bool {
     let request = fixture.subject(Case::CreateToken).await.request.with_bearer(token);
     match node.send(&request).await {
@@ -57,7 +57,7 @@ fn kid(token: &str) -> String {
 }
 
 async fn ring(stack: &TestStack) -> Value {
-    stack.item("SIGNING_KEYS#").await
+    stack.item(items::SIGNING_KEYS).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +75,7 @@ async fn a_create_and_an_exchange_take_two_rounds() {
     }
 }
 
-/// The keys are read again beside what the request reads anyway.
+/// The keys are read in parallel with what the request reads anyway.
 #[tokio::test(flavor = "multi_thread")]
 async fn looking_for_a_new_key_takes_no_round_of_its_own() {
     for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
@@ -94,7 +94,7 @@ async fn looking_for_a_new_key_takes_no_round_of_its_own() {
     }
 }
 
-/// Signing and verifying share one copy of the keys, and whoever comes at the same time reads and decrypts once.
+/// Signing and verifying share one copy of the keys, and parallel requests share one read and one decryption.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_reads_and_decrypts_its_keys_once() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
@@ -124,7 +124,7 @@ async fn anyone_can_verify_the_tokens() {
     assert_eq!(keys["items"][0]["uuid"], kid);
 }
 
-/// What KMS's own signatures are like is what this process's are like: a repeat is the same token.
+/// The process's signatures are deterministic, as KMS's are, so a repeat gets the same token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_the_same_token_until_the_key_is_replaced() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
@@ -201,7 +201,7 @@ async fn a_withdrawn_key_signs_for_a_minute_at_most() {
     }
 }
 
-/// The id of the key that signed what was answered.
+/// The id of the key that signed the answer's token.
 fn signed_with(answer: &Outcome) -> String {
     let tokens = ["/token/accessToken", "/items/0/accessToken", "/items/0/idToken"];
     let kids =
@@ -229,7 +229,7 @@ async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
         fixture.stack.clock.advance(59);
         node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
         assert_eq!(kid(&create(&fixture, &node).await), withdrawn, "{fault:?}");
-        // From here on it is not known whether the key may sign.
+        // From now on the process cannot know whether the key may still sign.
         fixture.stack.clock.advance(1);
         node.calls.heal();
         node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
@@ -240,7 +240,7 @@ async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
     }
 }
 
-/// A caller who is nobody costs no KMS call, not even when there is a new key to decrypt.
+/// An unknown caller causes no KMS call, not even if there is a new key to decrypt.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_a_key_decrypted() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
@@ -258,14 +258,14 @@ async fn nobody_has_a_key_decrypted() {
     assert!(!node.calls.count().contains_key("Decrypt"), "{:?}", node.calls.count());
 }
 
-/// A token with this `kid`, as anyone can make one.
+/// A forged token with this `kid`.
 fn forged(token: &str, kid: &str) -> String {
     let header = format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#);
     let header = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header);
     format!("oauth2_{header}.{}", token.split_once('.').unwrap().1)
 }
 
-/// However many bearers come with a `kid` that is none, they cost one read a second.
+/// Bearers with unknown key ids cause at most one read a second, however many there are.
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_key_ids_cost_one_read_a_second() {
     for mode in ["envelope", "transition"] {
@@ -284,7 +284,7 @@ async fn unknown_key_ids_cost_one_read_a_second() {
     }
 }
 
-/// A look for an unknown key does not keep a rotation from being seen, whenever the keys were read last.
+/// The limit on reads for unknown key ids does not delay the discovery of a rotation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_is_trusted_at_once() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
@@ -295,7 +295,7 @@ async fn a_new_key_is_trusted_at_once() {
         let token = create(&fixture, &node(&fixture, "envelope")).await;
         assert!(is_trusted(&fixture, &running, &token).await);
     }
-    // Beside made-up ones it may take a second.
+    // Among forged key ids it may take a second.
     assert!(!is_trusted(&fixture, &running, &forged(&token, "no-such-key")).await);
     rotate(&fixture.stack, &json!({})).await;
     let token = create(&fixture, &node(&fixture, "envelope")).await;
@@ -323,7 +323,7 @@ async fn no_token_ends_on_the_way_from_one_mode_to_the_other_and_back() {
             assert!(keys.contains(&kid(token)) && is_trusted(&fixture, &node, token).await, "{mode}");
         }
     }
-    // Whoever goes on to `kms` has given the others up.
+    // With `kms` the table's keys are no longer trusted.
     let kms = node(&fixture, "kms");
     let trusted = join_all(tokens.iter().map(|token| is_trusted(&fixture, &kms, token))).await;
     assert_eq!(trusted, [true, true, false, true, false]);
@@ -387,7 +387,7 @@ async fn a_rotation_that_is_sent_twice_is_one() {
     }
 }
 
-/// The template makes another wrapping key on the way back from `kms`. The functions may use that one alone.
+/// Coming back from `kms`, the template creates another wrapping key, and the functions may use only that one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_wrapping_key_needs_a_new_signing_key() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
@@ -406,13 +406,13 @@ async fn a_new_wrapping_key_needs_a_new_signing_key() {
     assert!(!node.calls.count().contains_key("Decrypt"));
     let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
     let rotated = node.send(&rotation).await.body["kid"].as_str().unwrap().to_owned();
-    // At once: who could not decrypt a key looks for another with the next request.
+    // At once: after a failed decryption the next request reads the keys again.
     assert_eq!(kid(&create(&fixture, &node).await), rotated);
     assert!(is_trusted(&fixture, &node, &token).await);
     assert_eq!(ring(stack).await["wrappingKey"], json!({"S": other}));
 }
 
-/// As an older version wrote it.
+/// An item as an older version wrote it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
@@ -452,7 +452,7 @@ async fn a_key_goes_when_no_token_of_it_can_live() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let first = published(&node(&fixture, "envelope")).await[0].clone();
     rotate(&fixture.stack, &json!({})).await;
-    // What a token can live at most, and a day for the processes that still had the key.
+    // The longest lifetime of a token, plus a day for processes that still had the key.
     fixture.stack.clock.advance(315_360_000 + 86_400 - 1);
     rotate(&fixture.stack, &json!({})).await;
     assert!(published(&node(&fixture, "envelope")).await.contains(&first));

@@ -25,14 +25,14 @@ pub(crate) async fn client(stack: &TestStack, changes: &Value) -> String {
     stack.provision(&with(&action, changes)).await["clientId"].as_str().unwrap().to_owned()
 }
 
-/// A stack with the client that the documentation's bodies name.
+/// A stack with the client of the documented bodies.
 async fn start() -> TestStack {
     let stack = TestStack::start().await;
     client(&stack, &json!({})).await;
     stack
 }
 
-/// What the login service says of a user.
+/// The event with which the login service issues a code.
 pub(crate) fn login() -> Value {
     json!({
         "clientId": CLIENT, "service": "email", "redirectUri": REDIRECT_URI, "subject": "user-1",
@@ -99,7 +99,7 @@ fn session(code: &str) -> String {
     GrantCredential::parse_code(code).unwrap().grant().session().as_str().to_owned()
 }
 
-/// The one text of every bad code or refresh token.
+/// The answer to every bad code or refresh token.
 fn bad_credential() -> Value {
     error("code or refresh_token is not valid for this request")
 }
@@ -176,7 +176,7 @@ async fn the_silent_refresh_of_a_browser_works() {
     let changes = json!({"grant_type": "authorization_code", "code": "", "state": "", "nonce": "fresh-nonce"});
     let answer = post(&stack, &with(&refresh_body(&token), &changes)).await;
     assert_eq!(answer.id_claims(&stack).await["nonce"], "fresh-nonce");
-    // Without a refresh token `prompt` makes no refresh of it.
+    // Without a refresh token, `prompt` does not make it a refresh.
     let without =
         post(&stack, &with(&refresh_body(""), &json!({"grant_type": "authorization_code", "code": ""}))).await;
     without.assert(400, &error("code is required"));
@@ -199,7 +199,7 @@ async fn what_a_request_leaves_out_comes_from_the_code() {
         (&json!("a@b.example"), None, &json!(START))
     );
 
-    // On a refresh too; empty strings are absent; what is asked for less is given less, this once.
+    // On a refresh, too. Empty strings count as absent. A smaller scope is granted for this answer only.
     let empty = json!({"language": "", "scope": "", "prompt": "", "nonce": "other", "code_verifier": ""});
     let answer = post(&stack, &with(&refresh_body(&answer.refresh_token()), &empty)).await;
     let claims = answer.id_claims(&stack).await;
@@ -251,7 +251,7 @@ async fn the_verifier_must_answer_the_challenge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_tokens_are_no_bearers_of_the_other_endpoints() {
+async fn tokens_of_users_are_401_at_the_other_endpoints() {
     let stack = start().await;
     let item = exchange(&stack, &issue(&stack, &json!({})).await).await.item();
     for name in ["accessToken", "idToken", "refreshToken"] {
@@ -283,7 +283,7 @@ async fn pages_of_the_allowed_origins_can_call_it() {
         let body = code_body(&issue(&stack, &json!({})).await).to_string();
         let request =
             stack.http.post(stack.url(PATH)).header("content-type", "application/json").header("origin", origin);
-        // Clients are public: a header that says otherwise is ignored.
+        // Clients are public, so client credentials in a header are ignored.
         stack.send(request.bearer_auth("nonsense").body(body)).await
     };
     let answer = from("https://app.example.com").await;
@@ -364,7 +364,7 @@ async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_request_names_field_and_rule() {
+async fn a_bad_request_is_400_with_field_and_rule() {
     let stack = start().await;
     let code = code_body("x");
     let refresh = refresh_body("x");
@@ -436,7 +436,7 @@ async fn a_second_use_of_a_code_revokes_what_the_first_gave() {
     let code = issue(&stack, &json!({})).await;
     let token = exchange(&stack, &code).await.refresh_token();
     let token = refresh(&stack, &token).await.refresh_token();
-    // Long after the code has expired as well, and whatever else the thief gets wrong.
+    // Also long after the code has expired, and if other fields are wrong.
     stack.clock.advance(DAY);
     stack.calls.reset();
     let unknown = json!({"service": "sms", "client_id": "33333333-3333-3333-3333-333333333333"});
@@ -509,8 +509,7 @@ async fn a_rotated_token_may_be_repeated_until_its_successor_is_used() {
     }
 }
 
-/// Two tabs that wake up within the window of each other, for a week, are never logged out; and a thief with an old token
-/// ends the grant.
+/// Two tabs that refresh within the window of each other, for a week, are never logged out. An old token ends the grant.
 #[test]
 fn two_tabs_are_never_logged_out() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -538,7 +537,7 @@ fn two_tabs_are_never_logged_out() {
                 tabs[1 - early] = two.refresh_token();
                 prop_assert_eq!(&tabs[0], &tabs[1]);
             }
-            // A token that was used more than a window ago. Whoever comes with it, the grant is over.
+            // A token that was rotated more than a window ago ends the grant.
             stack.clock.advance(61);
             let stolen: &String = stolen.get(&used);
             refresh(&stack, stolen).await.assert(400, &bad_credential());
@@ -549,8 +548,8 @@ fn two_tabs_are_never_logged_out() {
     result.unwrap();
 }
 
-/// A thief who refreshes within the window has the owner's token. Whoever of the two rotates it, the other one's next
-/// refresh shows the theft.
+/// A thief who refreshes within the window gets the owner's token. When one of the two rotates it, the next refresh of the
+/// other is a replay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_theft_within_the_window_shows_at_the_next_rotation() {
     let stack = start().await;
@@ -568,7 +567,7 @@ async fn the_reuse_window_counts_from_the_rotation() {
     let stack = start().await;
     let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
     let second = refresh(&stack, &first).await.refresh_token();
-    // A repeat does not begin it anew.
+    // A repeat does not start the window again.
     stack.clock.advance(60);
     refresh(&stack, &first).await.refresh_token();
     stack.clock.advance(1);
@@ -674,13 +673,13 @@ async fn a_revocation_that_fails_is_500_and_is_made_up_for() {
 
 // ------------------------------------------------------------------------------------------------ the state machine
 
-/// What is presented, in the property test.
+/// What the property test presents.
 #[derive(Clone, Copy, Debug)]
 enum Presents {
     Code,
-    /// A refresh token that was given out: as drawn, counted from the last one; in a history, its number.
+    /// An issued refresh token: as generated, counted from the latest; in a history, its number.
     Token(usize),
-    /// A secret that was never given out, of the right grant.
+    /// A secret of the right grant that was never issued.
     Forged,
     /// No token at all.
     Garbage,
@@ -702,12 +701,12 @@ enum Event {
     Race(Presents),
 }
 
-/// The rules once more, in the plainest form.
+/// A simple model of the rules.
 #[derive(Clone, Debug, Default)]
 struct Model {
     now: i64,
     reuse: i64,
-    /// All refresh tokens that were given out.
+    /// All issued refresh tokens.
     tokens: Vec<String>,
     /// The numbers of the current one and of the one that was rotated away last.
     current: usize,
@@ -741,7 +740,7 @@ impl Model {
         }
     }
 
-    /// What happens when it is presented, where that gives tokens with this refresh token.
+    /// The result of presenting it, if the answer has this refresh token.
     fn present(&mut self, presents: Presents, successor: impl FnOnce() -> String) {
         match self.expected(presents) {
             Expected::Tokens => self.given(presents, successor()),
@@ -750,13 +749,13 @@ impl Model {
         }
     }
 
-    /// Takes note of a set of tokens that was given.
+    /// Records a set of tokens that was issued.
     fn given(&mut self, presents: Presents, successor: String) {
         match presents {
             Presents::Token(used) if self.current == used => {
                 (self.rotated_from, self.rotated_at) = (Some(used), self.now);
             }
-            // A repeat: the same one again.
+            // A repeat gets the same token.
             Presents::Token(_) => return assert_eq!(successor, self.tokens[self.current]),
             _ => self.ends_at = Some(self.now + 30 * DAY),
         }
@@ -792,7 +791,7 @@ fn the_state_machine_of_a_grant() {
     let mut runner =
         TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() });
     let result = runner.run(&runs, |(reuse, events)| {
-        // Every history begins with an exchange, or most would be of refusals alone.
+        // Every history begins with an exchange; otherwise most would consist of refusals.
         let events = [Event::Present(Presents::Code, Trouble::None)].into_iter().chain(events);
         runtime.block_on(history(&stack, reuse, events))
     });

@@ -1,5 +1,5 @@
-//! Whatever happens to a call of AWS: the answer is the success or a 500, whoever repeats the request gets the success,
-//! and the table holds one token's worth.
+//! Whatever happens to an AWS call, the answer is the success or a 500, repeating the request succeeds, and the table then
+//! holds one token.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -13,15 +13,15 @@ use shared::{
 
 use crate::{
     exchange_token::{self, CLIENT, code_body, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack, scale, with},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, items, scale, with},
 };
 
-/// What the SDK sends at most for one call.
+/// The most attempts that the SDK makes for one call.
 const ATTEMPTS: usize = 3;
-/// Cases at the same time: they mostly wait.
+/// The number of cases that run at the same time. They mostly wait.
 const AT_ONCE: usize = 8;
 
-/// A request that is tried.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Case {
     CreateToken,
@@ -125,7 +125,7 @@ impl Case {
         }
     }
 
-    /// Whether this is the answer to a revocation that has happened: by an attempt that was not answered.
+    /// Whether this answer says that an earlier attempt, whose answer was lost, has done the work.
     pub(crate) fn is_done_already(self, answer: &Outcome) -> bool {
         match self {
             Self::RevokeApiKey => answer.body["errorType"] == "NotFound",
@@ -134,7 +134,7 @@ impl Case {
         }
     }
 
-    /// Whether the request says that it is a repeat, or is recognised as one.
+    /// Whether a repeat of the request is recognized as one.
     pub(crate) fn is_recognised(self) -> bool {
         !matches!(
             self,
@@ -147,7 +147,7 @@ impl Case {
     }
 }
 
-/// A request, and where in the table its tokens are.
+/// A request, and where the table holds what it makes.
 pub(crate) struct Subject {
     pub(crate) request: ApiRequest,
     pub(crate) held: Held,
@@ -166,47 +166,42 @@ pub(crate) enum Held {
     Secret(String),
     /// The grant with this key is ended.
     Ended(String),
-    /// As the mark of a revocation in the item with this key.
+    /// As the revocation mark in the item with this key.
     Mark(String),
     /// Nowhere.
     Nothing,
 }
 
-/// Who makes requests.
 pub(crate) struct Fixture {
     pub(crate) stack: TestStack,
-    organization: String,
-    key: String,
+    tenant: Tenant,
     /// An OAuth access token.
     token: String,
     subjects: AtomicUsize,
 }
 
 impl Fixture {
-    /// The processes' clocks are the system's, so the stack's is too.
+    /// The stack has the system's time, which the processes use.
     pub(crate) async fn new(refresh_reuse_seconds: u32, mode: SigningMode) -> Self {
         let stack = TestStack::start_with(|options| options.signing_mode = mode).await;
         stack.clock.meet_the_systems();
         if mode == SigningMode::Envelope {
             stack.provision(&json!({"action": "rotateSigningKey"})).await;
         }
-        let organization = stack.organization("acme").await;
-        let key = stack.api_key(&organization).await;
-        let registration = stack.registration(&organization, &json!({})).await;
-        let answer = stack.post("/api/v1/create-token", &key, &json!({"registrationId": registration})).await;
-        let token = answer.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+        let tenant = Tenant::new(&stack, "acme").await;
+        let token = tenant.create_token(&stack).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
         exchange_token::client(&stack, &json!({"refreshReuseSeconds": refresh_reuse_seconds})).await;
-        Self { stack, organization, key, token, subjects: AtomicUsize::new(0) }
+        Self { stack, tenant, token, subjects: AtomicUsize::new(0) }
     }
 
-    /// A registration with room for so many tokens.
+    /// A registration with this quota.
     pub(crate) async fn registration(&self, max_allowed: usize) -> String {
-        self.stack.registration(&self.organization, &json!({"maxAllowed": max_allowed})).await
+        self.stack.registration(&self.tenant.organization, &json!({"maxAllowed": max_allowed})).await
     }
 
     pub(crate) fn create_token(&self, registration: &str) -> ApiRequest {
         let body = json!({"registrationId": registration, "email": "user@example.com"});
-        ApiRequest::new("create-token", &json!({}), &self.key, &body)
+        ApiRequest::new("create-token", &json!({}), &self.tenant.key, &body)
     }
 
     /// A request that has never been made.
@@ -225,10 +220,10 @@ impl Fixture {
                 Subject { request, held: Held::Tokens(registration) }
             }
             Case::CreateAppToken | Case::CreateAppTokenOnce => {
-                let application = stack.application(&self.organization, &unique).await;
+                let application = stack.application(&self.tenant.organization, &unique).await;
                 let path = json!({"organizationId": "acme", "applicationId": unique});
                 let body = json!({"description": "CI", "scopes": ["sdk"]});
-                let request = ApiRequest::new(function, &path, &self.key, &body);
+                let request = ApiRequest::new(function, &path, &self.tenant.key, &body);
                 let once = case == Case::CreateAppTokenOnce;
                 let request = if once { request.with_idempotency_key("once") } else { request };
                 Subject { request, held: Held::Items("applicationId", application) }
@@ -236,13 +231,13 @@ impl Fixture {
             Case::ExchangeCode => {
                 let code = exchange_token::issue(stack, &json!({})).await;
                 let request = ApiRequest::new(function, &json!({}), "", &code_body(&code));
-                Subject { request, held: Held::Live(grant_key(&code)) }
+                Subject { request, held: Held::Live(items::grant_key(&code)) }
             }
             Case::Refresh => {
                 let code = exchange_token::issue(stack, &json!({})).await;
                 let token = exchange_token::exchange(stack, &code).await.refresh_token();
                 let request = ApiRequest::new(function, &json!({}), "", &refresh_body(&token));
-                Subject { request, held: Held::Live(grant_key(&code)) }
+                Subject { request, held: Held::Live(items::grant_key(&code)) }
             }
             Case::IssueCode => {
                 let event = with(&exchange_token::login(), &json!({"subject": unique}));
@@ -250,7 +245,7 @@ impl Fixture {
             }
             Case::CreateRegistration => {
                 let event =
-                    json!({"action": "createRegistration", "organizationId": self.organization, "name": unique});
+                    json!({"action": "createRegistration", "organizationId": self.tenant.organization, "name": unique});
                 Subject { request: ApiRequest { function, event }, held: Held::Items("name", unique) }
             }
             Case::UpdateRegistration => {
@@ -262,10 +257,10 @@ impl Fixture {
                 Subject { request: ApiRequest { function, event }, held: Held::Items("name", unique) }
             }
             Case::RevokeApiKey => {
-                let action = json!({"action": "createApiKey", "organizationId": self.organization});
+                let action = json!({"action": "createApiKey", "organizationId": self.tenant.organization});
                 let id = stack.provision(&action).await["apiKeyId"].as_str().unwrap().to_owned();
                 let event = json!({"action": "revokeApiKey", "apiKeyId": id});
-                let held = Held::Mark(format!("API_KEY#{id}"));
+                let held = Held::Mark(items::api_key_key(&id));
                 Subject { request: ApiRequest { function, event }, held }
             }
             Case::UpdateClient => {
@@ -280,7 +275,8 @@ impl Fixture {
                 Subject { request: ApiRequest { function, event }, held: Held::Secret(format!("CLIENT#{id}")) }
             }
             Case::ListApplications => {
-                let event = json!({"action": "list", "kind": "applications", "organizationId": self.organization});
+                let event =
+                    json!({"action": "list", "kind": "applications", "organizationId": self.tenant.organization});
                 Subject { request: ApiRequest { function, event }, held: Held::Nothing }
             }
             Case::ListSessions | Case::EndSessions => {
@@ -289,7 +285,7 @@ impl Fixture {
                 let end = case == Case::EndSessions;
                 let name = if end { "endSessions" } else { "listSessions" };
                 let event = json!({"action": name, "clientId": CLIENT, "subject": unique});
-                let held = if end { Held::Ended(grant_key(&code)) } else { Held::Nothing };
+                let held = if end { Held::Ended(items::grant_key(&code)) } else { Held::Nothing };
                 Subject { request: ApiRequest { function, event }, held }
             }
             Case::ListTokens | Case::RevokeToken => {
@@ -297,12 +293,12 @@ impl Fixture {
                 let mut ids = vec![];
                 for _ in 0..2 {
                     let body = json!({"registrationId": registration});
-                    let made = stack.post("/api/v1/create-token", &self.key, &body).await;
+                    let made = stack.post("/api/v1/create-token", &self.tenant.key, &body).await;
                     ids.push(made.json()["token"]["id"].as_str().unwrap().to_owned());
                 }
                 let (kept, revoked) = (ids.remove(0), ids.remove(0));
                 let body = json!({"registrationId": registration, "tokenId": revoked});
-                let request = ApiRequest::new("manage-tokens", &json!({}), &self.key, &body);
+                let request = ApiRequest::new("manage-tokens", &json!({}), &self.tenant.key, &body);
                 if case == Case::ListTokens {
                     return Subject {
                         request: request.with_route("POST /api/v1/list-tokens", ""),
@@ -313,13 +309,13 @@ impl Fixture {
                 Subject { request, held: Held::Revoked { registration, kept, revoked } }
             }
             Case::ListAppTokens | Case::RevokeAppToken => {
-                stack.application(&self.organization, &unique).await;
+                stack.application(&self.tenant.organization, &unique).await;
                 let path = format!("/v1/organizations/acme/apps/{unique}/tokens");
-                let made = stack.post(&path, &self.key, &json!({})).await.json()["data"].clone();
+                let made = stack.post(&path, &self.tenant.key, &json!({})).await.json()["data"].clone();
                 Secrets::add_credential(made["bearer"].as_str().unwrap());
                 let id = made["id"].as_str().unwrap();
                 let path = json!({"organizationId": "acme", "applicationId": unique, "tokenId": id});
-                let request = ApiRequest::new("manage-tokens", &path, &self.key, &json!({}));
+                let request = ApiRequest::new("manage-tokens", &path, &self.tenant.key, &json!({}));
                 let route = "/v1/organizations/{organizationId}/apps/{applicationId}/tokens";
                 if case == Case::ListAppTokens {
                     // The second page: the first is counted before.
@@ -336,7 +332,7 @@ impl Fixture {
         }
     }
 
-    /// How many tokens' worth the table holds.
+    /// How many tokens, or what else the request makes, the table holds.
     pub(crate) async fn worth(&self, held: &Held) -> usize {
         match held {
             Held::Tokens(registration) => {
@@ -346,7 +342,7 @@ impl Fixture {
                 let filter = json!({
                     "FilterExpression": "#attribute = :value AND NOT begins_with(pk, :application)",
                     "ExpressionAttributeNames": {"#attribute": attribute},
-                    "ExpressionAttributeValues": {":value": {"S": value}, ":application": {"S": "APPLICATION#"}},
+                    "ExpressionAttributeValues": {":value": {"S": value}, ":application": {"S": items::APPLICATION}},
                 });
                 self.stack.dynamodb("Scan", filter).await["Items"].as_array().unwrap().len()
             }
@@ -365,7 +361,7 @@ impl Fixture {
         }
     }
 
-    /// The success is one that can be worked with, and the table knows it.
+    /// Asserts that what the answer has is what the table holds.
     async fn assert_good(&self, case: Case, held: &Held, answer: &Outcome) {
         let text = |pointer: &str| {
             let text = answer.body.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{answer:?}"));
@@ -383,12 +379,12 @@ impl Fixture {
             Held::Items("applicationId", _) => {
                 let bearer = Credential::parse(CredentialKind::AppToken, &text("/data/bearer")).unwrap();
                 assert_eq!(bearer.id().to_string(), answer.body["data"]["id"]);
-                let item = self.stack.item(&format!("APP_TOKEN#{}", bearer.id())).await;
+                let item = self.stack.item(&items::app_token_key(&bearer.id().to_string())).await;
                 assert_eq!(item["hash"]["S"], bearer.hash().as_str());
             }
             Held::Items(..) if case == Case::IssueCode => {
                 let code = text("/code");
-                assert!(!self.stack.item(&grant_key(&code)).await.is_null());
+                assert!(!self.stack.item(&items::grant_key(&code)).await.is_null());
             }
             Held::Items(..) => {
                 assert!(!self.stack.registration_item(&text("/registrationId")).await.is_null());
@@ -401,7 +397,7 @@ impl Fixture {
         }
     }
 
-    /// Repeats a request that failed, as its client would, and counts what is there in the end.
+    /// Repeats a failed request until it succeeds. Returns the number of failures and of what the table holds.
     async fn repeat_and_count(&self, case: Case, subject: &Subject, mut answer: Outcome, what: &str) -> (usize, usize) {
         let (success, failure) = case.documented();
         let mut failures = 0;
@@ -409,7 +405,7 @@ impl Fixture {
         while answer.status != success && !case.is_done_already(&answer) {
             assert_eq!((answer.status, &answer.body), (500, &failure), "{what}");
             failures += 1;
-            // A busy machine may be slower than the SDK waits here; nobody is that unlucky for ever.
+            // On a busy machine a call can time out, but not ten times.
             assert!(failures < 10, "{what}");
             answer = node.send(&subject.request).await;
         }
@@ -423,15 +419,11 @@ impl Fixture {
     }
 }
 
-fn grant_key(code: &str) -> String {
-    format!("GRANT#{}", GrantCredential::parse_code(code).unwrap().grant().session().as_str())
-}
-
 // ------------------------------------------------------------------------------------------------ each fault
 
-/// Each call of a successful request × each fault, of one attempt and of all.
+/// Injects each fault into each call of a successful request: into one attempt, and into all.
 async fn exhaust(case: Case, mode: SigningMode) {
-    // Without reuse, nothing but recognition saves a refresh that is repeated.
+    // Without a reuse window a repeated refresh succeeds only if it is recognized.
     let fixture = Fixture::new(0, mode).await;
     let subject = fixture.subject(case).await;
     let node = Node::start(&fixture.stack, TimeDelta::zero());
@@ -456,7 +448,7 @@ async fn exhaust(case: Case, mode: SigningMode) {
             let node = Node::start(&fixture.stack, TimeDelta::zero());
             node.calls.fail_nth(&operation, nth, &vec![fault; attempts]);
             let answer = node.send(&subject.request).await;
-            // The SDK makes up for less than it attempts, but asks no second time where an answer cannot be read.
+            // The SDK retries after fewer faults than it has attempts, except if it cannot read an answer.
             assert!(
                 attempts == ATTEMPTS || fault == InjectedFault::Truncated || answer.status == case.documented().0,
                 "{what}: {answer:?}"
@@ -501,11 +493,11 @@ async fn no_fault_keeps_a_token_from_being_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_fault_harms_any_other_function() {
+async fn no_fault_costs_or_doubles_anything_else() {
     exhaust_all(Case::ALL.into_iter().filter(|case| !WITH_THEIR_OWN.contains(&case.function()))).await;
 }
 
-/// The calls of a cold start are among those of the request then.
+/// With envelope signing the calls of the cold start are among those of the first request.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_costs_or_doubles_what_is_signed_in_the_function() {
     exhaust(Case::CreateTokenOnce, SigningMode::Envelope).await;
@@ -515,8 +507,7 @@ async fn no_fault_costs_or_doubles_what_is_signed_in_the_function() {
 
 // ------------------------------------------------------------------------------------------------ by chance
 
-/// A bad day: every attempt of every call may meet any fault. The same seeds always fail alike; `TEST_SCALE` makes it
-/// more of them.
+/// Every attempt of every call may meet any fault. A seed always gives the same faults; `TEST_SCALE` adds seeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_day_costs_and_doubles_nothing() {
     const SEEDS: u64 = 30;

@@ -2,7 +2,7 @@
 //! Runtime API.
 
 use std::{
-    fs,
+    fs, panic,
     process::{Command, Output},
 };
 
@@ -45,7 +45,7 @@ async fn every_binary_answers_its_events_as_the_local_stack_does() {
     }
 }
 
-/// An operator replaces the signing key: the old one is published on, and its tokens stay good.
+/// After the signing key is replaced, the old one is still published and its tokens are still accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_outlive_the_replacement_of_their_key() {
     let stack = TestStack::start().await;
@@ -73,7 +73,7 @@ async fn tokens_outlive_the_replacement_of_their_key() {
     let new_token = with_new_key.invoke(as_old_token).await.unwrap();
     assert_eq!(new_token["statusCode"], 201);
 
-    // Whoever does not know the new key yet refuses its tokens.
+    // A function that does not know the new key refuses its tokens.
     let mut as_new_token = create;
     let new_token = body(&new_token)["token"]["accessToken"].clone();
     as_new_token["headers"]["authorization"] = format!("Bearer {}", new_token.as_str().unwrap()).into();
@@ -81,7 +81,7 @@ async fn tokens_outlive_the_replacement_of_their_key() {
     assert_eq!(with_old_key.invoke(as_new_token).await.unwrap()["statusCode"], 401);
 }
 
-/// Without these, a default holds.
+/// Variables that have a default.
 const OPTIONAL: [&str; 4] = ["AUDIENCE", "PREVIOUS_SIGNING_KEY_IDS", "SIGNING_MODE", "WRAPPING_KEY_ID"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +161,7 @@ async fn a_panic_is_logged() {
     assert_eq!((&lines[0]["level"], &lines[0]["message"]), (&json!("ERROR"), &json!("user handler panicked")));
 }
 
-/// The process of [`a_panic_is_logged`]: no function of ours has a panic to show.
+/// The process of [`a_panic_is_logged`], since no real function panics.
 #[tokio::test]
 #[ignore = "serves until it is killed"]
 async fn a_function_that_panics() {
@@ -183,5 +183,7 @@ async fn a_function_that_panics() {
         }
     }
 
+    // Without a backtrace in the output of every test run.
+    panic::set_hook(Box::new(|_| {}));
     shared::runtime::function::run::<Panicking>().await;
 }

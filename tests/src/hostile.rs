@@ -1,5 +1,5 @@
-//! Hostile input: forged bearers, and requests and events that are broken in every way a generator finds. Nothing of
-//! it may panic, be a failure of ours, give an answer that is not documented, or come back in the answer.
+//! Hostile input: forged bearers, and randomly broken requests and events. None may cause a panic, a 5xx or an undocumented
+//! answer, or be repeated in the answer.
 //!
 //! `PROPTEST_CASES=4000 cargo test --workspace hostile::no_` is the long version.
 
@@ -25,16 +25,15 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    harness::{Answer, ISSUER, START, TestStack, api, calls, current_kid, with},
+    harness::{Answer, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, api, calls, current_kid, items, with},
     repository::events,
 };
 
-const CREATE_TOKEN: &str = "/api/v1/create-token";
-const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
+const APP_TOKENS: &str = "/v1/organizations/acme/apps/my-app/tokens";
 
 // ------------------------------------------------------------------------------------------------ bearers
 
-/// A deployment with a good access token, and what a forger can know of it.
+/// A deployment with a valid access token, and what a forger can know about it.
 struct Target {
     stack: TestStack,
     token: String,
@@ -48,12 +47,9 @@ struct Target {
 impl Target {
     async fn new() -> Self {
         let stack = TestStack::start().await;
-        let organization = stack.organization("demo").await;
-        stack.application(&organization, "demo-app").await;
         let scopes = json!({"scopes": ["oauth.token.create", "mad.application.token.create"]});
-        let registration = stack.registration(&organization, &scopes).await;
-        let key = stack.api_key(&organization).await;
-        let made = stack.post(CREATE_TOKEN, &key, &json!({"registrationId": registration})).await.json();
+        let tenant = Tenant::with_registration(&stack, "acme", &scopes).await;
+        let made = tenant.create_token(&stack).await.json();
         let token = made["token"]["accessToken"].as_str().unwrap().to_owned();
         let parts: Vec<_> = token["oauth2_".len()..].split('.').map(str::to_owned).collect();
         let [header, payload, signature] = parts.try_into().unwrap();
@@ -69,7 +65,7 @@ impl Target {
         with(&serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&self.payload).unwrap()).unwrap(), changes)
     }
 
-    /// A bearer with any header and payload, and a good signature by this key of the deployment's KMS.
+    /// A bearer with any header and payload, and a valid signature by this key of the deployment's KMS.
     async fn signed_by(&self, key: &str, header: &[u8], payload: &[u8]) -> String {
         let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, input.as_bytes());
@@ -82,7 +78,7 @@ impl Target {
         format!("oauth2_{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// Signed by the key that signs the real ones: what is wrong with it is not the signature.
+    /// A token signed by the deployment's signing key, so only header or claims can be wrong.
     async fn signed(&self, header: &Value, claims: &Value) -> String {
         self.signed_by(&self.kid, header.to_string().as_bytes(), claims.to_string().as_bytes()).await
     }
@@ -97,7 +93,7 @@ impl Target {
         [send(CREATE_TOKEN).await, send(APP_TOKENS).await]
     }
 
-    /// It is nobody's, and that is all that the answer says.
+    /// Asserts that both endpoints refuse a bearer, with the same answer whatever is wrong.
     async fn refuses(&self, what: &str, bearer: impl AsRef<[u8]>) {
         let what = what.chars().take(200).collect::<String>();
         let [token, app_token] = self.present(bearer.as_ref()).await;
@@ -114,13 +110,13 @@ impl Target {
     }
 }
 
-/// Without this the refusals below would prove nothing: the same forge makes a good token.
+/// The forge makes valid tokens, too. Otherwise the refusals below would prove nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_forge_makes_good_tokens_of_good_claims() {
+async fn the_forge_makes_valid_tokens_of_valid_claims() {
     let target = Target::new().await;
     let same = target.signed(&target.header(&json!({})), &target.claims(&json!({}))).await;
     assert_eq!(same, target.token);
-    // A member more, such as a later version may have, and so another signature.
+    // An additional claim, as a later version may have, is accepted.
     let [token, app_token] = target
         .present(target.signed(&target.header(&json!({})), &target.claims(&json!({"x": 1}))).await.as_bytes())
         .await;
@@ -250,7 +246,7 @@ async fn claims_that_are_not_this_deployments_are_refused_however_well_they_are_
     }
     assert!(target.stack.calls.count().is_empty());
 
-    // These are good as far as they can tell, so the table is asked, and nothing more: it does not hold them.
+    // These are well-formed, so the table is read, and does not have them.
     for change in [json!({"jti": "00000000-0000-4000-8000-000000000000"}), json!({"sub": "unknown"})] {
         target
             .refuses(&change.to_string(), target.signed(&target.header(&json!({})), &target.claims(&change)).await)
@@ -260,7 +256,7 @@ async fn claims_that_are_not_this_deployments_are_refused_however_well_they_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signature_by_nobody_of_ours_is_refused() {
+async fn a_signature_by_another_key_is_refused() {
     let target = Target::new().await;
     let client = json!({"action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["a"]});
     let client = target.stack.provision(&client).await["clientId"].as_str().unwrap().to_owned();
@@ -273,7 +269,7 @@ async fn a_signature_by_nobody_of_ours_is_refused() {
 
     let Target { header, payload, signature, .. } = &target;
     let encoded = |changes: &Value| URL_SAFE_NO_PAD.encode(target.header(changes).to_string());
-    // The public key taken for the secret of an HMAC (RFC 8725, 2.1), in each form that it is known in.
+    // The public key as the secret of an HMAC (RFC 8725, 2.1), in each of its forms.
     for (form, secret) in [
         ("PEM", pem.as_bytes()),
         ("PEM without the last line break", pem.trim_end().as_bytes()),
@@ -354,7 +350,7 @@ async fn what_is_not_exactly_the_token_is_refused() {
         target.refuses(what, forged).await;
     }
     target.refuses("invalid UTF-8", [token.as_bytes(), b"\xff\xfe"].concat()).await;
-    // Longer than a header through API Gateway can be, and else good.
+    // Longer than API Gateway accepts, and otherwise valid.
     let claims = target.claims(&json!({"x": "x".repeat(8 * 1024)}));
     target.refuses("huge and signed", target.signed(&target.header(&json!({})), &claims).await).await;
     assert!(target.stack.calls.count().is_empty());
@@ -362,10 +358,10 @@ async fn what_is_not_exactly_the_token_is_refused() {
 
 // ------------------------------------------------------------------------------------------------ requests
 
-/// Put into hostile values: no refusal may have it in its answer.
+/// A text in hostile values that no refusal may repeat.
 const MARKER: &str = "hostileMarker";
 
-/// JSON texts, and some that are none.
+/// JSON texts, and some that are not JSON.
 const FIXED: &[&str] = &[
     "null",
     "true",
@@ -409,7 +405,7 @@ const FIXED: &[&str] = &[
     "\"hostileMarker\u{1f}\"",
 ];
 
-/// A text to stand where a JSON value is expected.
+/// A text in place of a JSON value.
 fn fragment() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => proptest::sample::select(FIXED).prop_map(str::to_owned),
@@ -423,7 +419,7 @@ fn fragment() -> impl Strategy<Value = String> {
     ]
 }
 
-/// What is done to a good request's members, which are pairs of name and JSON text.
+/// A change to the members of a valid request, which are pairs of name and JSON text.
 #[derive(Clone, Debug)]
 enum Change {
     Value(Index, String),
@@ -442,7 +438,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     vec(change, 0..4)
 }
 
-/// What is done to a text's bytes.
+/// A change to the bytes of a text.
 #[derive(Clone, Debug)]
 enum Edit {
     Truncate(Index),
@@ -502,7 +498,7 @@ fn broken(object: &Value, changes: Vec<Change>, edits: Vec<Edit>) -> Vec<u8> {
     bytes
 }
 
-/// A header's value of whatever bytes HTTP lets through.
+/// A header value of any bytes that HTTP allows.
 fn header_value() -> impl Strategy<Value = HeaderValue> {
     let texts = prop_oneof![
         2 => any::<String>().prop_map(|text| format!("{MARKER}{text}").into_bytes()),
@@ -514,7 +510,7 @@ fn header_value() -> impl Strategy<Value = HeaderValue> {
     texts.prop_filter_map("a header", |bytes| HeaderValue::from_bytes(&bytes).ok())
 }
 
-/// A segment of a path, encoded, whatever it stands for.
+/// A percent-encoded path segment of any bytes.
 fn segment() -> impl Strategy<Value = String> {
     let encode = |bytes: Vec<u8>| {
         bytes.iter().fold(String::new(), |mut text, byte| {
@@ -556,12 +552,12 @@ fn hostile() -> impl Strategy<Value = Hostile> {
     )
 }
 
-/// The cases of a property: as many as proptest takes by itself, so that `PROPTEST_CASES` makes more of them.
+/// Runs proptest's default number of cases, or `PROPTEST_CASES`.
 fn runner() -> TestRunner {
     TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
 }
 
-/// What comes, and how long it took. Only what hangs is refused: how fast the machine is today is not what is tested.
+/// A result and how long it took. Only a hanging request fails the test: the machine's speed is not tested.
 async fn timed<T>(coming: impl Future<Output = T>) -> (T, Duration) {
     let started = Instant::now();
     let come = tokio::time::timeout(Duration::from_secs(20), coming).await.expect("it hangs");
@@ -574,12 +570,9 @@ fn no_request_gets_an_answer_that_is_not_documented() {
     let (stack, key) = runtime.block_on(async {
         let stack = TestStack::start().await;
         let lines = stack.local.provision_demo().await.unwrap();
-        // So that the quota is not all that a good request meets.
-        let update = json!({
-            "Key": {"pk": {"S": "REGISTRATION#demo"}, "sk": {"S": "ITEM"}},
-            "UpdateExpression": "SET tokenTtlSeconds = :one", "ExpressionAttributeValues": {":one": {"N": "1"}},
-        });
-        stack.dynamodb("UpdateItem", update).await;
+        // Tokens expire at once, so that valid requests do not meet the quota.
+        let demo = items::registration_key("demo");
+        stack.update_item(&demo, "SET tokenTtlSeconds = :one", json!({":one": {"N": "1"}})).await;
         (stack, lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned())
     });
     let operations = api().operations();
@@ -601,7 +594,7 @@ fn no_request_gets_an_answer_that_is_not_documented() {
         let mut request = stack.http.request(method.parse().unwrap(), url);
         request = request.bearer_auth(&key).header("content-type", "application/json");
         for (name, value) in hostile.headers {
-            // Half of them in place of the good one, half of them beside it.
+            // Half of them replace the valid header, half are sent in addition to it.
             let replace = value.len() % 2 == 0;
             request = if replace {
                 request.headers([(name.parse().unwrap(), value)].into_iter().collect())
@@ -627,7 +620,7 @@ fn no_request_gets_an_answer_that_is_not_documented() {
 
 // ------------------------------------------------------------------------------------------------ events
 
-/// Where in an event there is a value.
+/// The JSON pointers to all values of an event.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     for (name, member) in value.as_object().into_iter().flatten() {
@@ -651,7 +644,7 @@ fn hostile_event() -> impl Strategy<Value = HostileEvent> {
     let json = fragment().prop_filter_map("JSON", |text| serde_json::from_str(&text).ok());
     let places = prop_oneof![1 => Just(vec![]), 2 => vec((any::<Index>(), json), 1..3)];
     let body = proptest::option::of((changes(), edits(), any::<bool>()));
-    // Most of them stay events, so that the functions see them.
+    // Most stay valid events, so that the functions see them.
     let outside = prop_oneof![3 => Just((vec![], vec![])), 1 => (changes(), edits())];
     (any::<Index>(), places, body, outside).prop_map(|(event, places, body, (changes, edits))| HostileEvent {
         event,
@@ -662,9 +655,9 @@ fn hostile_event() -> impl Strategy<Value = HostileEvent> {
     })
 }
 
-/// By Lambda's Invoke, which takes any text for an event.
+/// Sent through Lambda's Invoke, which accepts any text as an event.
 #[test]
-fn no_event_is_worse_than_a_function_error() {
+fn no_event_causes_more_than_a_function_error() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let stack = runtime.block_on(async {
         let stack = TestStack::start().await;
@@ -728,7 +721,7 @@ fn no_event_is_worse_than_a_function_error() {
     result.unwrap();
 }
 
-/// What API Gateway would make of a function's answer.
+/// The HTTP response that API Gateway makes from a function's answer.
 fn http_answer(answer: &Value) -> Answer {
     let headers = answer["headers"].as_object().unwrap().iter();
     let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.as_str().unwrap().parse().unwrap()));

@@ -5,36 +5,21 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, ApiRequest, InjectedFault, Lambda, START, Secrets, TestStack, calls};
+use crate::harness::{
+    Answer, ApiRequest, CREATE_TOKEN, InjectedFault, Lambda, START, Secrets, Tenant, TestStack, calls, items,
+};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 const MALFORMED: &str =
     "Idempotency-Key must be given once, with 1 to 255 visible ASCII characters other than the comma";
 const REUSED: &str = "Idempotency-Key was used for another request";
 
-/// An organization, a registration and an application, and who may use them.
-struct Caller {
-    key: String,
-    organization: String,
-    registration: String,
-}
-
-impl Caller {
-    async fn new(stack: &TestStack, registration: &Value) -> Self {
-        let organization = stack.organization("acme").await;
-        let key = stack.api_key(&organization).await;
-        stack.application(&organization, "my-app").await;
-        let registration = stack.registration(&organization, registration).await;
-        Self { key, organization, registration }
-    }
-
-    /// The path and body of a create at either endpoint.
-    fn requests(&self) -> [(&'static str, Value); 2] {
-        [
-            ("/api/v1/create-token", json!({"registrationId": self.registration, "email": "user@example.com"})),
-            ("/v1/organizations/acme/apps/my-app/tokens", json!({"description": "CI", "scopes": ["sdk"]})),
-        ]
-    }
+/// The path and body of a create at either endpoint.
+fn requests(caller: &Tenant) -> [(&'static str, Value); 2] {
+    [
+        (CREATE_TOKEN, json!({"registrationId": caller.registration, "email": "user@example.com"})),
+        ("/v1/organizations/acme/apps/my-app/tokens", json!({"description": "CI", "scopes": ["sdk"]})),
+    ]
 }
 
 async fn post(stack: &TestStack, path: &str, bearer: &str, key: &str, body: &Value) -> Answer {
@@ -69,20 +54,20 @@ fn error(path: &str, code: u16, text: &str) -> Value {
     }
 }
 
-/// How many tokens stand: those of the registration and those of the app.
-async fn tokens(stack: &TestStack, caller: &Caller) -> [usize; 2] {
+/// The number of tokens of the registration and of the app.
+async fn tokens(stack: &TestStack, caller: &Tenant) -> [usize; 2] {
     let held = stack.registration_item(&caller.registration).await["tokens"]["M"].as_object().unwrap().len();
-    [held, stack.dump().await.matches("\"APP_TOKEN#").count()]
+    [held, stack.count_items(items::APP_TOKEN).await]
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_gets_the_same_answer() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({"maxAllowed": 1})).await;
-    for (path, body) in caller.requests() {
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1})).await;
+    for (path, body) in requests(&caller) {
         let first = post(&stack, path, &caller.key, KEY, &body).await;
         assert!(!is_replayed(&first) && first.status < 300);
-        // Later, when the quota is full, and with what does not matter written otherwise.
+        // Later, with the quota full, and with insignificant differences in the request.
         stack.clock.advance(1000);
         stack.calls.reset();
         let mut again = body.clone();
@@ -103,10 +88,10 @@ async fn a_repeat_gets_the_same_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_costs_no_more_than_without_a_key_but_for_the_mac() {
+async fn the_first_request_with_a_key_adds_only_the_mac() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({})).await;
-    let [(create_token, token_body), (create_app_token, app_body)] = caller.requests();
+    let caller = Tenant::new(&stack, "acme").await;
+    let [(create_token, token_body), (create_app_token, app_body)] = requests(&caller);
     stack.introduce(create_token, &caller.key).await;
     stack.introduce(create_app_token, &caller.key).await;
     stack.calls.reset();
@@ -120,10 +105,10 @@ async fn the_first_costs_no_more_than_without_a_key_but_for_the_mac() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_at_once_make_one_token() {
+async fn fifty_requests_at_once_make_one_token() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({})).await;
-    for (path, body) in caller.requests() {
+    let caller = Tenant::new(&stack, "acme").await;
+    for (path, body) in requests(&caller) {
         let answers = join_all((0..50).map(|_| post(&stack, path, &caller.key, KEY, &body))).await;
         let texts: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
         assert_eq!(texts.len(), 1, "{texts:?}");
@@ -134,12 +119,12 @@ async fn fifty_at_once_make_one_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_with_different_clocks_agree_on_one_token() {
-    // The loser of a race has signed another `iat` and must sign once more. The stack's own function has the clock of
-    // the tests, which stands in another year than that of the processes.
+    // The loser of a race has signed another `iat` and must sign again. The stack's clock is in another year than the
+    // processes' clocks.
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({"maxAllowed": 20})).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 20})).await;
     let (first, second) = (Lambda::start(&stack, "create-token").await, Lambda::start(&stack, "create-token").await);
-    let [(path, body), _] = caller.requests();
+    let [(path, body), _] = requests(&caller);
     for round in 0..10 {
         let key = format!("round-{round}");
         let request = ApiRequest::new("create-token", &json!({}), &caller.key, &body).with_idempotency_key(&key);
@@ -163,14 +148,14 @@ async fn a_restart_forgets_nothing() {
         TestStack::start_with(|options| options.data_dir = Some(path)).await
     };
     let stack = open().await;
-    let caller = Caller::new(&stack, &json!({})).await;
+    let caller = Tenant::new(&stack, "acme").await;
     let mut texts = vec![];
-    for (path, body) in caller.requests() {
+    for (path, body) in requests(&caller) {
         texts.push(post(&stack, path, &caller.key, KEY, &body).await.text);
     }
     stack.local.stop().await;
     let stack = open().await;
-    for ((path, body), text) in caller.requests().into_iter().zip(texts) {
+    for ((path, body), text) in requests(&caller).into_iter().zip(texts) {
         let answer = post(&stack, path, &caller.key, KEY, &body).await;
         assert_eq!((answer.text.as_str(), is_replayed(&answer)), (text.as_str(), true));
     }
@@ -179,8 +164,8 @@ async fn a_restart_forgets_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({"scopes": ["read:things"], "maxAllowed": 50})).await;
-    let [(path, body), _] = caller.requests();
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"scopes": ["read:things"], "maxAllowed": 50})).await;
+    let [(path, body), _] = requests(&caller);
     let update = |scopes: &[&str]| json!({"action": "updateRegistration", "registrationId": caller.registration, "scopes": scopes});
     let mut issued = Vec::new();
     let keys = (0..11).map(|n| format!("key-{n}")).collect::<Vec<_>>();
@@ -194,7 +179,7 @@ async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
             assert_eq!((&again.json()["token"], is_replayed(&again)), (&token(text), true));
         }
     }
-    // An item has its limits.
+    // The number of earlier lists is limited.
     let refused = stack.try_provision(&update(&["other"])).await.unwrap_err();
     assert_eq!(refused["errorType"], "InvalidRequest");
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("scopes cannot be changed now: "), "{refused}");
@@ -214,8 +199,8 @@ fn token(text: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_request_with_the_same_key_is_422() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({})).await;
-    for (path, body) in caller.requests() {
+    let caller = Tenant::new(&stack, "acme").await;
+    for (path, body) in requests(&caller) {
         post(&stack, path, &caller.key, KEY, &body).await;
         for changes in [
             json!({"email": "other@example.com", "description": "other"}),
@@ -233,7 +218,7 @@ async fn another_request_with_the_same_key_is_422() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_registration_fits_its_item() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({"maxAllowed": 1000})).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1000})).await;
     let email =
         ["x".repeat(63), "@".to_owned(), "a".repeat(63), ".".to_owned(), "b".repeat(63), ".".to_owned()].concat();
     let email = format!("{email}{}.com", "c".repeat(58));
@@ -252,12 +237,9 @@ async fn the_largest_registration_fits_its_item() {
         (0..10).map(|n| json!({"M": {"revision": {"N": n.to_string()}, "scopes": {"L": scopes}}})).collect();
     let revoked: serde_json::Map<_, _> =
         (0..20).map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"S": "0".repeat(32)}))).collect();
-    let update = json!({
-        "Key": {"pk": {"S": format!("REGISTRATION#{}", caller.registration)}, "sk": {"S": "ITEM"}},
-        "UpdateExpression": "SET tokens = :tokens, earlierScopes = :earlier, revoked = :revoked",
-        "ExpressionAttributeValues": {":tokens": {"M": tokens}, ":earlier": {"L": earlier}, ":revoked": {"M": revoked}},
-    });
-    stack.dynamodb("UpdateItem", update).await;
+    let values = json!({":tokens": {"M": tokens}, ":earlier": {"L": earlier}, ":revoked": {"M": revoked}});
+    let key = items::registration_key(&caller.registration);
+    stack.update_item(&key, "SET tokens = :tokens, earlierScopes = :earlier, revoked = :revoked", values).await;
     let body = json!({"registrationId": caller.registration, "email": email});
     let last = post(&stack, "/api/v1/create-token", &caller.key, KEY, &body).await;
     assert_eq!((last.status, &last.json()["activeTokens"]), (201, &json!(1000)));
@@ -266,12 +248,17 @@ async fn the_largest_registration_fits_its_item() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_the_callers_own() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({"scopes": ["oauth.token.create", "mad.application.token.create"]})).await;
+    let caller = Tenant::with_registration(
+        &stack,
+        "acme",
+        &json!({"scopes": ["oauth.token.create", "mad.application.token.create"]}),
+    )
+    .await;
     let token = stack.post("/api/v1/create-token", &caller.key, &json!({"registrationId": caller.registration})).await;
     let bearers = [caller.key.clone(), stack.api_key(&caller.organization).await, secret(&token)];
     let more = stack.registration(&caller.organization, &json!({})).await;
     stack.application(&caller.organization, "other-app").await;
-    for (path, body) in caller.requests() {
+    for (path, body) in requests(&caller) {
         let mut secrets = BTreeSet::new();
         for bearer in &bearers {
             let answer = post(&stack, path, bearer, KEY, &body).await;
@@ -297,13 +284,13 @@ async fn a_key_is_the_callers_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({"maxAllowed": 1, "tokenTtlSeconds": 10})).await;
-    let [(path, body), (app_path, app_body)] = caller.requests();
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1, "tokenTtlSeconds": 10})).await;
+    let [(path, body), (app_path, app_body)] = requests(&caller);
     let first = post(&stack, path, &caller.key, KEY, &body).await;
     stack.clock.advance(9);
     assert!(is_replayed(&post(&stack, path, &caller.key, KEY, &body).await));
     stack.clock.advance(1);
-    // Fifty at once find the place of the expired one, and even with another address it is a new request.
+    // Fifty at once find the slot of the expired token. The key is free, so another address is a new request.
     let other = json!({"registrationId": caller.registration});
     let answers = join_all((0..50).map(|_| post(&stack, path, &caller.key, KEY, &other))).await;
     let texts: BTreeSet<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
@@ -329,10 +316,10 @@ async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_headers_bounds_are_kept() {
+async fn an_idempotency_key_beyond_its_bounds_is_400() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({})).await;
-    for (path, body) in caller.requests() {
+    let caller = Tenant::new(&stack, "acme").await;
+    for (path, body) in requests(&caller) {
         stack.calls.reset();
         for wrong in ["", &"x".repeat(256), "a b", "a\tb", "é", "a,b"] {
             post(&stack, path, &caller.key, wrong, &body).await.assert(400, &error(path, 2001, MALFORMED));
@@ -349,11 +336,11 @@ async fn the_headers_bounds_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_repeats_until_an_answer_comes_has_one_token() {
+async fn repeating_until_an_answer_comes_makes_one_token() {
     let stack = TestStack::start().await;
-    let caller = Caller::new(&stack, &json!({"maxAllowed": 1000})).await;
+    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1000})).await;
     let mut expected = [0, 0];
-    for (endpoint, (path, body)) in caller.requests().into_iter().enumerate() {
+    for (endpoint, (path, body)) in requests(&caller).into_iter().enumerate() {
         for operation in ["GetItem", "Sign", "GenerateMac", "UpdateItem", "PutItem"] {
             for fault in [InjectedFault::NotSent, InjectedFault::AnswerLost] {
                 for attempts in 1..=6 {

@@ -26,3 +26,4 @@ mod sessions;
 mod signing_keys;
 mod skew;
 mod storms;
+mod whole_answers;

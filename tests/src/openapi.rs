@@ -1,4 +1,4 @@
-//! `openapi.yaml`, held to the code. Beyond these tests, [`TestStack::send`] holds every answer of the suite to it.
+//! Compares `openapi.yaml` with the code. In addition, [`TestStack::send`] checks every answer in the test suite against it.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::{
 };
 
 const APP_TOKENS: &str = "/v1/organizations/demo/apps/demo-app/tokens";
-/// What an exchange is refused with whose form is right.
+/// The answer to a well-formed exchange with an unknown credential.
 const BAD_CREDENTIAL: &str = "code or refresh_token is not valid for this request";
 
-/// The demo, which the document's examples are about, and its API key.
+/// A stack with the demo, which the document's examples use, and its API key.
 async fn demo() -> (TestStack, String) {
     let stack = TestStack::start().await;
     let lines = stack.local.provision_demo().await.unwrap();
@@ -95,9 +95,8 @@ async fn its_requests_work_on_the_demo() {
     }
 }
 
-/// A status that nothing can give would be a promise to nobody.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_status_of_it_is_given() {
+async fn every_documented_status_occurs() {
     let (stack, key) = demo().await;
     let organization = stack.organization("acme").await;
     let weak = stack.api_key_that_may(&organization, &[]).await;
@@ -200,7 +199,7 @@ fn json_body(request: RequestBuilder, body: &Value) -> RequestBuilder {
     request.header("content-type", "application/json").body(body.to_string())
 }
 
-/// Where a value goes in a request.
+/// A place for a value in a request.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Body(&'static str),
@@ -209,13 +208,12 @@ enum Place {
     Parameter(&'static str),
 }
 
-/// Of an operation and a place: the bounds that are in the document's pattern, where it has none beside, and a value
-/// of a size.
+/// An operation, a place, the bounds if only the document's pattern has them, and a function that makes a value of a size.
 type Bound<'a> = (&'a str, Place, Option<(usize, usize)>, &'a dyn Fn(usize) -> Value);
 
-/// What is at a bound of the document is taken, and what is beyond is not.
+/// A value at a bound of the document is accepted, and one beyond it is refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn its_bounds_are_the_codes() {
+async fn its_bounds_are_those_of_the_code() {
     let (stack, key) = demo().await;
     let text = |length: usize| json!("x".repeat(length));
     let distinct =

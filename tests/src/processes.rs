@@ -43,7 +43,7 @@ impl Process {
         panic!("local does not serve")
     }
 
-    /// What it prints, up to where the demo's last line is.
+    /// What it prints, up to the demo's last line.
     fn printed(&mut self) -> Vec<String> {
         let lines = BufReader::new(self.child.stdout.take().unwrap()).lines().map(Result::unwrap);
         lines.take_while(|line| !line.starts_with("Ctrl-C")).collect()
@@ -69,14 +69,14 @@ fn fails(arguments: &[&str]) -> String {
     String::from_utf8(stderr).unwrap()
 }
 
-/// A shell, as the reader of the printed lines has one.
+/// Runs a printed line in a shell.
 fn paste(line: &str) -> String {
     let Output { stdout, .. } = Command::new("sh").args(["-c", &format!("{line} -s")]).output().unwrap();
     String::from_utf8(stdout).unwrap()
 }
 
 #[test]
-fn both_signals_end_it_cleanly() {
+fn both_signals_stop_it_with_status_0() {
     for signal in ["-INT", "-TERM"] {
         let mut process = Process::start(&[]);
         assert_eq!(process.printed()[0], format!("tokenmint serves at {}", process.base_url));
@@ -182,7 +182,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Asserts that a data directory in use is its owner's alone, with all that is in it.
+/// Asserts that only the owner can read a data directory in use, and every file in it.
 #[track_caller]
 fn assert_private(data: &Path) {
     assert_eq!((mode(data), mode(&data.join("kms"))), (0o700, 0o700));
@@ -197,7 +197,7 @@ fn assert_private(data: &Path) {
 }
 
 #[test]
-fn the_data_directory_is_its_owners_alone() {
+fn only_the_owner_can_read_the_data_directory() {
     let parent = tempfile::tempdir().unwrap();
     let data = parent.path().join("a/b");
     let open_to_all = || {
@@ -228,7 +228,7 @@ fn the_data_directory_is_its_owners_alone() {
 }
 
 #[test]
-fn a_directory_of_other_files_is_not_closed_to_others() {
+fn the_mode_of_a_directory_with_other_files_stays() {
     let parent = tempfile::tempdir().unwrap();
     let file = parent.path().join("thesis.txt");
     fs::write(&file, "").unwrap();
@@ -240,7 +240,7 @@ fn a_directory_of_other_files_is_not_closed_to_others() {
     assert_eq!((mode(parent.path()), mode(&file), walk(parent.path()).len()), (0o755, 0o644, 1));
 }
 
-/// The database's port would be one more, and open to every web page.
+/// A port of the database would be open to every web page.
 #[cfg(target_os = "linux")]
 #[test]
 fn it_listens_on_one_port() {

@@ -65,7 +65,7 @@ async fn an_unknown_client_has_no_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_answered_and_not_cached() {
+async fn an_outage_is_500_and_not_cached() {
     let stack = TestStack::start().await;
     stack.calls.fail("GetPublicKey", &[InjectedFault::NotSent; 3]);
     stack.get("/.well-known/jwks.json").await.assert(500, &json!({"message": "Internal server error"}));
@@ -106,7 +106,7 @@ fn own_key(stack: &TestStack) -> String {
     stack.local.environment().variables["SIGNING_KEY_ID"].clone()
 }
 
-/// A bare id is one of the own account; only an ARN names another account's key.
+/// A bare key id names a key of the same account; only an ARN can name another account's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_asked_for_by_its_arn() {
     let stack = TestStack::start().await;
@@ -124,7 +124,7 @@ async fn a_previous_key_that_kms_does_not_give_is_left_out_for_a_minute() {
     let (arn, id) = new_key(&stack).await;
     let previous = format!("1234abcd-12ab-34cd-56ef-1234567890ab,{arn}");
     let node = Node::start_with(&stack, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &previous)]);
-    // The last of three calls is for the key that there is.
+    // The last of three calls is for the key that exists.
     node.calls.fail_nth("GetPublicKey", 2, &[InjectedFault::Error("KMSInvalidStateException")]);
     assert_eq!(published(&node).await, [own_key(&stack)]);
     assert!(node.calls.all_failed());
@@ -149,9 +149,9 @@ async fn a_previous_key_that_kms_does_not_give_is_left_out_for_a_minute() {
     assert_eq!(published(&node).await, [own_key(&stack), id]);
 }
 
-/// A set without a key would end its tokens, so an outage must not make one.
+/// Without the key in the set its tokens are refused, so an outage must not remove it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_previous_key_is_not_left_out_for_an_outage() {
+async fn an_outage_does_not_leave_a_previous_key_out() {
     let stack = TestStack::start().await;
     let (arn, id) = new_key(&stack).await;
     for fault in [
@@ -185,7 +185,7 @@ async fn without_the_key_that_signs_there_is_no_set() {
     assert_eq!(published(&node).await, [kid]);
 }
 
-/// A bearer signed by a key that was left out is refused, and costs no call that the key set would not.
+/// A bearer signed by a key that was left out is refused, and causes no more calls than the key set does.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bearer_of_a_key_that_was_left_out_is_refused() {
     let stack = TestStack::start().await;

@@ -1,4 +1,4 @@
-//! What the repository's files promise, held to the code.
+//! Compares the template and the sample events with the code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,8 +30,7 @@ pub(crate) fn event(name: &str) -> Value {
     events().into_iter().find(|(event, _)| event == name).unwrap().1
 }
 
-/// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. They work as they are
-/// on the demo's data.
+/// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. It works on the demo's data.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_answered_as_its_name_says() {
     let stack = TestStack::start().await;
@@ -55,7 +54,7 @@ async fn every_event_is_answered_as_its_name_says() {
 const PREVIOUS_KEYS: [&str; 2] =
     ["arn:aws:kms:eu-west-1:111122223333:key/one", "arn:aws:kms:eu-west-1:111122223333:key/two"];
 
-/// The functions' properties, with everything that they can have.
+/// The properties of the functions, with all optional parts of the template.
 fn functions(mode: SigningMode) -> BTreeMap<String, Value> {
     let previous = PREVIOUS_KEYS.join(",");
     let parameters =
@@ -69,7 +68,7 @@ pub(crate) fn own_variables(properties: &Value) -> BTreeSet<String> {
     names.filter(|name| !name.starts_with("AWS_") && *name != "SSL_CERT_FILE").cloned().collect()
 }
 
-/// A function that reads a variable refuses to start with a malformed one, and one that does not read it does not notice.
+/// A function that reads a variable refuses to start if it is malformed; a function that does not read it starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_has_the_variables_that_it_reads_and_no_other() {
     let stack = TestStack::start().await;
@@ -79,7 +78,7 @@ async fn each_function_has_the_variables_that_it_reads_and_no_other() {
         let set = own_variables(&properties);
         for variable in &known {
             let mut command = command(&stack, &function);
-            // Where it starts, it asks a Runtime API that is not there for its first event, and ends by that.
+            // If it starts, it asks a Runtime API that does not exist for its first event, and ends.
             let output = command.env(variable, "not valid").output().unwrap();
             let refused = String::from_utf8(output.stdout).unwrap().contains("refusing to start");
             assert_eq!(refused, set.contains(variable), "{function} {variable}");
@@ -113,14 +112,14 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
             let mut events: Vec<Value> =
                 events().into_iter().filter(|(name, _)| named(name)).map(|(_, event)| event).collect();
             if function == "create-app-token" {
-                // An OAuth access token is a bearer too.
+                // A bearer can also be an OAuth access token.
                 let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
                 let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
                 let token = token["token"]["accessToken"].as_str().unwrap();
                 let mut with_token = event("create-app-token.success");
                 with_token["headers"]["authorization"] = format!("Bearer {token}").into();
                 events.push(with_token);
-                // A key whose token was revoked looks for its next generation.
+                // With an idempotency key whose token was revoked, the function reads the next generation.
                 let first = stack.local.invoke("create-app-token", &event("create-app-token.success-idempotent")).await;
                 let first: Value = serde_json::from_str(first.unwrap()["body"].as_str().unwrap()).unwrap();
                 assert!(stack.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
@@ -158,7 +157,7 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
     }
 }
 
-/// A deployment changes a function's role before the function: one that still signs with the other key may do so.
+/// A deployment changes a function's role before its code, so the role must still allow signing with the other key.
 #[test]
 fn each_key_of_the_stack_may_sign_and_every_key_is_published() {
     let previous = PREVIOUS_KEYS.join(",");
@@ -186,7 +185,7 @@ fn each_key_of_the_stack_may_sign_and_every_key_is_published() {
     }
 }
 
-/// Whatever the parameters, what is referred to exists.
+/// With any parameters, every resource that the template refers to exists.
 #[test]
 fn every_combination_of_parameters_can_be_deployed() {
     for mode in ["kms", "transition", "envelope"] {
@@ -207,7 +206,7 @@ fn every_combination_of_parameters_can_be_deployed() {
     }
 }
 
-/// A process that crashes or cannot start writes no line, so one alarm reads Lambda's own metrics.
+/// A process that crashes or cannot start logs nothing, so one alarm uses Lambda's own metrics.
 #[test]
 fn each_function_has_its_alarms() {
     let resources = Deployment::new(&[]).resources();
@@ -230,7 +229,7 @@ fn each_function_has_its_alarms() {
     }
 }
 
-/// New accounts have so little that Lambda refuses any reservation.
+/// New accounts have so little concurrency that Lambda refuses any reservation.
 #[test]
 fn concurrency_is_reserved_only_if_asked_for() {
     for (parameter, expected) in [("0", Value::Null), ("100", "100".into())] {
@@ -240,10 +239,10 @@ fn concurrency_is_reserved_only_if_asked_for() {
     }
 }
 
-/// The keys of a deployment that failed are worth nothing. The table of one is kept, since its protection would stop the
-/// rollback.
+/// If a first deployment fails, its keys are deleted, because nothing uses them. Its table is kept, because deletion
+/// protection would stop the rollback.
 #[test]
-fn what_must_outlive_a_stack_does() {
+fn keys_and_table_outlive_the_stack() {
     let resources = Deployment::new(&[("SigningKeys", "AB"), ("SigningMode", "envelope")]).resources();
     let kept = resources.iter().filter(|(_, resource)| resource["UpdateReplacePolicy"] == "Retain");
     let kept: Vec<_> =
@@ -253,7 +252,7 @@ fn what_must_outlive_a_stack_does() {
     assert_eq!(resources["Table"]["Properties"]["DeletionProtectionEnabled"], true);
 }
 
-/// Without a version a policy is read by the rules of 2008, which know no policy variables.
+/// Without a version a policy has the rules of 2008, which have no policy variables.
 #[test]
 fn each_policy_is_of_the_current_version() {
     let stack = Deployment::new(&[("SigningKeys", "AB"), ("SigningMode", "envelope")]);
@@ -265,7 +264,7 @@ fn each_policy_is_of_the_current_version() {
     for (name, resource) in stack.resources().iter().filter(|(_, resource)| resource["Type"] == "AWS::KMS::Key") {
         let policy = &resource["Properties"]["KeyPolicy"];
         assert_eq!(policy["Version"], "2012-10-17", "{name}");
-        // CloudFormation reads it of every key.
+        // CloudFormation calls it for every key.
         let administer = policy["Statement"][0]["Action"].as_array().unwrap();
         assert!(administer.contains(&"kms:GetKeyRotationStatus".into()), "{name}");
     }

@@ -11,56 +11,49 @@ use shared::credential::{Credential, CredentialKind};
 
 use crate::{
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack, scale},
+    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, scale},
 };
 
 const MAX_ALLOWED: usize = 3;
 const TTL_SECONDS: i64 = 100;
 const NODES: usize = 3;
 
-/// A stack, several processes of each function, and a registration and an application to create tokens for.
+/// A stack and several processes of each function.
 struct Scene {
     stack: TestStack,
     nodes: Vec<Node>,
-    key: String,
-    registration: String,
+    tenant: Tenant,
 }
 
 impl Scene {
     async fn new() -> Self {
         let stack = TestStack::start().await;
-        let organization = stack.organization("acme").await;
-        stack.application(&organization, "my-app").await;
-        let key = stack.api_key(&organization).await;
         let settings = json!({"maxAllowed": MAX_ALLOWED, "tokenTtlSeconds": TTL_SECONDS});
-        let registration = stack.registration(&organization, &settings).await;
+        let tenant = Tenant::with_registration(&stack, "acme", &settings).await;
         let nodes = (0..NODES).map(|_| Node::start(&stack, TimeDelta::zero())).collect();
-        Self { stack, nodes, key, registration }
+        Self { stack, nodes, tenant }
     }
 
     fn create_token(&self, key: Option<usize>) -> ApiRequest {
-        let body = json!({"registrationId": self.registration});
-        let request = ApiRequest::new("create-token", &json!({}), &self.key, &body);
+        let request = self.tenant.create_token_request();
         key.map_or(request.clone(), |key| request.with_idempotency_key(&format!("key-{key}")))
     }
 
     fn create_app_token(&self, key: usize) -> ApiRequest {
-        let path = json!({"organizationId": "acme", "applicationId": "my-app"});
-        let request = ApiRequest::new("create-app-token", &path, &self.key, &json!({}));
-        request.with_idempotency_key(&format!("key-{key}"))
+        self.tenant.create_app_token_request().with_idempotency_key(&format!("key-{key}"))
     }
 
     /// Revokes an OAuth access token at a process; whether it was active.
     async fn revoke(&self, node: usize, token: &str) -> bool {
-        let body = json!({"registrationId": self.registration, "tokenId": token});
-        let request = ApiRequest::new("manage-tokens", &json!({}), &self.key, &body);
+        let body = json!({"registrationId": self.tenant.registration, "tokenId": token});
+        let request = ApiRequest::new("manage-tokens", &json!({}), &self.tenant.key, &body);
         self.revoked(node, &request.with_route("POST /api/v1/revoke-token", "")).await
     }
 
     /// Revokes an app token at a process; whether it was not yet revoked.
     async fn revoke_app_token(&self, node: usize, token: &str) -> bool {
         let path = json!({"organizationId": "acme", "applicationId": "my-app", "tokenId": token});
-        let request = ApiRequest::new("manage-tokens", &path, &self.key, &json!({}));
+        let request = ApiRequest::new("manage-tokens", &path, &self.tenant.key, &json!({}));
         let route = "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}";
         self.revoked(node, &request.with_route(route, "")).await
     }
@@ -76,17 +69,17 @@ impl Scene {
 
 // ------------------------------------------------------------------------------------------------ OAuth access tokens
 
-/// What the processes do at the same time, in the property test.
+/// What a process does in the property test.
 #[derive(Clone, Debug)]
 enum Act {
     Create,
     /// With one of a few idempotency keys.
     CreateWithKey(usize),
-    /// Of a token that was issued before, counted from the latest.
+    /// A token that was issued before, counted from the latest.
     Revoke(usize),
 }
 
-/// What came of an [`Act`].
+/// The result of an [`Act`].
 enum Done {
     Created(Outcome),
     /// The token with this id, which was active.
@@ -110,7 +103,7 @@ fn no_token_comes_back_and_none_is_lost() {
         5 => (0..3_usize).prop_map(Act::CreateWithKey),
         3 => (0..4_usize).prop_map(Act::Revoke),
     ];
-    // Half a life passes between two rounds, so that tokens expire at the instant of a round.
+    // Multiples of half a lifetime pass between two rounds, so that tokens expire at the instant of a round.
     let rounds = vec((0..3_i64, vec((act, 0..NODES), 1..10)), 3..10);
     let cases = 24 * u32::try_from(scale()).unwrap();
     let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
@@ -185,7 +178,7 @@ fn token(outcome: &Outcome) -> Token {
     Token { id: token["id"].as_str().unwrap().to_owned(), text, expires_at, revoked: false }
 }
 
-/// Two creates find the same expired token: one takes its slot, and the other must not remove what is there by then.
+/// Two creates find the same expired token. One takes its slot; the other must not remove the new token.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_racing_create_does_not_remove_a_live_token() {
     let scene = Scene::new().await;
@@ -212,11 +205,11 @@ async fn a_key_whose_token_was_revoked_makes_another_one() {
         let made = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
         assert!(seen.insert(made.text.clone()));
         assert!(scene.nodes[1].accepts(&made.text).await);
-        assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
+        assert!(scene.stack.revoke_token(&scene.tenant.registration, &made.id).await);
         scene.nodes[2].send(&scene.create_token(Some(0))).await;
         assert!(!scene.nodes[1].accepts(&made.text).await, "its slot has another token");
         let next = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
-        assert!(scene.stack.revoke_token(&scene.registration, &next.id).await);
+        assert!(scene.stack.revoke_token(&scene.tenant.registration, &next.id).await);
         assert!(seen.insert(next.text));
     }
 }
@@ -230,10 +223,10 @@ async fn a_write_that_arrives_late_brings_nothing_back() {
         node.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
         let made = token(&node.send(&scene.create_token(key)).await);
         assert!(node.calls.all_failed() && scene.nodes[0].accepts(&made.text).await);
-        assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
+        assert!(scene.stack.revoke_token(&scene.tenant.registration, &made.id).await);
         node.calls.deliver().await;
         assert!(!scene.nodes[0].accepts(&made.text).await, "with key {key:?}");
-        assert!(!scene.stack.holds(&scene.registration, &made.id).await);
+        assert!(!scene.stack.holds(&scene.tenant.registration, &made.id).await);
     }
     let node = Node::start(&scene.stack, TimeDelta::zero());
     node.calls.fail("PutItem", &[InjectedFault::Overtaken]);
@@ -252,13 +245,13 @@ async fn a_create_that_is_sent_again_does_not_bring_back_what_was_revoked_meanwh
         let node = Node::start(&scene.stack, TimeDelta::zero());
         // The second attempt stalls, which leaves time to revoke.
         node.calls.fail("UpdateItem", &[InjectedFault::AnswerLost, InjectedFault::Stalled]);
-        let registration = scene.registration.parse().unwrap();
+        let registration = scene.tenant.registration.parse().unwrap();
         let revoke = async {
             loop {
                 let found = scene.stack.store().load_registration(&registration).await.unwrap().unwrap();
                 let recorded = found.tokens.iter().map(|(slot, token)| token.id(*slot).to_string()).next();
                 if let Some(id) = recorded {
-                    assert!(scene.stack.revoke_token(&scene.registration, &id).await);
+                    assert!(scene.stack.revoke_token(&scene.tenant.registration, &id).await);
                     return id;
                 }
                 tokio::task::yield_now().await;
@@ -269,8 +262,10 @@ async fn a_create_that_is_sent_again_does_not_bring_back_what_was_revoked_meanwh
         assert!(node.calls.all_failed());
         let made = token(&outcome);
         assert_ne!(made.id, revoked, "with key {key:?}");
-        assert!(scene.nodes[0].accepts(&made.text).await && !scene.stack.holds(&scene.registration, &revoked).await);
-        assert!(scene.stack.revoke_token(&scene.registration, &made.id).await);
+        assert!(
+            scene.nodes[0].accepts(&made.text).await && !scene.stack.holds(&scene.tenant.registration, &revoked).await
+        );
+        assert!(scene.stack.revoke_token(&scene.tenant.registration, &made.id).await);
     }
 }
 
@@ -366,8 +361,8 @@ fn no_app_token_comes_back_and_none_is_lost() {
 
 // ------------------------------------------------------------------------------------------------ grants
 
-/// A commit and the write that settles it are both on their way for longer than the SDK waits, and arrive, in either order,
-/// after the client has repeated its request. Neither may change anything.
+/// A commit and the write that settles it both arrive late, in either order, after the client has repeated its request.
+/// Neither may change anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_late_deliveries_do_not_undo_a_repeat() {
     let stack = TestStack::start().await;

@@ -1,5 +1,5 @@
-//! The replacement of the key that KMS signs with, along the steps that SECURITY.md names: what each function gets is what the
-//! template gives it, and the functions of the step before are still running.
+//! The replacement of KMS's signing key, in the steps of SECURITY.md. Each function has the variables that the template gives
+//! it, and in each step the functions of the step before are still running.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jw
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Deployment, Lambda, TestStack, command},
+    harness::{Deployment, Lambda, TestStack, command, items},
     repository::{event, own_variables},
 };
 
@@ -19,7 +19,7 @@ struct Functions(BTreeMap<String, Lambda>);
 struct Keys(BTreeMap<&'static str, String>);
 
 impl Keys {
-    /// Deploys the stack: makes the keys that it has now and had not before. Those that it has no longer are kept.
+    /// Deploys the stack: creates the keys that are new in it. KMS keeps those that left it.
     async fn deploy(&mut self, stack: &TestStack, signing_keys: &str, previous: &[String]) -> Functions {
         let parameters = [("SigningKeys", signing_keys), ("PreviousSigningKeyArns", &previous.join(","))];
         let resources = Deployment::new(&parameters).resources();
@@ -47,7 +47,7 @@ impl Keys {
     }
 }
 
-/// A function's command with the variables that the template gives it, and no other of ours.
+/// A function's command with the variables that the template gives it, and none of the local stack's.
 fn deployed(stack: &TestStack, function: &str, properties: &Value) -> Command {
     let mut command = command(stack, function);
     for variable in stack.local.environment().variables.keys() {
@@ -118,9 +118,8 @@ async fn no_token_is_refused_while_the_signing_key_is_replaced_twice() {
     let stack = TestStack::start().await;
     stack.clock.meet_the_systems();
     stack.local.provision_demo().await.unwrap();
-    let demo = json!({"pk": {"S": "REGISTRATION#demo"}, "sk": {"S": "ITEM"}});
-    let more = json!({"Key": demo, "UpdateExpression": "SET maxAllowed = :n", "ExpressionAttributeValues": {":n": {"N": "1000"}}});
-    stack.dynamodb("UpdateItem", more).await;
+    let demo = items::registration_key("demo");
+    stack.update_item(&demo, "SET maxAllowed = :n", json!({":n": {"N": "1000"}})).await;
 
     let mut keys = Keys::default();
     let mut before = keys.deploy(&stack, "A", &[]).await;
@@ -150,7 +149,6 @@ async fn no_token_is_refused_while_the_signing_key_is_replaced_twice() {
     assert_eq!(signers.len(), 3, "A, B, and a new A: {signers:?}");
 }
 
-/// What the waits of the recipe are for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_signs_before_it_is_published_is_refused() {
     let stack = TestStack::start().await;

@@ -1,5 +1,5 @@
-//! Clocks that are wrong by up to five seconds, each function's by its own. Whatever is decided further than that from a
-//! deadline is decided as if they were right.
+//! Clocks that are wrong by up to five seconds, each function's differently. Decisions that are further than that from a
+//! deadline are the same as with right clocks.
 
 use chrono::TimeDelta;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, Node, Outcome, Secrets, TestStack, scale},
+    harness::{ApiRequest, Node, Outcome, Secrets, Tenant, TestStack, scale},
 };
 
 const MAX_SKEW_MILLISECONDS: i64 = 5000;
 const NODES: usize = 3;
 const CASES: u32 = 16;
-/// Events lie whole steps apart. No deadline is nearer to a step than two clocks can be to each other.
+/// Events are whole steps apart, and every deadline is further from a step than two clocks can be from each other.
 const STEP_SECONDS: i64 = 50;
 const TOKEN_TTL_SECONDS: i64 = 1025;
 const REFRESH_REUSE_SECONDS: i64 = 75;
@@ -33,12 +33,11 @@ enum Event {
     Refresh(usize),
 }
 
-/// A stack, its functions, and what they gave out.
+/// A stack, its functions, and what they issued.
 struct Side {
     stack: TestStack,
     nodes: Vec<Node>,
-    key: String,
-    registration: String,
+    tenant: Tenant,
     access_tokens: Vec<String>,
     codes: Vec<String>,
     refresh_tokens: Vec<String>,
@@ -47,22 +46,18 @@ struct Side {
 impl Side {
     async fn start(skews: &[i64]) -> Self {
         let stack = TestStack::start().await;
-        let organization = stack.organization("acme").await;
-        stack.application(&organization, "my-app").await;
-        let key = stack.api_key(&organization).await;
         let scopes = ["oauth.token.create", "mad.application.token.create"];
         let registration = json!({"maxAllowed": 3, "tokenTtlSeconds": TOKEN_TTL_SECONDS, "scopes": scopes});
-        let registration = stack.registration(&organization, &registration).await;
+        let tenant = Tenant::with_registration(&stack, "acme", &registration).await;
         exchange_token::client(&stack, &json!({"refreshReuseSeconds": REFRESH_REUSE_SECONDS})).await;
         let nodes = skews.iter().map(|skew| Node::start(&stack, TimeDelta::milliseconds(*skew))).collect();
         let (access_tokens, codes, refresh_tokens) = (Vec::new(), Vec::new(), Vec::new());
-        Self { stack, nodes, key, registration, access_tokens, codes, refresh_tokens }
+        Self { stack, nodes, tenant, access_tokens, codes, refresh_tokens }
     }
 
-    /// What a function answers, `None` where the event is none for a function.
+    /// A function's answer, or `None` if the event is not a request.
     async fn take(&mut self, event: Event, node: usize) -> Option<Outcome> {
-        let create =
-            ApiRequest::new("create-token", &json!({}), &self.key, &json!({"registrationId": self.registration}));
+        let create = self.tenant.create_token_request();
         let request = match event {
             Event::Pass(steps) => {
                 self.stack.clock.advance(steps * STEP_SECONDS);
@@ -71,8 +66,7 @@ impl Side {
             Event::CreateToken => create,
             Event::CreateTokenOnce(key) => create.with_idempotency_key(&format!("key-{key}")),
             Event::CreateAppToken(back) => {
-                let path = json!({"organizationId": "acme", "applicationId": "my-app"});
-                ApiRequest::new("create-app-token", &path, latest(&self.access_tokens, back)?, &json!({}))
+                self.tenant.create_app_token_request().with_bearer(latest(&self.access_tokens, back)?)
             }
             Event::IssueCode => ApiRequest { function: "issue-code", event: exchange_token::login() },
             Event::Exchange(back) => {
@@ -136,7 +130,7 @@ fn wrong_clocks_decide_as_right_ones_do() {
     result.unwrap();
 }
 
-/// The one thing that a deadline's neighbourhood can cost more than a refusal, and what keeps it from happening.
+/// Near a deadline, wrong clocks can do more than cause a refusal in only this case.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reuse_window_shorter_than_the_skew_is_the_operators_risk() {
     let side = async |reuse: i64| {

@@ -1,5 +1,5 @@
-//! The functions' binaries, several processes of each, against one table and one KMS: what must hold between them holds,
-//! also where they are killed.
+//! Several processes of each function's binary, with one table and one KMS: the invariants hold between them, also if
+//! processes are killed.
 
 use std::{
     collections::BTreeSet,
@@ -25,12 +25,12 @@ use crate::{
     harness::{ApiRequest, AwsProxy, Lambda, Moment, Node, Outcome, Secrets, TestStack, lock, scale},
 };
 
-/// Environments of a function.
+/// The number of processes of a function.
 const PROCESSES: usize = 4;
 
 // ------------------------------------------------------------------------------------------------ killed at a call
 
-/// A crash between any two calls of AWS, and between the last one and the answer.
+/// Kills a process between any two AWS calls, and between the last one and the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_at_any_call_breaks_nothing() {
     let fixture = Fixture::new(60, SigningMode::Kms).await;
@@ -62,12 +62,12 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
             let answer = process.lambda.invoke_doomed(subject.request.event.clone()).await;
             assert!(answer.is_none(), "{what}: {answer:?}");
 
-            // Only the answer of the commit is lost after the work is done.
+            // The commit is done, and only its answer is lost.
             let committed = (call, moment) == (calls - 1, Moment::After);
             let again = Node::start(&fixture.stack, TimeDelta::zero()).send(&subject.request).await;
             let worth = fixture.worth(&subject.held).await;
             if case == Case::ExchangeCode && committed {
-                // A code is for one use, whoever saw what came of it.
+                // A code works once, even if the client did not get the answer.
                 assert_eq!((again.status, worth), (400, 0), "{what}: {again:?}");
             } else {
                 assert!(again.status == case.documented().0 || case.is_done_already(&again), "{what}: {again:?}");
@@ -82,7 +82,7 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
 
 // ------------------------------------------------------------------------------------------------ storms
 
-/// Processes of one function, as many as Lambda has environments of it, and a new one for each that dies.
+/// Several processes of one function. Each one that dies is replaced.
 struct Fleet<'w> {
     stack: &'w TestStack,
     function: &'static str,
@@ -108,7 +108,7 @@ impl<'w> Fleet<'w> {
         Self { stack, function, processes, next: 0.into(), answered: 0.into(), lost: 0.into() }
     }
 
-    /// `None` where the process was killed before it answered.
+    /// `None` if the process was killed before it answered.
     async fn send(&self, request: &ApiRequest) -> Option<Outcome> {
         let process = &self.processes[self.next.fetch_add(1, Relaxed) % PROCESSES];
         let _one_at_a_time = process.busy.lock().await;
@@ -123,7 +123,7 @@ impl<'w> Fleet<'w> {
         answer.map(Outcome::from)
     }
 
-    /// As a client that does not give up.
+    /// Sends a request until it is answered.
     async fn insist(&self, request: &ApiRequest) -> Outcome {
         for _ in 0..1000 {
             match self.send(request).await {
@@ -134,8 +134,7 @@ impl<'w> Fleet<'w> {
         panic!("{} does not answer", self.function)
     }
 
-    /// Does the work, and where there is fire kills processes at random moments meanwhile: not so fast that nobody is
-    /// served any more.
+    /// Does the work, and if asked to, kills processes at random moments, but slowly enough that requests are answered.
     async fn weather<T>(&self, fire: bool, work: impl Future<Output = T>) -> T {
         let mut kills = 0;
         let killing = async {
@@ -161,7 +160,7 @@ impl<'w> Fleet<'w> {
     }
 }
 
-/// So many requests at once, times the scale.
+/// The number of requests at once, times the scale.
 fn many(count: usize) -> usize {
     count * usize::try_from(scale()).unwrap()
 }
@@ -219,7 +218,7 @@ async fn a_key_makes_one_token_between_processes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_code_is_for_one_use_between_processes() {
+async fn a_code_works_once_between_processes() {
     for fire in [false, true] {
         let fixture = Fixture::new(60, SigningMode::Kms).await;
         let fleet = Fleet::start(&fixture.stack, "exchange-token").await;
@@ -233,7 +232,7 @@ async fn a_code_is_for_one_use_between_processes() {
             assert!(statuses.iter().all(|status| [201, 400].contains(status)), "{statuses:?}");
             let exchanged = statuses.iter().filter(|status| **status == 201).count();
             assert!(exchanged == 1 || (exchanged == 0 && statuses.len() < 3), "{statuses:?}");
-            // Whoever came second has ended the grant.
+            // The second use of the code has ended the grant.
             if statuses.contains(&400) {
                 assert_eq!(fixture.worth(&code.held).await, 0, "{statuses:?}");
             }

@@ -1,4 +1,4 @@
-//! `POST /v1/organizations/{organizationId}/apps/{applicationId}/tokens`: an app token.
+//! `POST /v1/organizations/{organizationId}/apps/{applicationId}/tokens`: creates an app token.
 
 mod wire;
 

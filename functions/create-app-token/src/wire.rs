@@ -1,9 +1,10 @@
-//! What the endpoint reads and writes: `{"status": …, "data": …}` and `{"status": false, "error": …}`.
+//! The wire format of the endpoint: `{"status": …, "data": …}` and `{"status": false, "error": …}`.
 
-use serde_json::json;
+use serde::Serialize;
 use shared::{
     auth::IdempotencyKey,
     error::ValidationError,
+    id::ObjectId,
     input::Scope,
     runtime::Outcome,
     runtime::http::{Request, Response},
@@ -37,19 +38,26 @@ impl CreateAppTokenRequest {
     }
 }
 
+#[derive(Serialize)]
+struct CreatedData<'a> {
+    id: ObjectId,
+    organization: ObjectId,
+    application: ObjectId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    bearer: &'a str,
+    scopes: &'a [String],
+}
+
 pub(crate) fn created(CreatedAppToken { token, secret, replayed }: CreatedAppToken) -> Response {
-    let mut data = json!({
-        "id": token.app_token_id,
-        "organization": token.organization_id,
-        "application": token.application_id,
-    });
-    if let (Some(data), Some(description)) = (data.as_object_mut(), token.description) {
-        data.insert("description".to_owned(), description.into());
-    }
-    if let Some(data) = data.as_object_mut() {
-        data.insert("bearer".to_owned(), secret.expose().into());
-        data.insert("scopes".to_owned(), token.scopes.into());
-    }
+    let data = CreatedData {
+        id: token.app_token_id,
+        organization: token.organization_id,
+        application: token.application_id,
+        description: token.description.as_deref(),
+        bearer: secret.expose(),
+        scopes: &token.scopes,
+    };
     let response = app_tokens::success(Outcome::Issued, &data);
     if replayed { response.replayed() } else { response }
 }

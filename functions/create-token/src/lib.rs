@@ -1,4 +1,4 @@
-//! `POST /api/v1/create-token`: an OAuth access token for a registration, under its active-token quota.
+//! `POST /api/v1/create-token`: creates an OAuth access token for a registration, within its quota of active tokens.
 
 mod wire;
 
@@ -8,6 +8,7 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, Permission},
     clock::Clock,
+    input::Email,
     keys::{Audience, Issuer, Keys},
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
@@ -65,7 +66,7 @@ impl Endpoint for CreateToken {
         let request = IssueRequest {
             endpoint: Self::NAME,
             registration_id: &body.registration_id,
-            email: body.email.as_deref(),
+            email: body.email.as_ref().map(Email::as_str),
             idempotency_key: body.idempotency_key.as_ref(),
         };
         prepared?;

@@ -1,6 +1,5 @@
-//! What the endpoint reads and writes: `{"message": …}`.
+//! The wire format of the endpoint: `{"message": …}`.
 
-use chrono::DateTime;
 use serde_json::json;
 use shared::{
     auth::IdempotencyKey,
@@ -16,7 +15,7 @@ use shared::{
 
 pub(crate) struct CreateTokenRequest {
     pub(crate) registration_id: RegistrationId,
-    pub(crate) email: Option<String>,
+    pub(crate) email: Option<Email>,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
@@ -25,20 +24,19 @@ impl CreateTokenRequest {
         let mut body = request.fields()?;
         Ok(Self {
             registration_id: required("registrationId", body.parsed("registrationId")?)?,
-            email: body.parsed("email")?.map(Email::into_inner),
+            email: body.parsed("email")?,
             idempotency_key: request.header(IdempotencyKey::HEADER)?,
         })
     }
 }
 
 pub(crate) fn created(issued: &IssuedToken) -> Response {
-    let expires_at = DateTime::from_timestamp(issued.claims.exp, 0).unwrap_or_default();
     let body = json!({
         "message": "Token created successfully",
         "token": {
             "id": issued.claims.jti,
             "accessToken": format!("{ACCESS_TOKEN_PREFIX}{}", issued.jwt),
-            "expiresAt": rfc3339(expires_at),
+            "expiresAt": rfc3339(issued.claims.exp),
         },
         "activeTokens": issued.active_tokens,
         "maxAllowed": issued.max_allowed,

@@ -1,11 +1,15 @@
-//! The claims of the access token and of the ID token (OpenID Connect Core 1.0, 2), in the form that published
-//! clients read.
+//! The claims of the access token and of the ID token (OpenID Connect Core 1.0, 2), in the format that published clients
+//! expect.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{
-    error::InternalError, id::TokenId, input::oidc::claims_of_scopes, keys::Issuer, random::Random,
+    error::InternalError,
+    id::TokenId,
+    input::oidc::{Language, claims_of_scopes},
+    keys::Issuer,
+    random::Random,
     tokens::grants::Redemption,
 };
 
@@ -13,8 +17,7 @@ use crate::wire::TokenRequest;
 
 const DEFAULT_LANGUAGE: &str = "en";
 
-/// What a token is good for, so that an ID token is never taken for an access token. The claim is that of AWS's own user
-/// pools.
+/// What a token is for, so that an ID token is never accepted as an access token. Amazon Cognito uses the same claim.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum TokenUse {
@@ -24,7 +27,7 @@ enum TokenUse {
 
 /// The claims of the access token, and those that the ID token shares with it.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct AccessClaims {
+pub(crate) struct CommonClaims {
     iss: String,
     sub: String,
     aud: String,
@@ -43,14 +46,14 @@ pub(crate) struct AccessClaims {
 #[derive(Debug, Serialize)]
 pub(crate) struct IdClaims {
     #[serde(flatten)]
-    common: AccessClaims,
+    common: CommonClaims,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
     #[serde(flatten)]
-    subject: Map<String, Value>,
+    user_claims: Map<String, Value>,
 }
 
-impl AccessClaims {
+impl CommonClaims {
     pub(crate) fn new(
         request: &TokenRequest,
         redemption: &Redemption<'_>,
@@ -59,7 +62,7 @@ impl AccessClaims {
         random: &dyn Random,
     ) -> Result<Self, InternalError> {
         let grant = &redemption.grant.details;
-        let language = request.language.as_ref().or(grant.language.as_ref());
+        let language = request.language.as_ref().map(Language::as_str).or(grant.language.as_deref());
         Ok(Self {
             iss: issuer.as_str().to_owned(),
             sub: grant.subject.clone(),
@@ -68,7 +71,7 @@ impl AccessClaims {
             iat: now.timestamp(),
             exp: expires_at.timestamp(),
             auth_time: grant.auth_time.timestamp(),
-            lng: language.map_or_else(|| DEFAULT_LANGUAGE.to_owned(), Clone::clone),
+            lng: language.unwrap_or(DEFAULT_LANGUAGE).to_owned(),
             scope: request.grant.scopes.as_ref().unwrap_or(&grant.scopes).clone(),
             sid: redemption.session_id().as_str().to_owned(),
             token_use: TokenUse::Access,
@@ -80,15 +83,15 @@ impl IdClaims {
     pub(crate) fn new(
         request: &TokenRequest,
         redemption: &Redemption<'_>,
-        access: &AccessClaims,
+        access_claims: &CommonClaims,
         random: &dyn Random,
     ) -> Result<Self, InternalError> {
         let grant = &redemption.grant.details;
         Ok(Self {
-            common: AccessClaims { jti: TokenId::random(random)?, token_use: TokenUse::Id, ..access.clone() },
-            // On a refresh too it is the authorization request's, if that had one (OpenID Connect Core 1.0, 12.2).
+            common: CommonClaims { jti: TokenId::random(random)?, token_use: TokenUse::Id, ..access_claims.clone() },
+            // A refresh too uses the nonce of the authorization request, if it had one (OpenID Connect Core 1.0, 12.2).
             nonce: grant.nonce.as_ref().or(request.grant.nonce.as_ref()).cloned(),
-            subject: claims_of_scopes(&grant.claims, &access.scope),
+            user_claims: claims_of_scopes(&grant.claims, &access_claims.scope),
         })
     }
 }

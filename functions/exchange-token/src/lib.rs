@@ -1,4 +1,4 @@
-//! `POST /api/v1/tokens`: an authorization code or a refresh token for an access, an ID and a refresh token.
+//! `POST /api/v1/tokens`: exchanges an authorization code or a refresh token for an access, an ID and a refresh token.
 
 mod claims;
 mod wire;
@@ -18,7 +18,7 @@ use shared::{
 };
 
 use self::{
-    claims::{AccessClaims, IdClaims},
+    claims::{CommonClaims, IdClaims},
     wire::{TokenRequest, Tokens},
 };
 
@@ -63,13 +63,13 @@ impl Endpoint for ExchangeToken {
 
         let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
         let random = self.random.as_ref();
-        let access_claims = AccessClaims::new(&request, &redemption, &self.issuer, (now, expires_at), random)?;
+        let access_claims = CommonClaims::new(&request, &redemption, &self.issuer, (now, expires_at), random)?;
         let id_claims = IdClaims::new(&request, &redemption, &access_claims, random)?;
         let access_token = self.signer.sign(TokenType::Jwt, &access_claims);
         let (access_token, id_token) = tokio::join!(access_token, self.signer.sign(TokenType::Jwt, &id_claims));
         let (access_token, id_token) = (access_token?, id_token?);
 
-        // Until here a failure leaves the code or refresh token as it was.
+        // Up to here, a failure leaves the code or refresh token unchanged.
         let refresh_token = self.grants.commit(redemption, now).await?;
         let redirect_uri = request.grant.redirect_uri;
         Ok(Tokens { access_token, id_token, expires_at, redirect_uri, refresh_token }.into())

@@ -1,4 +1,4 @@
-//! What the endpoint reads and writes: `{"kind": "tokens", …}` and `{"errors": [{"validation": "error", …}]}`.
+//! The wire format of the endpoint: `{"kind": "tokens", …}` and `{"errors": [{"validation": "error", …}]}`.
 
 use std::str::FromStr;
 
@@ -16,7 +16,7 @@ use shared::{
 
 pub(crate) struct TokenRequest {
     pub(crate) grant: GrantRequest,
-    pub(crate) language: Option<String>,
+    pub(crate) language: Option<Language>,
 }
 
 impl TokenRequest {
@@ -31,11 +31,11 @@ impl TokenRequest {
         let service = required("service", body.text("service")?)?;
         let redirect_uri = required("redirect_uri", body.text("redirect_uri")?)?;
         let scopes = body.parsed("scope")?.map(ScopeList::into_inner);
-        let language = body.parsed("language")?.map(Language::into_inner);
+        let language = body.parsed("language")?;
 
         // A published browser client refreshes silently with the grant type of a code exchange.
         let silent = prompt.is_some_and(|prompt| prompt == "none") && refresh_token.is_some();
-        // A malformed credential is answered as an unknown one.
+        // A malformed credential gets the same answer as an unknown one.
         let credential = if grant_type == GrantType::RefreshToken || silent {
             let token = GrantCredential::parse_refresh_token(&required("refresh_token", refresh_token)?);
             PresentedGrant::RefreshToken(token.ok_or(ApiError::BadCredential)?)
@@ -129,7 +129,7 @@ impl From<Tokens> for Response {
     }
 }
 
-/// One text for all the ways in which a code or refresh token can be bad, so that the answer is no oracle.
+/// One message for every reason why a code or refresh token is invalid, so that the answer reveals nothing about it.
 const BAD_CREDENTIAL: &str = "code or refresh_token is not valid for this request";
 
 pub(crate) fn error_body(error: &ApiError) -> Value {
@@ -139,7 +139,7 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
     match error {
         ApiError::Invalid(invalid) => bad_request(&invalid.to_string()),
         ApiError::BadCredential | ApiError::Replay => bad_request(BAD_CREDENTIAL),
-        // The others have no place here: the endpoint has no authentication, no quota and no idempotency keys.
+        // The others never occur: the endpoint has no authentication, no quota and no idempotency keys.
         ApiError::Internal(_)
         | ApiError::Unauthenticated(_)
         | ApiError::Forbidden

@@ -249,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    fn refusal(event: &str) -> String {
+    fn error_text(event: &str) -> String {
         Action::parse(event).unwrap_err().to_string()
     }
 
@@ -295,7 +295,18 @@ mod tests {
             ),
             (r#"{"action":"createClient","redirectUris":[]}"#, "redirectUris must have at least one entry"),
         ] {
-            assert_eq!(refusal(event), message);
+            assert_eq!(error_text(event), message);
+        }
+    }
+
+    #[test]
+    fn every_action_in_the_message_exists() {
+        let names = ACTIONS.strip_prefix("must be ").unwrap().replace(" or ", ", ");
+        for name in names.split(", ") {
+            assert_ne!(
+                Action::parse(&format!(r#"{{"action":"{name}"}}"#)).err().map(|error| error.to_string()),
+                Some(format!("action {ACTIONS}"))
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! What changes when a registration is updated.
+//! Updates of registrations.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::{
@@ -6,10 +6,10 @@ use shared::{
     store::{EarlierScopes, MAX_EARLIER_SCOPES, Registration, RegistrationChange, ScopesChange},
 };
 
-/// How far behind ours the clock of a function may be that still repeats a token.
+/// How far the clock of a function that repeats a token may be behind.
 const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 
-/// The settings to change.
+/// The settings to change. `None` leaves a setting unchanged.
 #[derive(Debug, Default)]
 pub(crate) struct RegistrationUpdate {
     pub(crate) name: Option<String>,
@@ -19,8 +19,8 @@ pub(crate) struct RegistrationUpdate {
 }
 
 impl RegistrationUpdate {
-    /// What to write. The current scopes are always kept, because a token may be issued with them until this is written;
-    /// of those before them only the ones that an active token refers to.
+    /// Decides what to write. The current scopes are always kept as earlier scopes, because a token may be issued with them
+    /// until this is written. Scopes before them are kept if an active token refers to them.
     pub(crate) fn decide(
         &self,
         registration: &Registration,

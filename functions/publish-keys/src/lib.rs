@@ -1,5 +1,4 @@
-//! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`: the keys that anyone can verify our tokens
-//! with.
+//! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`: publishes the keys that verify our tokens.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
@@ -13,8 +12,7 @@ use shared::{
     store::Store,
 };
 
-/// Anyone may keep an answer for five minutes: keys change rarely, and one that a verifier does not know yet makes it ask
-/// again.
+/// Anyone may cache a response for five minutes: keys change rarely, and a verifier that meets an unknown key asks again.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
 #[derive(Debug)]
@@ -33,7 +31,7 @@ impl Endpoint for PublishKeys {
     }
 
     async fn warm(&self) {
-        // Most callers want the set of keys, which needs no client.
+        // Most callers request the JWK set, which needs no client.
         let _ = self.keys.all().await;
     }
 
@@ -44,7 +42,7 @@ impl Endpoint for PublishKeys {
         };
         let response = match body {
             Some(body) => Response::new(StatusCode::OK, Outcome::Done, &body),
-            // Not an error: it may be cached as the keys are.
+            // Not an `ApiError`, because it may be cached like the keys.
             None => Response::new(
                 StatusCode::NOT_FOUND,
                 Outcome::Refused("not found"),
@@ -77,7 +75,7 @@ impl PublishKeys {
         Ok(json!({"keys": keys.collect::<Value>()}))
     }
 
-    /// The same keys in the form that clients of the token endpoint read. `None` where there is no such client.
+    /// The same keys in the format for clients of the token endpoint. `None` if the client does not exist.
     async fn app_keys(&self, client: &str) -> Result<Option<Value>, InternalError> {
         let Ok(client) = client.parse::<ClientId>() else { return Ok(None) };
         let (client, keys) =

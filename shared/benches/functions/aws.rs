@@ -1,5 +1,5 @@
-//! The AWS of the functions: the local stack in a process of its own, and before it an endpoint that adds a latency
-//! to every call, as a region's network does, and keeps account of the calls.
+//! AWS for the functions: the local stack in a process of its own, behind an endpoint that adds a latency to every call and
+//! records the calls.
 
 use std::{
     fs, hint,
@@ -30,9 +30,9 @@ use crate::{
     milliseconds,
 };
 
-/// Where Linux distributions keep the roots of TLS in one file; the template names Lambda's.
+/// The files in which Linux distributions keep the TLS roots. The first is Lambda's, which the template names.
 const ROOTS: [&str; 2] = ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt"];
-/// A sleep ends up to this much late; what is left of the latency before it is spent awake.
+/// A sleep can end this much too late, so the last part of a latency is a busy wait.
 const SLACK: Duration = Duration::from_micros(150);
 
 /// The local stack's process.
@@ -43,7 +43,7 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts it with the issuer that the functions have, and with the keys of both ways to sign.
+    /// Starts it with the functions' issuer, and with signing keys for `kms` and `envelope`.
     pub(crate) fn start(mut binary: Command, issuer: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let ready = directory.path().join("url");
@@ -72,7 +72,6 @@ impl Stack {
     }
 }
 
-/// A call as the endpoint saw it.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) operation: String,
@@ -128,7 +127,7 @@ impl Endpoint {
         format!("https://{}", self.address)
     }
 
-    /// The file with what its clients are to trust.
+    /// A file with the roots that clients of the endpoint must trust.
     pub(crate) fn roots(&self) -> &Path {
         self.roots.path()
     }
@@ -141,12 +140,12 @@ impl Endpoint {
         Ok(StreamOwned::new(tls, connect(self.address)?))
     }
 
-    /// What every call takes longer from now on.
+    /// Sets the latency of the calls from now on.
     pub(crate) fn set_latency(&self, latency: Duration) {
         self.shared.latency_us.store(latency.as_micros().try_into().unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// The calls since this was last asked.
+    /// The calls since the last time.
     pub(crate) fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut *self.shared.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -160,7 +159,7 @@ impl Shared {
         let answer = exchange(stack, request)?;
         let target = request.header("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        // Before the answer leaves, so that the call which waits for it is seen to begin later.
+        // Recorded before the answer is sent, so that a call that waits for it begins later.
         let call = Call { operation, started, ended: Instant::now(), added };
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
         answer.write(client)
@@ -174,12 +173,12 @@ fn delay(since: Instant, latency: Duration) {
     }
 }
 
-/// How many rounds the calls took one after the other, and how long these were together: a call belongs to a later
-/// round than the calls that had ended when it began.
+/// The number of rounds of the calls, and their total duration. A call that began after another one had ended is in a later
+/// round.
 pub(crate) fn rounds(calls: &mut [Call]) -> (u64, Duration) {
     calls.sort_by_key(|call| call.started);
     let (mut rounds, mut duration) = (0, Duration::ZERO);
-    // The first and the last end of the round's calls.
+    // When the first and the last call of the round ended.
     let mut ends: Option<(Instant, Instant)> = None;
     for Call { started, ended, .. } in calls {
         let same_round = ends.filter(|(first, _)| *started <= *first);
@@ -191,7 +190,7 @@ pub(crate) fn rounds(calls: &mut [Call]) -> (u64, Duration) {
     (rounds, duration)
 }
 
-/// How many milliseconds calls to the stack take, directly and through the endpoint with no latency added.
+/// The milliseconds of calls to the stack, directly and through the endpoint without latency.
 pub(crate) fn overhead(stack: &Stack, endpoint: &Endpoint, request: &Message) -> Result<[Vec<f64>; 2]> {
     endpoint.set_latency(Duration::ZERO);
     let mut direct = BufReader::new(connect(stack.address)?);

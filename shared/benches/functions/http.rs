@@ -1,6 +1,6 @@
-//! HTTP/1.1 (RFC 9112) with blocking sockets, as much as the AWS SDK, the Lambda runtime and the stack speak among
-//! themselves. A thread that blocks is on time to some microseconds and costs next to nothing; an asynchronous
-//! server's own work would be a good part of what is measured here.
+//! The part of HTTP/1.1 (RFC 9112) that the AWS SDK, the Lambda runtime and the stack use, with blocking sockets. A blocked
+//! thread wakes within microseconds and uses almost no CPU; the work of an asynchronous server would distort what is
+//! measured here.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// A request or an answer, as it goes over the wire.
+/// A request or an answer, as sent over the wire.
 #[derive(Debug)]
 pub(crate) struct Message {
     bytes: Vec<u8>,
@@ -25,7 +25,7 @@ impl Message {
         Self { bytes, head }
     }
 
-    /// The next message; `None` where the other side has closed the connection instead.
+    /// The next message, or `None` if the other side has closed the connection.
     pub(crate) fn read(reader: &mut impl BufRead) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
@@ -69,7 +69,7 @@ impl Message {
     }
 }
 
-/// Connects, and sends without waiting for more to send.
+/// Connects, with Nagle's algorithm switched off.
 pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let connection = TcpStream::connect(address)?;
     connection.set_nodelay(true)?;
@@ -82,8 +82,8 @@ pub(crate) fn exchange(connection: &mut BufReader<impl Read + Write>, request: &
     Message::read(connection)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Serves each connection to a free port of the loopback on a thread of its own, until the program ends. A connection
-/// that breaks is what the other side hears of.
+/// Listens on a free port of the loopback and serves each connection on a thread of its own, until the program ends. An
+/// error closes the connection.
 pub(crate) fn serve(
     connection: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static,
 ) -> io::Result<SocketAddr> {

@@ -1,4 +1,4 @@
-//! AWS Lambda: a Runtime API, and the functions' processes with what they cost.
+//! AWS Lambda: a Runtime API, and the functions' processes with their CPU time and memory.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     milliseconds,
 };
 
-/// A process that ends with its owner.
+/// A process that is killed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running(Child);
 
@@ -46,12 +46,12 @@ pub(crate) struct RuntimeApi {
     requests: Receiver<Request>,
 }
 
-/// What a function asks the Runtime API.
+/// A function's request to the Runtime API.
 #[derive(Debug)]
 enum Request {
-    /// The next event, at this time; it is to be sent on this connection.
+    /// It asks for the next event, to be sent on this connection.
     Next(Instant, TcpStream),
-    /// This is the answer, and was here at this time.
+    /// It sends its answer.
     Answered(Instant, Message),
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct Function<'api> {
 
 impl<'api> Function<'api> {
     pub(crate) fn start(api: &'api RuntimeApi, command: &mut Command) -> Result<Self> {
-        // What an earlier process had still to say.
+        // Requests that an earlier process left.
         while api.requests.try_recv().is_ok() {}
         command.env("AWS_LAMBDA_RUNTIME_API", api.address.to_string()).stdout(Stdio::null());
         let start = Instant::now();
@@ -114,7 +114,7 @@ impl<'api> Function<'api> {
         Ok(Self { process, api, waiting, started_in: at - start })
     }
 
-    /// Invokes the function: how long it took from the event's leaving to the answer's being here, and the answer.
+    /// Invokes the function. Returns the time from sending the event to receiving the answer, and the answer.
     pub(crate) fn invoke(&mut self, event: &Value) -> Result<(Duration, Value)> {
         const HEADERS: [&str; 5] = [
             "content-type: application/json",
@@ -142,7 +142,7 @@ impl<'api> Function<'api> {
 
     /// The CPU time that the process has used, in milliseconds.
     pub(crate) fn cpu(&self) -> Result<f64> {
-        // It waits by now or in a moment; what it used is only known to the last when it does not run.
+        // The kernel has the final figure only once the process waits again.
         thread::sleep(Duration::from_millis(1));
         let mut nanoseconds = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.process.0.id()))? {
@@ -152,7 +152,7 @@ impl<'api> Function<'api> {
         Ok(milliseconds(Duration::from_nanos(nanoseconds)))
     }
 
-    /// The most memory that the process has had at any time, in MiB.
+    /// The peak memory of the process, in MiB.
     pub(crate) fn peak_memory(&self) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

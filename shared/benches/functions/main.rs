@@ -1,9 +1,8 @@
-//! `cargo bench`: what the functions cost. The release binaries run as on Lambda, each in a process of its own
-//! between a Runtime API and the local stack, with a latency added to every AWS call. Targets are judged, and a
-//! missed one makes nothing fail: this is a measurement, not a test.
+//! `cargo bench` measures time, CPU and memory of the functions. The release binaries run as on Lambda, each in a process of
+//! its own between a Runtime API and the local stack, with a latency added to every AWS call. The report compares the
+//! figures with targets, but a missed target does not fail the run.
 //!
-//! Not in it: what a network and Lambda add of their own, name resolution among it, and a Lambda's small share of a
-//! CPU.
+//! It does not measure what a network and Lambda add, such as name resolution, or a Lambda's small share of a CPU.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
 mod aws;
@@ -41,28 +40,28 @@ type Result<T> = std::result::Result<T, Error>;
 /// What the functions cost: cold start, time, CPU and memory
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The milliseconds that are added to every AWS call
+    /// The milliseconds to add to every AWS call; several are separated by commas
     #[arg(long, value_delimiter = ',', default_value = "0,2,5,10")]
     latency: Vec<u64>,
-    /// Only the rows with this in their name; may be repeated
+    /// Measure only rows whose name contains this; may be repeated
     #[arg(long)]
     only: Vec<String>,
-    /// How many processes, and so cold starts, each row gets at each latency
+    /// The number of processes, and so of cold starts, of each row at each latency
     #[arg(long, default_value_t = 10)]
     processes: usize,
-    /// How many warm calls each process gets without latency, and a fifth of them with
+    /// The number of warm calls of each process without latency; with latency, a fifth of it
     #[arg(long, default_value_t = 50)]
     calls: usize,
-    /// Three processes, latencies of 0 and 5 ms: for a first look
+    /// For a first look: three processes, latencies of 0 and 5 ms
     #[arg(long)]
     quick: bool,
-    /// Trust the endpoint's own root alone: without the machine's, which are read at each start
+    /// Trust only the endpoint's own root, so that a start does not read the machine's
     #[arg(long)]
     one_root: bool,
-    /// A file for the same in JSON
+    /// A file to write the results to, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Cargo says so
+    /// Set by Cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -110,11 +109,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut cells = Vec::new();
     for variant in VARIANTS.iter().filter(wanted) {
         let size = bench.binary(variant).metadata()?.len();
-        // It makes no calls that could take longer.
+        // It makes no AWS calls.
         let latencies = if variant.function == HELLO { &[0] } else { arguments.latency.as_slice() };
         cells.extend(latencies.iter().map(|&latency| Cell::new(variant, latency, size)));
     }
-    // Round by round through all of them, so that what else the machine does meets all alike.
+    // All cells take turns, so that other load on the machine affects all of them alike.
     for round in 1..=arguments.processes {
         eprint!("\rround {round} of {}", arguments.processes);
         for cell in &mut cells {
@@ -132,13 +131,13 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the functions as they are deployed, by themselves, and then the local stack and the function that does
-/// nothing; returns where they are.
+/// Builds the functions as they are deployed, then the local stack and the function that does nothing. Returns the directory
+/// of the binaries.
 fn build() -> Result<PathBuf> {
     let rest = ["--workspace", "--bin", "local", "--example", HELLO];
     for what in [&[][..], &rest] {
         let mut build = Command::new(env!("CARGO"));
-        // The root of the workspace, for its default members.
+        // In the root of the workspace, so that its default members are built.
         build.args(["build", "--release"]).args(what).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         if !build.status()?.success() {
             return Err("the binaries do not build".into());
@@ -147,10 +146,10 @@ fn build() -> Result<PathBuf> {
     Ok(env::current_exe()?.ancestors().nth(2).ok_or("this program is not in a target directory")?.to_owned())
 }
 
-/// Everything around the function that is measured.
+/// Everything around the measured function.
 struct Bench {
     binaries: PathBuf,
-    /// The variables of the functions, as the sample events have them.
+    /// The functions' environment variables, from `events/env.json`.
     parameters: Value,
     stack: Stack,
     endpoint: Endpoint,
@@ -184,7 +183,7 @@ impl Bench {
         command
     }
 
-    /// One process from its start through its first invocation and so many warm ones.
+    /// Measures one process: its start, its first invocation and then warm ones.
     fn process(&self, variant: &Variant, latency: u64, calls: usize) -> Result<Sample> {
         let mut events = (variant.prepare)(&self.stack, calls + 1)?;
         self.endpoint.set_latency(Duration::from_millis(latency));
@@ -219,7 +218,7 @@ impl Bench {
     }
 }
 
-/// The time of an RSA-2048 signature: what there is to compare the speeds of machines, and of one under load, with.
+/// The times of RSA-2048 signatures, to compare the speed of machines, or of one under load.
 fn signatures() -> Result<Vec<f64>> {
     let key = KeyPair::generate(KeySize::Rsa2048)?;
     let (random, mut signature) = (SystemRandom::new(), vec![0; key.public_modulus_len()]);

@@ -1,4 +1,4 @@
-//! What was measured: medians with their spread, as tables and as JSON, and what it says of the targets.
+//! The report: medians with their spread, as tables and as JSON, and a comparison with the targets.
 
 use std::{env::consts::ARCH, fmt, fs, process::Command, thread};
 
@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 use crate::variants::{HELLO, Variant};
 
-/// The latency of the target for what a call may take beyond its rounds.
+/// The latency at which the time beyond the rounds is compared with its target.
 const TARGET_LATENCY: u64 = 5;
-/// The crates whose versions are told.
+/// The crates whose versions the report names.
 const CRATES: [&str; 5] = ["aws-lc-rs", "aws-sdk-dynamodb", "aws-sdk-kms", "lambda_http", "tokio"];
 
-/// What one process took; times are in milliseconds.
+/// The measurements of one process. Times are in milliseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Sample {
     pub(crate) start: f64,
@@ -20,11 +20,11 @@ pub(crate) struct Sample {
     pub(crate) first_cpu: f64,
     /// The time of each warm invocation.
     pub(crate) warm: Vec<f64>,
-    /// The AWS calls of each, the rounds that they took, and the time of these.
+    /// The AWS calls of each warm invocation, their rounds, and the time of the rounds.
     pub(crate) calls: Vec<Vec<String>>,
     pub(crate) rounds: Vec<f64>,
     pub(crate) aws: Vec<f64>,
-    /// What was added to each AWS call.
+    /// The latency that was added to each AWS call.
     pub(crate) added: Vec<f64>,
     /// Per warm invocation.
     pub(crate) warm_cpu: f64,
@@ -69,12 +69,12 @@ impl Cell {
         self.samples.last().and_then(|sample| sample.calls.last()).map_or(&[], Vec::as_slice)
     }
 
-    /// What a warm invocation takes beyond the latency of its rounds.
+    /// The time of a warm invocation without the latency of its rounds.
     fn over_rounds(&self) -> f64 {
         self.warm().median - self.rounds() * float(self.latency)
     }
 
-    /// What of a warm invocation no AWS call was under way.
+    /// The time of a warm invocation in which no AWS call was under way.
     fn own(&self) -> Spread {
         self.of(|sample| Spread::of(sample.warm.iter().zip(&sample.aws).map(|(time, aws)| time - aws)).median)
     }
@@ -104,7 +104,7 @@ impl Cell {
     }
 }
 
-/// A median and the quartiles around it.
+/// A median with its quartiles.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
     lower: f64,
@@ -131,7 +131,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The value below which this share of the others lies; 0 of no values.
+/// The value at this quantile; 0 if there are no values.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the length is an index")]
     let index = (float(sorted.len().saturating_sub(1) as u64) * share).round() as usize;
@@ -168,7 +168,6 @@ impl Target {
     }
 }
 
-/// All that is told.
 #[derive(Debug)]
 pub(crate) struct Report<'cells> {
     cells: &'cells [Cell],

@@ -1,4 +1,4 @@
-//! What is measured: functions with the requests that they get, each of which succeeds.
+//! What is measured: functions, each with requests that succeed. A test checks that every function has a row.
 
 use std::{fs, path::Path};
 
@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{Result, aws::Stack};
 
-/// How many tokens a registration gets, as many as that of the sample event may have: writing an item with hundreds
-/// of them is another thing.
+/// The number of tokens that a registration gets. It is small, because writing an item with hundreds of tokens takes longer.
 const TOKENS_PER_REGISTRATION: usize = 5;
 
 /// A row of the tables.
@@ -15,19 +14,19 @@ const TOKENS_PER_REGISTRATION: usize = 5;
 pub(crate) struct Variant {
     pub(crate) name: &'static str,
     pub(crate) function: &'static str,
-    /// What its environment has beyond that of all.
+    /// Environment variables in addition to those that all functions have.
     pub(crate) environment: &'static [(&'static str, &'static str)],
-    /// Makes what the events of one process, this many, need.
+    /// Creates what this number of events of one process needs.
     pub(crate) prepare: fn(&Stack, usize) -> Result<Events>,
 }
 
-/// The next event, given the last answer.
+/// Makes the next event from the last answer.
 pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
 
-/// The function that does nothing, with which the others are compared.
+/// A function that does nothing, to compare the others with.
 pub(crate) const HELLO: &str = "hello";
 
-pub(crate) const VARIANTS: [Variant; 15] = [
+pub(crate) const VARIANTS: [Variant; 17] = [
     variant("hello world", HELLO, |_, _| always("publish-keys.success")),
     variant("create-token", "create-token", create_tokens),
     variant("create-token, OAuth bearer", "create-token", |stack, count| {
@@ -50,6 +49,8 @@ pub(crate) const VARIANTS: [Variant; 15] = [
     variant("create-token, envelope", "create-token", create_tokens).with_envelope_signing(),
     variant("exchange-token, code, envelope", "exchange-token", exchange_codes).with_envelope_signing(),
     variant("exchange-token, refresh, envelope", "exchange-token", refresh).with_envelope_signing(),
+    variant("manage-tokens, list", "manage-tokens", |_, _| always("manage-tokens.success-list-tokens")),
+    variant("manage-tokens, list app tokens", "manage-tokens", |_, _| always("manage-tokens.success-list-app-tokens")),
     variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
     variant("publish-keys, app keys", "publish-keys", |_, _| always("publish-keys.success-app-keys")),
     variant("issue-code", "issue-code", |_, _| always("issue-code.success")),
@@ -81,7 +82,7 @@ fn always(name: &str) -> Result<Events> {
 fn create_tokens(stack: &Stack, count: usize) -> Result<Events> {
     let registrations = (0..count.div_ceil(TOKENS_PER_REGISTRATION)).map(|_| registration(stack));
     let registrations = registrations.collect::<Result<Vec<_>>>()?;
-    // Each in turn, so that the items grow together.
+    // The registrations take turns, so that their items grow together.
     let mut next = (0..TOKENS_PER_REGISTRATION).flat_map(move |_| registrations.clone());
     let event = sample("create-token.success")?;
     Ok(Box::new(move |_| with_field(&event, "registrationId", &next.next().ok_or("every registration is full")?)))
@@ -106,7 +107,7 @@ fn refresh(stack: &Stack, _: usize) -> Result<Events> {
     }))
 }
 
-/// The same request again and again, under an idempotency key of an earlier one.
+/// The same request again and again, with an idempotency key that was used before.
 fn repeated(stack: &Stack, function: &str) -> Result<Events> {
     let name = format!("{function}.success-idempotent");
     stack.invoke(function, &sample(&name)?)?;
@@ -120,7 +121,7 @@ fn registration(stack: &Stack) -> Result<String> {
 fn code(stack: &Stack) -> Result<String> {
     let mut event = sample("issue-code.success")?;
     if let Some(event) = event.as_object_mut() {
-        // A browser's challenge is for the sample event without one.
+        // The exchange event sends no code verifier.
         event.remove("codeChallenge");
     }
     text(&stack.invoke("issue-code", &event)?["code"])

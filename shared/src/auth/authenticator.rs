@@ -93,7 +93,7 @@ impl Authenticator {
         let key = self.keys.find(unverified.kid()).await?.ok_or(Unauthenticated::InvalidToken)?;
         let claims = unverified.verify(key.rsa()).ok_or(Unauthenticated::InvalidToken)?;
         let addressed = claims.iss == self.issuer.as_str() && claims.aud == self.audience.as_str();
-        let valid = addressed && now.timestamp() < claims.exp;
+        let valid = addressed && now < claims.exp;
         match claims.sub.parse() {
             Ok(registration) if valid => {
                 Ok(Bearer(Presented::AccessToken { registration, token: claims.jti, scope: claims.scope }))

@@ -16,8 +16,8 @@ impl IdempotencyKey {
     /// The error message for a key that was already used for a different request.
     pub const REUSED: &'static str = "Idempotency-Key was used for another request";
 
-    /// What an id or a secret of the request is derived from: the key and everything that it is scoped to. No part
-    /// contains a NUL, so different requests never have the same input.
+    /// The input from which the id or the secret of an idempotent token is derived: the key and everything that it is scoped
+    /// to. No part contains a NUL, so different requests never have the same input.
     #[must_use]
     pub fn derivation_input(&self, endpoint: &str, caller: &Principal, target: &str) -> Vec<u8> {
         [endpoint, &caller.organization.to_string(), &caller.id.to_string(), target, &self.0].join("\0").into_bytes()

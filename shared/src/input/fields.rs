@@ -12,8 +12,8 @@ pub struct Email(String);
 impl Email {
     /// The address. It is personal data and must not be logged.
     #[must_use]
-    pub fn into_inner(self) -> String {
-        self.0
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 

@@ -25,7 +25,7 @@ impl JsonObject {
             if error.is_data() {
                 return ValidationError::new("body", "must be a JSON object");
             }
-            // `serde_json` has a category of its own for every error but this one.
+            // Only the text of the error tells it from a syntax error.
             if error.to_string().starts_with("recursion limit exceeded") {
                 return ValidationError::new("body", "is nested too deeply (at most 127 levels)");
             }
@@ -87,7 +87,7 @@ impl JsonObject {
         Ok(Some(entries))
     }
 
-    /// A whole number within `range`.
+    /// A whole number in `range`.
     pub fn integer<N: TryFrom<u64> + PartialOrd + fmt::Display>(
         &mut self,
         name: &'static str,
@@ -137,7 +137,7 @@ pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, Validation
     value.ok_or_else(|| ValidationError::new(name, "is required"))
 }
 
-/// The members of a JSON object. Preserves duplicate names, so they can be rejected.
+/// The members of a JSON object. It keeps duplicate names, so that they can be rejected.
 #[derive(Debug)]
 pub(crate) struct Members<V>(pub(crate) Vec<(String, V)>);
 
@@ -186,7 +186,7 @@ mod tests {
         JsonObject::from_json(json.as_bytes()).unwrap()
     }
 
-    fn refusal<T: fmt::Debug>(result: Result<T, ValidationError>) -> String {
+    fn error_text<T: fmt::Debug>(result: Result<T, ValidationError>) -> String {
         result.unwrap_err().to_string()
     }
 
@@ -200,12 +200,12 @@ mod tests {
             (b"{}{}", "body is not valid JSON (line 1, column 3)"),
             (b"{\"a\":", "body is not valid JSON (line 1, column 5)"),
         ] {
-            assert_eq!(refusal(JsonObject::from_json(wrong)), message);
+            assert_eq!(error_text(JsonObject::from_json(wrong)), message);
         }
         let nested = |levels: usize| format!("{{\"unknown\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
         assert!(JsonObject::from_json(nested(126).as_bytes()).is_ok());
         for levels in [127, 8000] {
-            let refused = refusal(JsonObject::from_json(nested(levels).as_bytes()));
+            let refused = error_text(JsonObject::from_json(nested(levels).as_bytes()));
             assert_eq!(refused, "body is nested too deeply (at most 127 levels)");
         }
     }
@@ -216,10 +216,10 @@ mod tests {
         assert_eq!(body.string("missing"), Ok(None));
         assert_eq!(body.string("a"), Ok(None));
         assert_eq!(body.string("b"), Ok(Some(String::new())));
-        assert_eq!(refusal(body.string("c")), "c must be a string");
-        assert_eq!(refusal(body.string("d")), "d must be given once");
-        assert_eq!(refusal(body.refuse_others()), "other is not a field of this request");
-        assert_eq!(refusal(required("a", None::<()>)), "a is required");
+        assert_eq!(error_text(body.string("c")), "c must be a string");
+        assert_eq!(error_text(body.string("d")), "d must be given once");
+        assert_eq!(error_text(body.refuse_others()), "other is not a field of this request");
+        assert_eq!(error_text(required("a", None::<()>)), "a is required");
     }
 
     #[test]
@@ -235,14 +235,14 @@ mod tests {
 
     #[test]
     fn a_null_and_a_value_are_given_twice() {
-        assert_eq!(refusal(fields(r#"{"a":null,"a":"x"}"#).string("a")), "a must be given once");
-        assert_eq!(refusal(fields(r#"{"a":"x","a":null}"#).string("a")), "a must be given once");
+        assert_eq!(error_text(fields(r#"{"a":null,"a":"x"}"#).string("a")), "a must be given once");
+        assert_eq!(error_text(fields(r#"{"a":"x","a":null}"#).string("a")), "a must be given once");
     }
 
     #[test]
     fn integers_are_whole_and_within_range() {
         for wrong in ["0", "11", "1.0", "-1", "\"1\"", "1e1", "4294967297", "true", "[]"] {
-            let refused = refusal(fields(&format!("{{\"n\":{wrong}}}")).integer("n", 1..=10_u32));
+            let refused = error_text(fields(&format!("{{\"n\":{wrong}}}")).integer("n", 1..=10_u32));
             assert_eq!(refused, "n must be a whole number from 1 to 10", "{wrong}");
         }
         assert_eq!(fields(r#"{"n":10}"#).integer("n", 1..=10_u32), Ok(Some(10)));
@@ -254,12 +254,12 @@ mod tests {
         let list = |json: &str| fields(&format!("{{\"s\":{json}}}")).distinct::<Scope>("s", 2);
         assert_eq!(list("[]"), Ok(Some(vec![])));
         assert_eq!(list(r#"["a","b"]"#).unwrap().unwrap().len(), 2);
-        assert_eq!(refusal(list(r#"["a","b","c"]"#)), "s must have at most 2 entries");
-        assert_eq!(refusal(list(r#"["a","a"]"#)), "s must not contain the same entry twice");
-        assert_eq!(refusal(list(r#"["a",1]"#)), "s must be an array of strings");
-        assert_eq!(refusal(list(r#""a""#)), "s must be an array of strings");
+        assert_eq!(error_text(list(r#"["a","b","c"]"#)), "s must have at most 2 entries");
+        assert_eq!(error_text(list(r#"["a","a"]"#)), "s must not contain the same entry twice");
+        assert_eq!(error_text(list(r#"["a",1]"#)), "s must be an array of strings");
+        assert_eq!(error_text(list(r#""a""#)), "s must be an array of strings");
         for wrong in ["", "a b", "a\\\\b", "a\\\"b", "é", "a\\n", &"x".repeat(65)] {
-            assert!(refusal(list(&format!("[\"{wrong}\"]"))).starts_with("s entries must be 1 to 64"), "{wrong}");
+            assert!(error_text(list(&format!("[\"{wrong}\"]"))).starts_with("s entries must be 1 to 64"), "{wrong}");
         }
     }
 
@@ -278,8 +278,8 @@ mod tests {
         fn an_error_never_repeats_a_value(value in "[a-z]{12}") {
             let json = format!(r#"{{"n":"{value}","s":["{value}","{value}"],"p":"{value}{value}{value}{value}{value}{value}"}}"#);
             let mut body = fields(&json);
-            let refusals = [refusal(body.integer("n", 1..=2_u32)), refusal(body.distinct::<Scope>("s", 5)), refusal(body.parsed::<Scope>("p"))];
-            prop_assert!(refusals.iter().all(|text| !text.contains(&value)));
+            let errors = [error_text(body.integer("n", 1..=2_u32)), error_text(body.distinct::<Scope>("s", 5)), error_text(body.parsed::<Scope>("p"))];
+            prop_assert!(errors.iter().all(|text| !text.contains(&value)));
         }
     }
 }

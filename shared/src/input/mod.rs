@@ -1,4 +1,4 @@
-//! Strict reading of what callers send: every error names the field and the rule, and never repeats a value.
+//! Strict parsing of requests: every error names the field and the rule, and never repeats a value.
 
 mod fields;
 mod json;

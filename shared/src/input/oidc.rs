@@ -167,6 +167,11 @@ pub struct Language(String);
 
 impl Language {
     #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    #[must_use]
     pub fn into_inner(self) -> String {
         self.0
     }
@@ -330,7 +335,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_double_in_range_is_kept(double in any::<f64>().prop_filter("range", |double| (1e-130..1e126).contains(&double.abs()))) {
-            for text in [format!("{double}"), format!("{double:e}"), format!("{double:E}")] {
+            // Not by `format!`: of two shortest texts that are equally close it takes another one than JSON writers do.
+            let text = Number::from_f64(double).unwrap().to_string();
+            for text in [text.to_uppercase(), text] {
                 prop_assert_eq!(number(&text).and_then(|number| number.as_f64()), Some(double), "{}", text);
             }
         }

@@ -1,5 +1,5 @@
-//! Reading a JSON value as it is. `serde_json::Value` reads `{"$serde_json::private::RawValue": "<json>"}` as the JSON in that
-//! text, with a nesting limit of its own: a sender could give any value in the place of a string, or nest without end.
+//! Parses a JSON value literally. `serde_json::Value` treats `{"$serde_json::private::RawValue": "<json>"}` as the JSON in that
+//! text and starts counting the nesting levels again, so a sender could avoid the limit.
 
 use std::fmt;
 

@@ -5,6 +5,7 @@ use std::io;
 
 use aws_lc_rs::{rsa::PublicKey, signature::RSA_PKCS1_2048_8192_SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc, serde::ts_seconds};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
@@ -53,10 +54,12 @@ pub struct RegistrationTokenClaims {
     /// The registration.
     pub client_id: String,
     pub jti: TokenId,
-    /// When it was issued, in seconds since the epoch.
-    pub iat: i64,
-    /// When it expires, in seconds since the epoch.
-    pub exp: i64,
+    /// When it was issued.
+    #[serde(with = "ts_seconds")]
+    pub iat: DateTime<Utc>,
+    /// When it expires.
+    #[serde(with = "ts_seconds")]
+    pub exp: DateTime<Utc>,
     /// The registration's scopes, separated by spaces.
     pub scope: String,
     /// The address that the creator gave.

@@ -20,6 +20,7 @@ pub use self::{
     verification_key::VerificationKey,
 };
 use self::{
+    public_keys::KeySource,
     settings::{previous_signing_keys, signing_key},
     signing_keys_cache::SigningKeysCache,
 };
@@ -38,16 +39,6 @@ pub struct Keys {
     signing_key: KmsKey,
     kms: aws_sdk_kms::Client,
     clock: Arc<dyn Clock>,
-}
-
-/// Where the keys are, by `SIGNING_MODE`.
-#[derive(Clone, Debug)]
-enum KeySource {
-    Kms,
-    /// KMS signs; the keys of the table are trusted too.
-    Transition(Arc<SigningKeysCache>),
-    /// A key of the table signs; those of KMS are trusted too.
-    Envelope(Arc<SigningKeysCache>),
 }
 
 impl Keys {

@@ -1,7 +1,7 @@
 //! The public keys that verify our tokens: those of KMS, each fetched once per process, and those of envelope signing, which
 //! change without a new deployment.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use aws_sdk_kms::{error::ProvideErrorMetadata as _, primitives::Blob};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +12,6 @@ use crate::{
     clock::{Clock, age},
     error::InternalError,
     id::KmsKey,
-    keys::KeySource,
     keys::signing_keys_cache::SigningKeysCache,
     keys::verification_key::VerificationKey,
     runtime::telemetry::warn_and_count,
@@ -20,6 +19,8 @@ use crate::{
 
 /// KMS is asked again for a key that it refused after this time.
 const RETRY_AFTER: TimeDelta = TimeDelta::seconds(60);
+/// While KMS does not answer, unverified bearers make it be asked for a key at most this often.
+const FAILURE_INTERVAL: TimeDelta = TimeDelta::seconds(1);
 /// The errors of KMS that last until somebody changes something. All other errors are temporary, and no key is left out
 /// because of them.
 const PERMANENT_ERRORS: [&str; 7] = [
@@ -31,6 +32,16 @@ const PERMANENT_ERRORS: [&str; 7] = [
     "NotFoundException",
     "UnsupportedOperationException",
 ];
+
+/// Where the keys are, by `SIGNING_MODE`.
+#[derive(Clone, Debug)]
+pub(super) enum KeySource {
+    Kms,
+    /// KMS signs; the keys of the table are trusted too.
+    Transition(Arc<SigningKeysCache>),
+    /// A key of the table signs; those of KMS are trusted too.
+    Envelope(Arc<SigningKeysCache>),
+}
 
 /// The public keys of all keys that may have signed a valid token.
 #[derive(Debug)]
@@ -50,6 +61,8 @@ struct KmsPublicKey {
     /// does not make the others unavailable.
     signs: bool,
     cached: Mutex<Cached>,
+    /// When a bearer last asked for it in vain, because KMS did not answer.
+    failed_at: std::sync::Mutex<Option<DateTime<Utc>>>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +82,8 @@ impl PublicKeys {
         kms: aws_sdk_kms::Client,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let key = |key, signs| KmsPublicKey { key, signs, cached: Mutex::default() };
+        let key =
+            |key, signs| KmsPublicKey { key, signs, cached: Mutex::default(), failed_at: std::sync::Mutex::default() };
         let current = key(signing_key, !matches!(source, KeySource::Envelope(_)));
         let previous = previous.into_iter().map(|previous| key(previous, false));
         Self { source, kms, clock, keys: [current].into_iter().chain(previous).collect() }
@@ -108,7 +122,7 @@ impl PublicKeys {
     /// The key with the `kid` of a token, if it is one of ours.
     pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         match (self.keys.iter().find(|key| key.key.id().as_str() == kid), self.cache()) {
-            (Some(key), _) => self.get_or_fetch(key).await,
+            (Some(key), _) => self.get_or_fetch_for_bearer(key).await,
             (None, Some(cache)) => cache.find(kid).await,
             (None, None) => Ok(None),
         }
@@ -119,6 +133,20 @@ impl PublicKeys {
             KeySource::Kms => None,
             KeySource::Transition(cache) | KeySource::Envelope(cache) => Some(cache),
         }
+    }
+
+    /// As [`Self::get_or_fetch`], for a bearer that nobody has verified: while KMS does not answer, it is asked once a second,
+    /// however many bearers name the key.
+    async fn get_or_fetch_for_bearer(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, InternalError> {
+        const CONTEXT: &str = "fetch a public key";
+        let now = self.clock.now();
+        let failed_at = || key.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed_at().is_some_and(|at| age(at, now) < FAILURE_INTERVAL) {
+            return Err(InternalError::new(CONTEXT, "KMS did not answer a moment ago"));
+        }
+        let fetched = self.get_or_fetch(key).await;
+        *failed_at() = fetched.is_err().then_some(now);
+        fetched
     }
 
     /// The key, fetched when it is first needed. `None` if KMS refuses it and it does not sign.

@@ -148,16 +148,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_variable() {
-        let refusal = |variables: &[(&str, &str)]| previous_of(&environment(variables)).unwrap_err().to_string();
-        assert_eq!(refusal(&[]), "environment variable SIGNING_KEY_ID is not set");
-        assert_eq!(refusal(&[("SIGNING_KEY_ID", "")]), "environment variable SIGNING_KEY_ID is not set");
+    fn an_error_names_the_variable() {
+        let error_text = |variables: &[(&str, &str)]| previous_of(&environment(variables)).unwrap_err().to_string();
+        assert_eq!(error_text(&[]), "environment variable SIGNING_KEY_ID is not set");
+        assert_eq!(error_text(&[("SIGNING_KEY_ID", "")]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(
-            refusal(&[("SIGNING_KEY_ID", "alias/tokens")]),
+            error_text(&[("SIGNING_KEY_ID", "alias/tokens")]),
             "environment variable SIGNING_KEY_ID must be the id or ARN of a KMS key, not an alias"
         );
         assert_eq!(
-            refusal(&[("SIGNING_KEY_ID", "one"), ("PREVIOUS_SIGNING_KEY_IDS", "two,,three")]),
+            error_text(&[("SIGNING_KEY_ID", "one"), ("PREVIOUS_SIGNING_KEY_IDS", "two,,three")]),
             "environment variable PREVIOUS_SIGNING_KEY_IDS must be ids or ARNs of KMS keys, separated by commas"
         );
     }

@@ -1,5 +1,5 @@
-//! Why an HTTP endpoint refuses a request or fails. Status, outcome and challenge follow from here; an endpoint's wire
-//! module only gives the error a body in its dialect.
+//! The errors of HTTP endpoints. They determine status, outcome and challenge; the wire module of an endpoint only adds a
+//! body in its own format.
 
 use lambda_http::http::StatusCode;
 
@@ -8,7 +8,6 @@ use crate::{
     runtime::Outcome,
 };
 
-/// An error of an HTTP endpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The caller could not be authenticated.
@@ -23,19 +22,19 @@ pub enum ApiError {
     /// What the request names does not exist, or belongs to another organization.
     #[error("not found")]
     NotFound,
-    /// The registration or application has no such token that is active.
+    /// The registration or application has no such active token.
     #[error("token not found")]
     TokenNotFound,
-    /// The `Idempotency-Key` belongs to another request.
+    /// The `Idempotency-Key` was already used for a different request.
     #[error("idempotency key reused")]
     IdempotencyKeyReused,
-    /// As many tokens as are allowed are active.
+    /// The maximum number of tokens is already active.
     #[error("quota exceeded")]
     QuotaExceeded,
     /// The code or refresh token is not valid for this request.
     #[error("bad credential")]
     BadCredential,
-    /// A code or refresh token was used again, and its grant is revoked.
+    /// A code or refresh token was used again, so its grant was revoked.
     #[error("replay detected")]
     Replay,
     /// The service or AWS failed.
@@ -56,7 +55,7 @@ impl ApiError {
         }
     }
 
-    /// What the log and the metrics call it.
+    /// The name of the error in the log and the metrics.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -1,5 +1,5 @@
-//! How the functions reach AWS: built once per cold start, one HTTP connector for every client, all from the
-//! environment.
+//! The configuration of the AWS clients. It comes from the environment and is built once per cold start, with one HTTP
+//! connector for all clients.
 
 use std::time::Duration;
 
@@ -21,15 +21,15 @@ use crate::runtime::telemetry::{Meter, Service};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bounds one AWS operation with all its attempts, and so, with at most five in a row, a request.
+/// The timeout of one AWS operation with all its attempts. A request does at most five in a row.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
-/// The SDK waits up to this before the second attempt and up to twice this before the third. Its default of a second
-/// is meant for batch work; somebody waits for this answer.
+/// The SDK waits up to this long before the second attempt and up to twice as long before the third. The default of one
+/// second suits batch work, but here somebody waits for the answer.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Region and credentials from the environment's variables alone: no profile, no metadata service to wait for.
-/// `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_DYNAMODB` and `AWS_ENDPOINT_URL_KMS` are the SDK's own.
+/// Takes region and credentials from environment variables only, so nothing waits for a profile or a metadata service. The
+/// SDK itself reads `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_DYNAMODB` and `AWS_ENDPOINT_URL_KMS`.
 #[must_use]
 pub fn config() -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
@@ -45,8 +45,8 @@ pub fn config() -> ConfigLoader {
         .retry_config(retries)
 }
 
-/// One connector, and so one pool and one set of TLS roots, for whoever asks; the SDK would build one for each
-/// client. A connector made beforehand does not hear of the SDK's connect timeout, so it has it here.
+/// One connector for all clients, with one connection pool and one set of TLS roots; the SDK would build one per client. The
+/// SDK does not pass its connect timeout to a connector that was built before, so the timeout is set here too.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
     let connector = Connector::builder()

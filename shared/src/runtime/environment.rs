@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Environment {
     pub variables: HashMap<String, String>,
-    /// Region, credentials, endpoints, timeouts and retries of the AWS SDK.
+    /// Region, credentials, endpoints, timeouts and retries for the AWS SDK.
     pub aws: SdkConfig,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,

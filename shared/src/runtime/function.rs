@@ -1,4 +1,4 @@
-//! The seam between a function and what runs it: AWS Lambda, or the `local` crate.
+//! The interface between a function and what runs it: AWS Lambda or the `local` crate.
 
 use std::{fmt::Debug, future::Future, process::ExitCode};
 
@@ -16,27 +16,27 @@ use crate::{
 
 /// A Lambda function.
 pub trait Function: Sized + Send + Sync + 'static {
-    /// The name of the binary and of the function.
+    /// The name of the function and of its binary.
     const NAME: &'static str;
-    /// What it is invoked with.
+    /// The event that it is invoked with.
     type Event: DeserializeOwned + Send + 'static;
-    /// What it answers.
+    /// The result of an invocation.
     type Answer: Serialize + Debug + Send;
 
     /// Builds the function from its environment, once per cold start.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
-    /// Opens the connections and fetches the keys that the first event would otherwise wait for. Failing is harmless.
+    /// Opens the connections and fetches the keys that the first event would otherwise wait for. A failure is harmless.
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
     /// Handles an event.
     fn handle(&self, event: LambdaEvent<Self::Event>) -> impl Future<Output = Handled<Self::Answer>> + Send;
 }
 
-/// Why an invoked function, one without a route, did nothing.
+/// The errors of functions without a route, which are invoked directly.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
-    /// The event breaks a rule.
+    /// The event is malformed.
     #[error(transparent)]
     Invalid(#[from] ValidationError),
     /// What this field names does not exist.
@@ -61,12 +61,12 @@ impl<A> From<Result<A, InvocationError>> for Handled<A> {
                 (Outcome::Refused("not found"), "NotFound")
             }
             Err(InvocationError::Taken(_)) => (Outcome::Refused("taken"), "Taken"),
-            Err(InvocationError::InternalError(fault)) => {
-                telemetry::log_internal_error(fault);
+            Err(InvocationError::InternalError(error)) => {
+                telemetry::log_internal_error(error);
                 (Outcome::Failed, "InternalError")
             }
         };
-        let result = result.map_err(|refusal| FunctionError { error_type, message: refusal.to_string() });
+        let result = result.map_err(|error| FunctionError { error_type, message: error.to_string() });
         Self { result, outcome, status: None }
     }
 }
@@ -77,14 +77,14 @@ impl From<FunctionError> for Diagnostic {
     }
 }
 
-/// Handles one event under observation: one summary line in the log, whoever runs the function.
+/// Handles one event and writes its summary line to the log.
 pub async fn invoke<F: Function>(function: &F, event: LambdaEvent<F::Event>) -> Result<F::Answer, FunctionError> {
     let context = event.context.clone();
-    // Boxed, here and in `run`: the SDK's futures are large, and deep for the compiler's layout limit.
+    // Boxed, here and in `run`, because the futures of the SDK are large and reach the compiler's layout limit.
     telemetry::observe(F::NAME, &context, Box::pin(function.handle(event))).await.result
 }
 
-/// Runs the function on AWS Lambda until the environment is taken down. The body of every `main`.
+/// Runs the function on AWS Lambda until its environment is shut down. This is the body of every `main`.
 pub async fn run<F: Function>() -> ExitCode {
     telemetry::to_stdout();
     let environment = Environment::of_process().await;

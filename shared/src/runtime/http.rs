@@ -1,7 +1,7 @@
-//! HTTP endpoints behind API Gateway's HTTP API: events of payload format 2.0 in, answers out.
+//! HTTP endpoints behind an HTTP API of API Gateway (payload format 2.0).
 //!
-//! The event types are `lambda_http`'s; its conversion into an `http::Request` is not used, because it panics where
-//! the event says base64 and the body is not, and where a decoded path is no URI.
+//! The event types are those of `lambda_http`. Its conversion into an `http::Request` is not used, because it panics if the
+//! body is not the base64 that the event announces, or if a decoded path is not a valid URI.
 
 use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 
@@ -22,19 +22,18 @@ use crate::{
     runtime::{ApiError, Environment, Handled, Outcome, SettingsError, telemetry},
 };
 
-/// The largest body that is read, in bytes after base64 decoding.
+/// The maximum size of a body, in bytes after base64 decoding.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// A function that answers HTTP requests.
 pub trait Endpoint: Sized + Send + Sync + 'static {
-    /// The name of the binary and of the function.
+    /// The name of the function and of its binary.
     const NAME: &'static str;
 
     /// Builds the function from its environment, once per cold start.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
-    /// Opens the connections and fetches the keys that the first request would otherwise wait for. Failing is
-    /// harmless.
+    /// Opens the connections and fetches the keys that the first request would otherwise wait for. A failure is harmless.
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
     /// Answers a request.
@@ -50,7 +49,7 @@ pub struct Http<E>(E);
 
 impl<E: Endpoint> Function for Http<E> {
     const NAME: &'static str = E::NAME;
-    /// Not yet read: of an event that the runtime itself cannot read it logs why, with values.
+    /// Not parsed yet: if the runtime cannot parse an event, it logs the error with values from the event.
     type Event = Box<RawValue>;
     type Answer = ApiGatewayV2httpResponse;
 
@@ -70,8 +69,8 @@ impl<E: Endpoint> Function for Http<E> {
         let request = Request::from(event);
         let route = request.route.clone();
         let response = self.0.respond(request).await.unwrap_or_else(|error| {
-            if let ApiError::Internal(fault) = &error {
-                telemetry::log_internal_error(fault);
+            if let ApiError::Internal(internal) = &error {
+                telemetry::log_internal_error(internal);
             }
             let response = Response::new(error.status(), error.outcome(), &E::error_body(&route, &error));
             match error {
@@ -91,20 +90,17 @@ pub struct Request {
     pub path_parameters: HashMap<String, String>,
     /// The query string, as it was sent.
     raw_query: String,
-    /// The headers; one that came more than once is joined with commas by API Gateway.
+    /// The headers. API Gateway joins repeated headers with commas.
     pub headers: HeaderMap,
-    /// The decoded body; `None` where the event says base64 and it is not.
+    /// The decoded body. `None` if it is not the base64 that the event announces.
     body: Option<Vec<u8>>,
 }
 
 impl Request {
-    /// The parsed value of a header, if there is one.
-    ///
-    /// # Errors
-    /// When it is malformed.
+    /// The parsed value of a header, if the caller sent it.
     pub fn header<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
         let Some(value) = self.headers.get(name) else { return Ok(None) };
-        // What is not ASCII breaks the same rule as an empty value.
+        // A value that is not ASCII breaks the same rule as an empty value.
         let parsed = value.to_str().unwrap_or("").parse();
         parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
     }
@@ -115,11 +111,8 @@ impl Request {
         Query::read(&self.raw_query)
     }
 
-    /// The body's fields, where it is JSON of a size and form that we read.
-    ///
-    /// # Errors
-    /// When the content type is not `application/json`, or the body is empty, larger than
-    /// [`MAX_BODY_BYTES`], or not one JSON object.
+    /// The fields of the body, which must be a JSON object of at most [`MAX_BODY_BYTES`] with the content type
+    /// `application/json`.
     pub fn fields(&self) -> Result<JsonObject, ValidationError> {
         let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim();
@@ -150,14 +143,14 @@ impl From<ApiGatewayV2httpRequest> for Request {
     }
 }
 
-/// Credentials are in the headers and the body, so neither is shown.
+/// Shows neither headers nor body, because they contain credentials.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("route", &self.route).finish_non_exhaustive()
     }
 }
 
-/// An answer in JSON, with the headers that every answer has.
+/// A JSON response with the headers that every response has.
 #[derive(Debug)]
 pub struct Response {
     status: StatusCode,
@@ -167,25 +160,25 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer that nobody may store (RFC 9111, 5.2.2.5).
+    /// A response that must not be stored (RFC 9111, 5.2.2.5).
     pub fn new(status: StatusCode, outcome: Outcome, body: &impl Serialize) -> Self {
         let headers = HeaderMap::from_iter([
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         ]);
-        // Never empty: only a map with keys that are no strings would not serialise.
+        // Serialization never fails: only a map with keys that are not strings would.
         Self { status, outcome, headers, body: serde_json::to_string(body).unwrap_or_default() }
     }
 
-    /// The same answer, marked as one that was given before.
+    /// The same response, marked as the repetition of an earlier one.
     #[must_use]
     pub fn replayed(mut self) -> Self {
         self.outcome = Outcome::Replayed;
         self.with_header(HeaderName::from_static("idempotency-replayed"), "true")
     }
 
-    /// The same answer with a header set.
+    /// The same response with a header set.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.insert(name, HeaderValue::from_static(value));

@@ -1,4 +1,4 @@
-//! The seam between a function and whatever runs it: AWS Lambda, or the `local` crate.
+//! What runs a function: AWS Lambda or the `local` crate, HTTP, settings, AWS clients and the log.
 
 mod api_error;
 pub mod aws;

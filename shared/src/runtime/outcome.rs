@@ -1,43 +1,42 @@
-//! What became of a request: what leaves, and what the log and the metrics call it.
+//! The outcome of a request, for the caller and for the log and the metrics.
 
 use lambda_http::http::StatusCode;
 
-/// A handled event: what leaves, and what the log says of it.
+/// A handled event.
 #[derive(Debug)]
 pub struct Handled<A> {
-    /// The answer, or the error that Lambda reports as a function error.
+    /// The result, or the error that Lambda reports as a function error.
     pub result: Result<A, FunctionError>,
-    /// What came of it, for the log and the metrics.
     pub outcome: Outcome,
-    /// The HTTP status, where there is one.
+    /// The HTTP status, if the function is an endpoint.
     pub status: Option<StatusCode>,
 }
 
-/// What came of a request.
+/// The outcome of a request in the log and the metrics.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// A token was made.
+    /// A token was issued.
     Issued,
-    /// A token that was made before was made again.
+    /// A token that was issued before was returned again.
     Replayed,
     /// The quota was full.
     QuotaExceeded,
-    /// A code or refresh token was used again, and its grant revoked.
+    /// A code or refresh token was used again, so its grant was revoked.
     ReplayDetected,
-    /// It was refused for another reason.
+    /// The request was refused for another reason.
     Refused(&'static str),
-    /// It was done, without a token.
+    /// The request succeeded without issuing a token.
     Done,
-    /// It failed, and not by the caller's fault.
+    /// The service or AWS failed.
     Failed,
 }
 
-/// A function error: what an invoker gets in place of an answer.
+/// A function error, which Lambda returns to the invoker instead of a result.
 #[derive(Debug, thiserror::Error)]
 #[error("{error_type}: {message}")]
 pub struct FunctionError {
-    /// A name to tell errors apart by, such as `InvalidRequest`.
+    /// The kind of error, such as `InvalidRequest`.
     pub error_type: &'static str,
-    /// What is wrong, naming field and rule.
+    /// What is wrong: the field and the rule.
     pub message: String,
 }

@@ -1,5 +1,5 @@
-//! What the log says: JSON lines, one summary line per request, and faults with their causes. Nothing secret gets
-//! here: a line holds ids, counts, times and names of outcomes.
+//! The log: JSON lines, with one summary line per request and internal errors with their causes. It contains no secret, only
+//! ids, counts, times and names of outcomes.
 
 use std::{
     fmt,
@@ -35,27 +35,27 @@ use crate::{
     runtime::{Handled, Outcome},
 };
 
-/// The target of summary lines, whose message is the whole line.
+/// The target of summary lines. Their message is the whole line.
 const SUMMARY: &str = "tokenmint::summary";
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "tokenmint";
 
-/// Logs to standard output, as Lambda collects it. `AWS_LAMBDA_LOG_LEVEL` can make it quieter (`WARN`, `ERROR`), but
-/// not chattier: below `INFO` the SDK logs requests with what is in them.
+/// Logs to standard output, which Lambda collects. `AWS_LAMBDA_LOG_LEVEL` can make the log quieter (`WARN`, `ERROR`), but not
+/// more verbose: below `INFO` the SDK logs requests with their contents.
 pub fn to_stdout() {
     #[expect(clippy::disallowed_methods, reason = "logging starts before there is an environment to read it from")]
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
     let level = level.unwrap_or(LevelFilter::INFO).min(LevelFilter::INFO);
-    // Only fails where a subscriber is set already; that one serves.
+    // This fails only if a subscriber is already set. That one is used then.
     let _ = tracing::subscriber::set_global_default(subscriber(std::io::stdout, level));
 }
 
-/// Logs to standard error, for a program whose standard output is for people.
+/// Logs to standard error, for a program whose standard output is read by people.
 pub fn to_stderr() {
     let _ = tracing::subscriber::set_global_default(subscriber(std::io::stderr, LevelFilter::INFO));
 }
 
-/// A subscriber that writes the log's lines to `writer`.
+/// A subscriber that writes the lines of the log to `writer`.
 pub fn subscriber<W>(writer: W, level: LevelFilter) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -64,19 +64,19 @@ where
         .fmt_fields(JsonFields::new())
         .event_format(Lines(format::format().json().flatten_event(true)))
         .with_writer(writer);
-    // Metrics and alarms live on the summaries, so no level silences them.
+    // Metrics and alarms need the summaries, so they are written at every level.
     let kept = Targets::new().with_default(level).with_target(SUMMARY, LevelFilter::INFO);
     tracing_subscriber::registry().with(lines).with(kept).with(filter_fn(|event| !repeats_function_error(event)))
 }
 
-/// Whether this is the event by which `lambda_runtime` logs a handler's `Err`, whose summary line is written already.
-/// It logs a panic, which has no summary line, under the same target and level, but in a field named `error`.
+/// Whether this is the event with which `lambda_runtime` logs the `Err` of a handler, whose summary line was already written.
+/// It logs a panic, which has no summary line, with the same target and level, but in a field named `error`.
 fn repeats_function_error(event: &Metadata<'_>) -> bool {
     event.target() == "lambda_runtime::layers::panic" && event.fields().field("error").is_none()
 }
 
-/// JSON lines, and summaries as they are: the embedded metric format needs `_aws` at the top, which `tracing` cannot
-/// nest.
+/// Writes events as JSON lines and summaries unchanged: the embedded metric format needs a nested `_aws` object at the top
+/// level, which `tracing` cannot write.
 struct Lines(Format<Json>);
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -98,18 +98,18 @@ where
     }
 }
 
-/// The steps of a request that are timed.
+/// The phases of a request that are timed.
 #[derive(Clone, Copy, Debug)]
 pub enum Phase {
     /// Authenticate and read.
     Load,
-    /// KMS.
+    /// Sign, and before that decrypt the signing key if needed; or derive a secret.
     Sign,
     /// The conditional write.
     Commit,
 }
 
-/// What is measured of one request.
+/// The measurements of one request.
 #[derive(Debug, Default)]
 struct Trace {
     request_id: String,
@@ -126,13 +126,13 @@ tokio::task_local! {
     static TRACE: Trace;
 }
 
-/// Awaits `work` and adds its duration to the request's `step`.
-pub async fn timed<T>(step: Phase, work: impl Future<Output = T>) -> T {
+/// Awaits `work` and adds its duration to the phase.
+pub async fn timed<T>(phase: Phase, work: impl Future<Output = T>) -> T {
     let start = Instant::now();
     let result = work.await;
-    // Outside a request, as when warming up, there is nothing to add to.
+    // Outside a request, such as during warm-up, nothing is measured.
     let _ = TRACE.try_with(|trace| {
-        let sum = match step {
+        let sum = match phase {
             Phase::Load => &trace.load_us,
             Phase::Sign => &trace.sign_us,
             Phase::Commit => &trace.commit_us,
@@ -142,21 +142,21 @@ pub async fn timed<T>(step: Phase, work: impl Future<Output = T>) -> T {
     result
 }
 
-/// Logs a fault with all its causes: the caller is only told that there was one.
-pub fn log_internal_error(fault: &InternalError) {
+/// Logs an internal error with all its causes. The caller gets only a bare 500.
+pub fn log_internal_error(error: &InternalError) {
     let request_id = TRACE.try_with(|trace| trace.request_id.clone()).unwrap_or_default();
-    tracing::error!(request_id, error = fault.chain(), "request failed");
+    tracing::error!(request_id, error = error.chain(), "request failed");
 }
 
-/// Logs a warning about the thing named `id`, and counts it in a metric of the deployment as a whole.
-pub(crate) fn warn_and_count(metric: &'static str, message: &str, id: &str, fault: &InternalError) {
+/// Logs a warning about the object with this id, and counts it in a metric of the whole deployment.
+pub(crate) fn warn_and_count(metric: &'static str, message: &str, id: &str, error: &InternalError) {
     let directive = json!({"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": [{"Name": metric, "Unit": "Count"}]});
     let timestamp = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis();
     let line = json!({
         "level": "WARN",
         "message": message,
         "id": id,
-        "error": fault.chain(),
+        "error": error.chain(),
         metric: 1,
         "_aws": {"Timestamp": timestamp, "CloudWatchMetrics": [directive]},
     });
@@ -206,7 +206,7 @@ fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total
         "commitMs": milliseconds(trace.commit_us.load(Relaxed)),
         "totalMs": milliseconds(total_us),
     });
-    // Lambda counts these among the function's errors. Its errors beyond them are crashes, timeouts and failed starts.
+    // Lambda counts these as errors of the function. Its other errors are crashes, timeouts and failed starts.
     let reported_error = handled.result.is_err().then_some("ReportedErrors");
     let metrics: Vec<&str> = metric.into_iter().chain(reported_error).collect();
     if let (false, Some(line)) = (metrics.is_empty(), line.as_object_mut()) {
@@ -216,10 +216,10 @@ fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total
             "Dimensions": [["functionName"]],
             "Metrics": metrics.iter().map(|metric| json!({"Name": metric, "Unit": "Count"})).collect::<Vec<_>>(),
         });
-        // Lambda's own metrics have the time at which the invocation began.
-        let began = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis()
+        // The metrics of Lambda itself have the time at which the invocation started.
+        let started = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis()
             - i64::try_from(total_us / 1000).unwrap_or_default();
-        line.insert("_aws".to_owned(), json!({"Timestamp": began, "CloudWatchMetrics": [directive]}));
+        line.insert("_aws".to_owned(), json!({"Timestamp": started, "CloudWatchMetrics": [directive]}));
     }
     line
 }
@@ -228,19 +228,19 @@ fn microseconds(since: Instant) -> u64 {
     since.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
 }
 
-/// With two decimals: a tenth of what a warm call takes.
+/// With two decimals, because a warm call takes well below a millisecond.
 fn milliseconds(microseconds: u64) -> Value {
     serde_json::from_str(&format!("{}.{:02}", microseconds / 1000, microseconds % 1000 / 10)).unwrap_or_default()
 }
 
-/// The AWS services that are counted.
+/// The AWS services whose calls are counted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Service {
     DynamoDb,
     Kms,
 }
 
-/// Counts the requests that the SDK sends for the request at hand, retries among them.
+/// Counts the calls that the SDK sends during a request, including retries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter(pub(crate) Service);
 
@@ -292,12 +292,12 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_that_is_counted_is_one_line_at_any_level() {
+    fn a_counted_warning_is_one_line_at_every_level() {
         let lines = Lines::default();
         let writer = lines.clone();
         tracing::subscriber::with_default(subscriber(move || writer.clone(), LevelFilter::ERROR), || {
-            let fault = InternalError::new("fetch a public key", "NotFoundException");
-            warn_and_count("SigningKeysLeftOut", "left out a previous signing key", "key-1", &fault);
+            let error = InternalError::new("fetch a public key", "NotFoundException");
+            warn_and_count("SigningKeysLeftOut", "left out a previous signing key", "key-1", &error);
         });
         let mut line: Value = serde_json::from_slice(&lines.0.lock().unwrap()).unwrap();
         assert!(line["_aws"]["Timestamp"].take().is_i64());
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_the_function_reports_itself_is_counted() {
+    fn a_reported_error_is_counted() {
         assert_eq!(metrics(Outcome::Refused("taken"), Some("Taken")), ["ReportedErrors"]);
         assert_eq!(metrics(Outcome::Failed, Some("InternalError")), ["Failures", "ReportedErrors"]);
         assert_eq!(metrics(Outcome::Failed, None), ["Failures"]);

@@ -1,4 +1,4 @@
-//! API keys, found by the first 96 bits of the SHA-256 of what the caller presents.
+//! API keys. The id of a key is the first 96 bits of its SHA-256, so the key that a caller presents is found in one read.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -11,26 +11,26 @@ use crate::{
     random::Random,
 };
 
-/// An API key, at `API_KEY#<its id>`. Revoking marks it: an item that is never deleted can never be made again.
+/// The item `API_KEY#<id>`. A revoked key is marked and never deleted, so that its id can never be used again.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKey {
-    /// The hash of its secret, which starts with its id.
+    /// The SHA-256 of the key. It starts with the id.
     pub hash: CredentialHash,
     /// The organization that it acts for.
     pub organization_id: ObjectId,
-    /// What it may do.
+    /// The names of its permissions.
     pub permissions: Vec<String>,
-    /// What its owner calls it.
+    /// A description for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// If it was revoked, when: RFC 3339.
+    /// When it was revoked, in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<String>,
 }
 
 impl Store {
-    /// Creates an API key under the id of its secret.
+    /// Creates an API key.
     pub async fn create_api_key(
         &self,
         id: ObjectId,
@@ -42,13 +42,13 @@ impl Store {
         self.create(Key::api_key(id), api_key, listing, random, "create the API key").await
     }
 
-    /// The API key with this secret, unless it was revoked.
+    /// The API key, unless it was revoked.
     pub async fn load_api_key(&self, secret: &Credential) -> Result<Option<ApiKey>, InternalError> {
         let api_key: Option<ApiKey> = self.get(Key::api_key(secret.id()), "load the API key").await?;
         Ok(api_key.filter(|api_key| api_key.revoked_at.is_none() && api_key.hash == secret.hash()))
     }
 
-    /// Revokes an API key, for good. A conflict means that it was revoked before.
+    /// Revokes an API key permanently. A conflict means that it was already revoked.
     pub async fn revoke_api_key(
         &self,
         id: ObjectId,

@@ -1,4 +1,4 @@
-//! Integration tokens of applications, found by the first 96 bits of the SHA-256 of their bearer.
+//! App tokens. The id of a token is the first 96 bits of the SHA-256 of its secret, so a presented token is found in one read.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,30 +12,28 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
-/// An integration token, at `APP_TOKEN#<its id>`. Revoking marks it: an item that is never deleted can never be made again.
+/// The item `APP_TOKEN#<id>`. A revoked token is marked and never deleted, so that its secret can never be issued again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppToken {
-    /// Its public id, with which the hash of its bearer starts.
     pub app_token_id: ObjectId,
-    /// The hash of its bearer.
+    /// The SHA-256 of its secret. It starts with the id.
     pub hash: CredentialHash,
     /// The organization that it belongs to.
     pub organization_id: ObjectId,
     /// The application that it is for.
     pub application_id: ObjectId,
-    /// What its creator said of it.
+    /// The description that its creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What it may do.
     pub scopes: Vec<String>,
-    /// If it was revoked, when: RFC 3339.
+    /// When it was revoked, in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<String>,
 }
 
 impl Store {
-    /// Records an app token under the id of its bearer. A conflict returns the token that has that bearer already.
+    /// Records an app token. A conflict returns the existing token with the same secret.
     pub async fn create_app_token(
         &self,
         token: &AppToken,
@@ -52,7 +50,7 @@ impl Store {
         self.get(Key::app_token(id), "load the app token").await
     }
 
-    /// Revokes an app token, for good. A conflict means that it was revoked before.
+    /// Revokes an app token permanently. A conflict means that it was already revoked.
     pub async fn revoke_app_token(
         &self,
         id: ObjectId,

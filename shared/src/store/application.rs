@@ -10,7 +10,7 @@ use crate::{
     random::Random,
 };
 
-/// An application, at `APPLICATION#<id>`.
+/// The item `APPLICATION#<id>`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Application {

@@ -12,7 +12,7 @@ use crate::{
     random::Random,
 };
 
-/// A client, at `CLIENT#<id>`.
+/// The item `CLIENT#<id>`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
@@ -22,13 +22,13 @@ pub struct Client {
     /// The hash of its secret, if it is confidential (RFC 6749, 2.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_hash: Option<CredentialHash>,
-    /// Where its codes may be sent.
+    /// The redirect URIs that its codes may be sent to.
     pub redirect_uris: Vec<String>,
     /// The login services that it allows.
     pub services: Vec<String>,
-    /// What its tokens may do.
+    /// The scopes that its tokens may have.
     pub scopes: Vec<String>,
-    /// For how many seconds after its rotation a refresh token may be used again, as long as its successor was not: 0 to
+    /// For how many seconds after its rotation a refresh token may be used again, unless its successor was used: 0 to
     /// 300.
     pub refresh_reuse_seconds: u32,
     /// The latest change of these settings. A write requires the version that it was decided on, so a late one changes

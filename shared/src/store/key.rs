@@ -1,4 +1,4 @@
-//! The keys of all items, in one place. The prefix tells the kind, so that IAM can tell kinds apart by
+//! The primary keys of all items. The prefix is the kind of the item, so that IAM can restrict access by kind with
 //! `dynamodb:LeadingKeys`.
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -9,8 +9,8 @@ use crate::{
     id::{ClientId, ObjectId, RegistrationId},
 };
 
-/// The primary key of an item. Every item has a partition of its own; the sort key is left for what may come to stand
-/// beside it.
+/// The primary key of an item. Every item has its own partition. The sort key is always the same; it is there so that other
+/// items can be added to a partition later.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pk: String,

@@ -9,7 +9,7 @@ use crate::{
     random::Random,
 };
 
-/// An organization, at `ORGANIZATION#<id>`.
+/// The item `ORGANIZATION#<id>`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Organization {

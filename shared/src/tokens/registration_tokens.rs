@@ -160,8 +160,8 @@ impl RegistrationTokens {
                 aud: self.audience.as_str().to_owned(),
                 client_id: request.registration_id.to_string(),
                 jti,
-                iat: issued_at.timestamp(),
-                exp: expires_at.timestamp(),
+                iat: issued_at.trunc_subsecs(0),
+                exp: expires_at,
                 scope: scopes.join(" "),
                 email: request.email.map(str::to_owned),
             };

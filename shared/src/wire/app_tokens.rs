@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,8 +51,14 @@ pub fn path_parameter<T: FromStr<Err = Constraint>>(
 
 /// An answer with this data.
 #[must_use]
-pub fn success(outcome: Outcome, data: &Value) -> Response {
-    Response::new(StatusCode::OK, outcome, &json!({"status": true, "data": data}))
+pub fn success<T: Serialize>(outcome: Outcome, data: &T) -> Response {
+    Response::new(StatusCode::OK, outcome, &Success { status: true, data })
+}
+
+#[derive(Serialize)]
+struct Success<'a, T> {
+    status: bool,
+    data: &'a T,
 }
 
 /// The body of an error.

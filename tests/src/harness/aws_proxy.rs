@@ -1,4 +1,4 @@
-//! A process's own way to AWS, on which it is seen what rights it uses, and on which it can be killed at any call.
+//! A proxy between one process and AWS. It records the rights that the process uses, and can kill it at any call.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use super::{Lambda, TestStack, command, lock};
 
-/// When in a call.
+/// A moment of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Moment {
     /// The request is sent, and AWS has not seen it.
@@ -26,7 +26,7 @@ pub(crate) enum Moment {
     After,
 }
 
-/// A function's process behind its gate.
+/// A function's process behind its proxy.
 pub(crate) struct AwsProxy {
     pub(crate) lambda: Arc<Lambda>,
     proxy: Arc<ProxyState>,
@@ -65,12 +65,12 @@ impl AwsProxy {
         *lock(&self.proxy.calls)
     }
 
-    /// The IAM actions of all calls, those of the cold start among them, with what leads a key of the table.
+    /// The IAM actions of all calls, including those of the cold start, with the prefix of the item's key.
     pub(crate) fn rights(&self) -> BTreeSet<String> {
         lock(&self.proxy.rights).clone()
     }
 
-    /// The process is killed at this call, counted from the start.
+    /// Kills the process at this call, counted from the start.
     pub(crate) fn kill_at(&self, call: usize, moment: Moment) {
         *lock(&self.proxy.fatal) = Some((call, moment));
     }

@@ -1,4 +1,4 @@
-//! The AWS calls at the boundary of the SDK: counted, and failed where a test or a seed says so.
+//! The AWS calls at the boundary of the SDK: counts them, and injects faults that a test or a seed chooses.
 
 use std::{
     collections::BTreeMap,
@@ -37,21 +37,21 @@ use super::lock;
 pub(crate) enum InjectedFault {
     /// The connection breaks before the server sees the request.
     NotSent,
-    /// The request is on its way until the SDK gives up, and never arrives.
+    /// The request hangs until the SDK gives up, and never arrives.
     Stalled,
-    /// As `Stalled`, but it arrives in the end, after all that came later: see [`Calls::deliver`].
+    /// As `Stalled`, but it arrives in the end, after all later requests: see [`Calls::deliver`].
     Overtaken,
     /// The server does the work and the connection breaks before its answer.
     AnswerLost,
     /// The server does the work, and its answer takes longer than the SDK waits.
     Late,
-    /// The server does the work, and half of its answer arrives as if it were the whole.
+    /// The server does the work, and half of its answer arrives and looks complete.
     Truncated,
-    /// The server does the work, and the connection breaks amid an answer whose length was announced.
+    /// The server does the work, and the connection breaks in the middle of the answer.
     CutShort,
     /// The server refuses with this error and does nothing.
     Error(&'static str),
-    /// The server does the work and answers with this error all the same.
+    /// The server does the work, but answers with this error.
     ErrorAfter(&'static str),
 }
 
@@ -62,7 +62,7 @@ const KMS_ERRORS: [&str; 4] =
     ["DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"];
 
 impl InjectedFault {
-    /// All that can happen to an attempt of this operation.
+    /// Every fault that an attempt of this operation can meet.
     pub(crate) fn all(operation: &str) -> Vec<Self> {
         let errors = if operation.ends_with("Item") || operation == "Query" { DYNAMODB_ERRORS } else { KMS_ERRORS };
         let mut faults = vec![
@@ -75,18 +75,18 @@ impl InjectedFault {
             Self::CutShort,
         ];
         faults.extend(errors.map(Self::Error));
-        // What the services say of their internal errors is that the work may have been done.
+        // After an internal error the work may have been done, as the services document.
         faults.extend(errors.into_iter().filter(|error| error.contains("Internal")).map(Self::ErrorAfter));
         faults
     }
 
-    /// Whether the server does the work, sooner or later.
+    /// Whether the server does the work, at once or later.
     pub(crate) fn reaches_the_server(self) -> bool {
         !matches!(self, Self::NotSent | Self::Stalled | Self::Error(_))
     }
 }
 
-/// What was called, and what is to fail.
+/// The calls that were made, and the faults to inject.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     ticks: AtomicU64,
@@ -106,8 +106,7 @@ struct Call {
     ended: u64,
 }
 
-/// A fault that is to happen to an attempt of this operation: of any call, or of the one that comes after `skip`
-/// others.
+/// A fault for an attempt of this operation: of any call, or of the one that comes after `skip` others.
 #[derive(Debug)]
 struct Planned {
     operation: String,
@@ -131,23 +130,23 @@ impl Nth {
     }
 }
 
-/// Faults by chance: whether the nth attempt of the nth call of an operation meets one depends on the seed alone.
+/// Random faults. The seed alone decides whether the nth attempt of the nth call of an operation fails.
 #[derive(Debug)]
 struct RandomFaults {
     seed: u64,
     percent: u8,
-    /// The calls of each operation, with how often each was attempted.
+    /// The calls of each operation, each with the number of its attempts.
     calls: BTreeMap<String, Vec<(String, usize)>>,
 }
 
 impl Calls {
-    /// The next attempts at `operation`, whatever the call, meet these faults, one each.
+    /// Injects these faults into the next attempts of `operation`, one each, whatever the call.
     pub(crate) fn fail(&self, operation: &str, faults: &[InjectedFault]) {
         let planned = |fault: &InjectedFault| Planned { operation: operation.to_owned(), only: None, fault: *fault };
         lock(&self.script).extend(faults.iter().map(planned));
     }
 
-    /// The attempts of one call of `operation`, the one after `skip` others from now on, meet these faults, one each.
+    /// Injects these faults into the attempts of one call of `operation`, the one after `skip` others from now on.
     pub(crate) fn fail_nth(&self, operation: &str, skip: usize, faults: &[InjectedFault]) {
         let nth = Nth { skip, seen: Arc::default() };
         let planned =
@@ -155,29 +154,29 @@ impl Calls {
         lock(&self.script).extend(faults.iter().map(planned));
     }
 
-    /// So many of a hundred attempts meet some fault, until healed.
+    /// Injects a random fault into this percentage of attempts, until [`Self::heal`].
     pub(crate) fn fail_by_chance(&self, seed: u64, percent: u8) {
         *lock(&self.weather) = Some(RandomFaults { seed, percent, calls: BTreeMap::new() });
     }
 
-    /// From now on calls of `operation` get their answers when so many are under way. Calls that should be made at once
-    /// are then seen to be, however busy the machine is; those that wait for each other get none.
+    /// From now on calls of `operation` are answered only when this many are waiting. Calls that are made in parallel
+    /// all get their answers, however busy the machine is; calls that are made one after the other hang.
     pub(crate) fn answer_together(&self, operation: &str, count: usize) {
         lock(&self.together).insert(operation.to_owned(), Arc::new(Barrier::new(count)));
     }
 
-    /// Forgets the faults that have not happened.
+    /// Drops the faults that have not happened yet.
     pub(crate) fn heal(&self) {
         lock(&self.script).clear();
         *lock(&self.weather) = None;
     }
 
-    /// Whether every fault that was to happen has happened.
+    /// Whether every planned fault has happened.
     pub(crate) fn all_failed(&self) -> bool {
         lock(&self.script).is_empty()
     }
 
-    /// The requests that were overtaken arrive now; nobody waits for their answers.
+    /// Delivers the requests that were overtaken. Their answers are dropped.
     pub(crate) async fn deliver(&self) {
         let overtaken = std::mem::take(&mut *lock(&self.overtaken));
         for (connector, request) in overtaken {
@@ -185,7 +184,7 @@ impl Calls {
         }
     }
 
-    /// Forgets what was called so far.
+    /// Starts counting again.
     pub(crate) fn reset(&self) {
         lock(&self.done).clear();
     }
@@ -199,7 +198,7 @@ impl Calls {
         count
     }
 
-    /// The operations that were called since the reset, each with how many calls of it came before.
+    /// The operations that were called since the reset, each with the number of earlier calls of it.
     pub(crate) fn sequence(&self) -> Vec<(String, usize)> {
         let mut calls = lock(&self.done).clone();
         calls.sort_by_key(|call| call.started);
@@ -213,8 +212,8 @@ impl Calls {
         numbered.collect()
     }
 
-    /// How many rounds the calls since the reset took one after the other: a call belongs to a later round than the
-    /// calls that had ended when it began.
+    /// The number of rounds of the calls since the reset. A call that began after another one had ended is in a later
+    /// round.
     pub(crate) fn rounds(&self) -> usize {
         let mut calls = lock(&self.done).clone();
         calls.sort_by_key(|call| call.started);
@@ -262,7 +261,7 @@ impl RandomFaults {
     }
 }
 
-/// A client, seen through `calls`.
+/// A client whose calls `calls` counts and fails.
 pub(crate) fn client(inner: SharedHttpClient, calls: &Arc<Calls>) -> SharedHttpClient {
     SharedHttpClient::new(Seen { inner, calls: Arc::clone(calls) })
 }

@@ -1,4 +1,4 @@
-//! The template as it is deployed: with these parameters, its conditions decided and its intrinsic functions evaluated.
+//! The template as it is deployed: with parameters, conditions and intrinsic functions evaluated.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(crate) struct Deployment {
 }
 
 impl Deployment {
-    /// A stack with these parameters; the others have their defaults.
+    /// A stack with these parameters, and the defaults of the others.
     pub(crate) fn new(parameters: &[(&str, &str)]) -> Self {
         let mut template = Template::read().unwrap().document;
         expand(template["Resources"].as_object_mut().unwrap());
@@ -28,7 +28,7 @@ impl Deployment {
         Self { template, parameters: all, ids: BTreeMap::new() }
     }
 
-    /// The stack with the id or ARN of a resource. A resource without one goes by its name in the template.
+    /// Sets the id or ARN of a resource. Without one, it is the resource's name in the template.
     pub(crate) fn with_id(mut self, resource: &str, id: &str) -> Self {
         self.ids.insert(resource.to_owned(), id.to_owned());
         self
@@ -47,7 +47,7 @@ impl Deployment {
         existing.map(|(name, output)| (name.clone(), self.evaluated(&output["Value"]).unwrap())).collect()
     }
 
-    /// The properties of the functions, with those that all have, by the names of their binaries.
+    /// The properties of the functions, including the global ones, by the names of their binaries.
     pub(crate) fn functions(&self) -> BTreeMap<String, Value> {
         let of_all = self.evaluated(&self.template["Globals"]["Function"]).unwrap();
         let resources = self.resources().into_values();
@@ -80,7 +80,7 @@ impl Deployment {
             "Fn::Or" => all.any(|condition| self.holds(condition)),
             "Fn::Not" => !self.holds(&argument[0]),
             "Fn::Equals" => {
-                // Parameters are strings, and so is what they are compared with.
+                // Parameters are strings, so they are compared as strings.
                 let text = |value: &Value| self.evaluated(value).map(|value| value.to_string().replace('"', ""));
                 text(&argument[0]) == text(&argument[1])
             }
@@ -145,7 +145,7 @@ impl Deployment {
     }
 }
 
-/// Replaces each `Fn::ForEach` by what it makes.
+/// Expands each `Fn::ForEach`.
 fn expand(resources: &mut Map<String, Value>) {
     let loops: Vec<String> = resources.keys().filter(|name| name.starts_with("Fn::ForEach::")).cloned().collect();
     for name in loops {
@@ -166,7 +166,7 @@ fn function(value: &Value) -> Option<(&str, &Value)> {
     (name.starts_with("Fn::") || ["Condition", "Ref"].contains(&name.as_str())).then_some((name.as_str(), argument))
 }
 
-/// Adds the fields of `more`, as the settings of one function to those of all.
+/// Adds the fields of `more` to `base`, as SAM adds a function's settings to the global ones.
 fn merge(base: &mut Value, more: &Value) {
     match (base, more) {
         (Value::Object(base), Value::Object(more)) => {

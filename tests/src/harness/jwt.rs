@@ -1,4 +1,4 @@
-//! Tokens as a stranger sees them: verified by another library with the published keys.
+//! Verifies tokens as a resource server does: with another library and the published keys.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{ISSUER, TestStack};
 
-/// The header as it was written, and the claims, of a token with this audience.
+/// Verifies a token with this audience. Returns the header's text and the claims.
 pub(crate) async fn verified(stack: &TestStack, jwt: &str, audience: &str) -> (String, Value) {
     let keys: JwkSet = serde_json::from_str(&stack.get("/.well-known/jwks.json").await.text).unwrap();
     let kid = decode_header(jwt).unwrap().kid.unwrap();

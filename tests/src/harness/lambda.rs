@@ -1,4 +1,4 @@
-//! The real binaries, each a process of its own, behind a Lambda Runtime API that hands them events one at a time.
+//! The real binaries, each in its own process, with a Lambda Runtime API that sends them one event at a time.
 
 use std::{
     collections::VecDeque,
@@ -22,8 +22,8 @@ use tokio::{
 
 use super::{TestStack, lock};
 
-/// The directory of the binaries. `cargo test` by itself does not build them; the whole workspace at once, so that
-/// the features of the dependencies are those of the test build and nothing is compiled twice.
+/// The directory of the binaries. `cargo test` does not build them. The whole workspace is built at once, so that the
+/// dependencies have the features of the test build and nothing is compiled twice.
 pub(crate) fn binaries() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     DIRECTORY.get_or_init(|| {
@@ -79,12 +79,12 @@ impl Lambda {
         Self::start_with(command(stack, function)).await
     }
 
-    /// Starts a function's command, with what was changed in its environment.
+    /// Starts a function with a command from [`command`], whose environment may have been changed.
     pub(crate) async fn start_with(command: Command) -> Self {
         Self::start_logging_to(command, Stdio::null()).await
     }
 
-    /// As [`Self::start_with`], with the function's log in `log`.
+    /// As [`Self::start_with`], and writes the function's log to `log`.
     pub(crate) async fn start_logging_to(mut command: Command, log: impl Into<Stdio>) -> Self {
         let runtime = Arc::<Runtime>::default();
         let router = Router::new()
@@ -103,7 +103,7 @@ impl Lambda {
         self.invoke_doomed(event).await.expect("the process was killed")
     }
 
-    /// As [`Self::invoke`]; `None` where the process is killed before it answers.
+    /// As [`Self::invoke`], but `None` if the process is killed before it answers.
     pub(crate) async fn invoke_doomed(&self, event: Value) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
         {
@@ -117,12 +117,12 @@ impl Lambda {
         answered.await.ok()
     }
 
-    /// Waits until the process has asked for an event: its cold start is over then.
+    /// Waits until the process asks for an event, which ends its cold start.
     pub(crate) async fn ready(&self) {
         self.runtime.asked.notified().await;
     }
 
-    /// SIGKILL, wherever the process is.
+    /// Sends SIGKILL.
     pub(crate) fn kill(&self) {
         let mut child = lock(&self.child);
         let _ = child.kill();

@@ -1,4 +1,4 @@
-//! The log of the whole test run, watched: a line with a secret in it ends the run.
+//! Watches the log of the whole test run. A line that contains a secret ends the run.
 
 use std::{
     io::{self, Write},
@@ -12,17 +12,17 @@ use super::lock;
 static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static LINES: Mutex<usize> = Mutex::new(0);
 
-/// What must not be in the log.
+/// What must not appear in the log.
 pub(crate) struct Secrets;
 
 impl Secrets {
-    /// A credential, and its hash.
+    /// Adds a credential and its hash.
     pub(crate) fn add_credential(credential: &str) {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, credential.as_bytes());
         lock(&SECRETS).extend([credential.to_owned(), URL_SAFE_NO_PAD.encode(hash)]);
     }
 
-    /// What in `line` is secret.
+    /// The secret in `line`, if there is one.
     pub(crate) fn found_in(line: &str) -> Option<String> {
         let known = lock(&SECRETS).iter().find(|secret| line.contains(secret.as_str())).cloned();
         // Credentials of every kind, JWTs, e-mail addresses, private keys.
@@ -30,7 +30,7 @@ impl Secrets {
         known.or_else(|| forms.into_iter().find(|form| line.contains(form)).map(str::to_owned))
     }
 
-    /// How many lines were looked at.
+    /// The number of lines that were checked.
     pub(crate) fn lines() -> usize {
         *lock(&LINES)
     }

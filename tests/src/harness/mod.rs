@@ -1,13 +1,16 @@
-//! The stack under test, with a clock to set, randomness that needs no luck, and the AWS calls in view.
+//! The stack under test, with a clock that tests set, seeded randomness, and AWS calls that tests count and fail.
 
 mod aws_proxy;
 mod calls;
 mod cloudformation;
+pub(crate) mod items;
 mod jwt;
 mod lambda;
 mod log;
 mod node;
 mod openapi;
+mod random;
+mod tenant;
 
 use std::{
     collections::BTreeMap,
@@ -40,12 +43,14 @@ pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 pub(crate) use self::node::{ApiRequest, Node, Outcome};
 pub(crate) use self::openapi::api;
+pub(crate) use self::random::SeededRandom;
+pub(crate) use self::tenant::{CREATE_TOKEN, Tenant, app_tokens};
 
 /// Where the test clock begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: i64 = 1_800_000_000;
 pub(crate) const ISSUER: &str = "https://tokens.example.com";
 
-/// A clock that stands still until it is told otherwise.
+/// A clock that moves only when a test moves it.
 #[derive(Debug)]
 pub(crate) struct TestClock(AtomicI64);
 
@@ -58,7 +63,7 @@ impl TestClock {
         self.0.load(Relaxed)
     }
 
-    /// Sets it to the system's time, which the processes have.
+    /// Sets it to the system's time, which the functions' processes use.
     pub(crate) fn meet_the_systems(&self) {
         self.0.store(SystemClock.now().timestamp(), Relaxed);
     }
@@ -131,7 +136,7 @@ impl TestStack {
             data_dir: None,
             signing_mode: SigningMode::Kms,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            random: Arc::new(SystemRandom),
+            random: Arc::new(SeededRandom::of_this_test()),
             aws: shared::runtime::aws::config()
                 .http_client(calls::client(connector.clone(), &calls))
                 .timeout_config(patient()),
@@ -146,7 +151,7 @@ impl TestStack {
         format!("{}{path}", self.local.base_url())
     }
 
-    /// Sends a request. An answer of a route must be one that `openapi.yaml` has.
+    /// Sends a request. If it takes a route, `openapi.yaml` must describe the answer.
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
         let (http, request) = request.build_split();
         let request = request.unwrap();
@@ -164,13 +169,14 @@ impl TestStack {
         self.send(self.http.get(self.url(path))).await
     }
 
-    /// Posts JSON, with a bearer where there is one.
+    /// Posts JSON, with a bearer unless it is empty.
     pub(crate) async fn post(&self, path: &str, bearer: &str, body: &Value) -> Answer {
         let request = self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string());
         self.send(if bearer.is_empty() { request } else { request.bearer_auth(bearer) }).await
     }
 
-    /// Lets the process that answers this path see a bearer be good: from then on it reads beside the bearer.
+    /// Sends a bearer to the function of this path once. From then on the function reads the caller in parallel with the
+    /// rest.
     pub(crate) async fn introduce(&self, path: &str, bearer: &str) {
         let without_body = self.http.post(self.url(path)).bearer_auth(bearer);
         assert_eq!(self.send(without_body).await.status, 400);
@@ -213,7 +219,7 @@ impl TestStack {
         self.provision(&action).await["applicationId"].as_str().unwrap().to_owned()
     }
 
-    /// A request to the embedded DynamoDB itself, for what no endpoint does.
+    /// Sends a request to the embedded DynamoDB, for what no endpoint does.
     pub(crate) async fn dynamodb(&self, operation: &str, mut request: Value) -> Value {
         request["TableName"] = local::TABLE.into();
         let signature =
@@ -231,7 +237,7 @@ impl TestStack {
         answer.json()
     }
 
-    /// A request to the embedded KMS itself.
+    /// Sends a request to the embedded KMS.
     pub(crate) async fn kms(&self, operation: &str, request: &Value) -> Value {
         let call = self.http.post(self.url("/")).header("x-amz-target", format!("TrentService.{operation}"));
         let answer = self.send(call.body(request.to_string())).await;
@@ -255,7 +261,7 @@ impl TestStack {
         registration.tokens.iter().any(|(slot, held)| held.id(*slot).to_string() == token)
     }
 
-    /// Revokes an OAuth access token; whether it was active.
+    /// Revokes an OAuth access token. Returns whether it was active.
     pub(crate) async fn revoke_token(&self, registration: &str, token: &str) -> bool {
         let (store, id) = (self.store(), registration.parse().unwrap());
         let token = token.parse().unwrap();
@@ -267,31 +273,20 @@ impl TestStack {
         )
     }
 
-    /// Revokes an app token; whether it was not yet revoked.
+    /// Revokes an app token. Returns whether it was active.
     pub(crate) async fn revoke_app_token(&self, id: &str) -> bool {
         let (id, now) = (id.parse().unwrap(), self.clock.now());
         matches!(self.store().revoke_app_token(id, now, &SystemRandom).await.unwrap(), Update::Applied(()))
     }
-
-    /// The item of a registration.
-    pub(crate) async fn registration_item(&self, id: &str) -> Value {
-        self.item(&format!("REGISTRATION#{id}")).await
-    }
-
-    /// The item with this key.
-    pub(crate) async fn item(&self, pk: &str) -> Value {
-        let key = json!({"pk": {"S": pk}, "sk": {"S": "ITEM"}});
-        self.dynamodb("GetItem", json!({"Key": key, "ConsistentRead": true})).await["Item"].clone()
-    }
 }
 
-/// Two hundred requests at once on a busy machine are no outage.
+/// Long timeouts: two hundred requests at once on a busy machine must not look like an outage.
 fn patient() -> TimeoutConfig {
     let minute = Duration::from_mins(1);
     TimeoutConfig::builder().operation_attempt_timeout(minute).operation_timeout(minute).build()
 }
 
-/// `base` with the fields of `changes`; a `null` takes a field away.
+/// `base` with the fields of `changes`. A `null` removes a field.
 pub(crate) fn with(base: &Value, changes: &Value) -> Value {
     let mut fields = base.as_object().unwrap().clone();
     for (name, value) in changes.as_object().unwrap() {
@@ -303,12 +298,12 @@ pub(crate) fn with(base: &Value, changes: &Value) -> Value {
     fields.into()
 }
 
-/// What [`Calls::count`] is expected to say.
+/// The expected result of [`Calls::count`].
 pub(crate) fn calls(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
     expected.iter().map(|(operation, count)| ((*operation).to_owned(), *count)).collect()
 }
 
-/// How much longer the long version of a test is than the one of every day: `TEST_SCALE`, 1 unless set.
+/// The factor by which random tests are longer than usual: `TEST_SCALE`, or 1.
 pub(crate) fn scale() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "there is no environment around a test run")]
     std::env::var("TEST_SCALE").map_or(1, |scale| scale.parse().expect("TEST_SCALE is a number"))

@@ -1,4 +1,4 @@
-//! The functions once more, in an environment of their own on the stack's AWS: cold, with another clock, less patient.
+//! A second set of the functions on the stack's AWS: with a cold start, a clock and shorter timeouts of its own.
 
 use std::{
     sync::{
@@ -17,19 +17,19 @@ use shared::{clock::Clock, runtime::Environment};
 
 use super::{Calls, TestStack, calls};
 
-/// Production has 2 s and 5 s: a tests' machine is busy, and many tests wait for them.
+/// Production has 2 s and 5 s. These are shorter because many tests wait for them.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(600);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
-/// No request takes as many operations as fit into this: who is not answered by then hangs.
+/// No request takes as many operations as fit into this time, so one that takes longer hangs.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// A set of functions, and its calls of AWS.
+/// A set of functions and its AWS calls.
 pub(crate) struct Node {
     functions: Functions,
     pub(crate) calls: Arc<Calls>,
 }
 
-/// A request of the API, as API Gateway passes it on.
+/// A request, as the event that a function gets.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiRequest {
     pub(crate) function: &'static str,
@@ -67,8 +67,8 @@ impl ApiRequest {
     }
 }
 
-/// An answer of a function: for one with a route the HTTP status and body, else 200 and the result or 500 and the
-/// error, as an invoker would take it.
+/// A function's answer. If it has a route, the HTTP status and body; otherwise 200 and the result, 500 and an internal
+/// error, or 400 and any other error.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) status: u64,
@@ -76,7 +76,7 @@ pub(crate) struct Outcome {
     pub(crate) replayed: bool,
 }
 
-/// A clock that is wrong by the same time always.
+/// A clock that is wrong by a constant.
 #[derive(Debug)]
 struct Skewed {
     clock: Arc<dyn Clock>,
@@ -90,8 +90,7 @@ impl Clock for Skewed {
 }
 
 impl Node {
-    /// The functions, cold. The SDK's budget of retries is shared by all clients of a region, so each node has a region of
-    /// its own.
+    /// Starts the functions cold. Clients in one region share the SDK's retry budget, so each node has a region of its own.
     pub(crate) fn start(stack: &TestStack, skew: TimeDelta) -> Self {
         Self::start_with(stack, skew, &[])
     }
@@ -127,7 +126,7 @@ impl Node {
         }
     }
 
-    /// Sends a request and waits for the answer, if not for ever.
+    /// Sends a request and waits for the answer. Panics if it hangs.
     pub(crate) async fn send(&self, request: &ApiRequest) -> Outcome {
         let invocation = self.functions.invoke(request.function, request.event.to_string().into());
         let answer = tokio::time::timeout(HANGS, invocation).await.expect("the function hangs").unwrap();
@@ -136,7 +135,6 @@ impl Node {
     }
 }
 
-/// What a function answered, as Lambda hands it on.
 impl From<Result<Value, Value>> for Outcome {
     fn from(answer: Result<Value, Value>) -> Self {
         match answer {

@@ -1,4 +1,4 @@
-//! `openapi.yaml`, and what it says of an answer.
+//! `openapi.yaml`, and whether it describes an answer.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -11,7 +11,6 @@ use super::Answer;
 
 const DOCUMENT: &str = include_str!("../../../openapi.yaml");
 
-/// The description of the API.
 pub(crate) struct Api {
     pub(crate) document: Value,
     routes: Vec<Route>,
@@ -20,7 +19,7 @@ pub(crate) struct Api {
 
 struct Response {
     body: Validator,
-    /// By name: whether it must be there, and what it must be.
+    /// By name: whether it is required, and the schema of its value.
     headers: BTreeMap<String, (bool, Validator)>,
 }
 
@@ -68,7 +67,7 @@ impl Api {
         self.operations().into_iter().find(|(_, operation)| operation["operationId"] == id).unwrap().1
     }
 
-    /// What a reference refers to; anything else is itself.
+    /// The target of a `$ref`, or the node itself.
     pub(crate) fn resolve<'a>(&'a self, node: &'a Value) -> &'a Value {
         match node["$ref"].as_str() {
             Some(reference) => self.document.pointer(reference.strip_prefix('#').unwrap()).unwrap(),
@@ -76,7 +75,7 @@ impl Api {
         }
     }
 
-    /// What checks values against a schema of the document.
+    /// A validator for a schema of the document.
     pub(crate) fn validator(&self, schema: &Value) -> Validator {
         assert!(schema.is_object(), "{schema}");
         // References begin at the document's root.
@@ -95,7 +94,7 @@ impl Api {
         self.routes.iter().filter(move |route| route.function == function)
     }
 
-    /// Whether the document has this answer of the route, and if not, what is wrong with it.
+    /// Checks that the document describes this answer of the route. The error says what is wrong.
     pub(crate) fn check(&self, route: &Route, answer: &Answer) -> Result<(), String> {
         let response = self.responses.get(&(format!("{} {}", route.method, route.path), answer.status));
         let response = response.ok_or("the status is not documented")?;
@@ -111,7 +110,7 @@ impl Api {
                 _ => {}
             }
         }
-        // Of the headers that only some answers have.
+        // Headers that only some answers have must be documented.
         let rare = ["idempotency-replayed", "www-authenticate"].into_iter();
         match rare.filter(|name| !response.headers.contains_key(*name)).find(|name| answer.header(name).is_some()) {
             Some(name) => Err(format!("{name} is not documented")),
