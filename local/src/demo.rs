@@ -10,9 +10,12 @@ use shared::{
     clock::expiry,
     credential::{Credential, CredentialKind, GrantCredential},
     error::InternalError,
-    id::{ClientId, RegistrationId, Slug},
+    id::{ClientId, RegistrationId, Slug, TokenId},
     random::Random,
-    store::{ApiKey, Application, Client, Grant, GrantDetails, GrantStatus, Organization, Registration, Store},
+    store::{
+        ApiKey, AppToken, Application, Client, Grant, GrantDetails, GrantStatus, Organization, Registration,
+        RegistrationToken, Store,
+    },
     tokens::grants::GRANT_LIFETIME_SECONDS,
 };
 
@@ -22,6 +25,10 @@ const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
 /// code of its own.
 const CODE: &str = "tmc_DemoGrantOfTheEventsA0PublicDemoCodeOfTheLocalStackNotASecret000015a1DW";
 const REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsB0PublicDemoRefreshTokenNotASecret000000000002UaOlM";
+/// The sample events' tokens to revoke, in a registration and an application of their own.
+const EVENTS: &str = "demo-events";
+const EVENTS_TOKEN: &str = "d3300000-0000-4000-8000-000000000001";
+const EVENTS_APP_BEARER: &str = "tma_PublicDemoAppTokenOfTheEventsNotASecret00011PEKvZ";
 const ORGANIZATION: &str = "demo";
 const REGISTRATION: &str = "demo";
 const APPLICATION: &str = "demo-app";
@@ -40,10 +47,10 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let key = constant(Credential::parse(CredentialKind::ApiKey, API_KEY))?;
     let description = Some("The local demo".to_owned());
     let api_key = ApiKey { hash: key.hash(), organization_id, permissions: all(), description, revoked_at: None };
-    let _ = store.create_api_key(key.id(), &api_key, random).await?;
+    let _ = store.create_api_key(key.id(), &api_key, now, random).await?;
 
     let id: RegistrationId = constant(REGISTRATION.parse().ok())?;
-    let registration = Registration {
+    let registration = |tokens| Registration {
         organization_id,
         name: "The local demo".to_owned(),
         max_allowed: 10,
@@ -51,26 +58,47 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         scopes: all(),
         scopes_revision: 0,
         earlier_scopes: Vec::new(),
-        tokens: BTreeMap::new(),
+        tokens,
         revoked: BTreeMap::new(),
         revoked_emptied_by: None,
         settings_version: None,
     };
-    let _ = store.create_registration(&id, &registration, random).await?;
+    let _ = store.create_registration(&id, &registration(BTreeMap::new()), now, random).await?;
+    let token: TokenId = constant(EVENTS_TOKEN.parse().ok())?;
+    let expires_at = expiry(now, Registration::MAX_TOKEN_TTL_SECONDS);
+    let recorded = RegistrationToken { expires_at, email: None, idempotency: None };
+    let tokens = BTreeMap::from([(token.into(), recorded)]);
+    let _ = store.create_registration(&constant(EVENTS.parse().ok())?, &registration(tokens), now, random).await?;
 
-    let slug: Slug = constant(APPLICATION.parse().ok())?;
-    let name = Some("The local demo".to_owned());
-    let application = Application { organization_id, slug: slug.to_string(), name };
-    let _ = store.create_application(Application::id(organization_id, &slug), &application, random).await?;
+    for slug in [APPLICATION, EVENTS] {
+        let slug: Slug = constant(slug.parse().ok())?;
+        let name = Some("The local demo".to_owned());
+        let application = Application { organization_id, slug: slug.to_string(), name };
+        let _ = store.create_application(Application::id(organization_id, &slug), &application, now, random).await?;
+    }
+    let bearer = constant(Credential::parse(CredentialKind::AppToken, EVENTS_APP_BEARER))?;
+    let token = AppToken {
+        app_token_id: bearer.id(),
+        hash: bearer.hash(),
+        organization_id,
+        application_id: Application::id(organization_id, &constant(EVENTS.parse().ok())?),
+        description: None,
+        scopes: Vec::new(),
+        revoked_at: None,
+    };
+    let _ = store.create_app_token(&token, now, random).await?;
 
     let id: ClientId = constant(CLIENT.parse().ok())?;
     let client = Client {
+        organization_id: Some(organization_id),
+        secret_hash: None,
         redirect_uris: vec![REDIRECT_URI.to_owned()],
         services: vec!["email".to_owned()],
         scopes: SCOPES.map(str::to_owned).into(),
         refresh_reuse_seconds: 60,
+        settings_version: None,
     };
-    let _ = store.create_client(id, &client, random).await?;
+    let _ = store.create_client(id, &client, now, random).await?;
 
     let code = constant(GrantCredential::parse_code(CODE))?;
     let refresh_token = constant(GrantCredential::parse_refresh_token(REFRESH_TOKEN))?;
@@ -78,7 +106,10 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let exchanged = GrantStatus::Active { current: refresh_token.hash(), rotation: None, expires_at };
     for (credential, status) in [(code, GrantStatus::Issued), (refresh_token, exchanged)] {
         let grant = Grant { status, ..Grant::issued(grant_details(&credential, now)?, random)? };
-        let _ = store.create_grant(&credential.grant().session(), &grant, random).await?;
+        let session = credential.grant().session();
+        let subject = (grant.details.client_id, grant.details.subject.as_str());
+        store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
+        let _ = store.create_grant(&session, &grant, now, random).await?;
     }
     Ok(())
 }
@@ -118,8 +149,36 @@ fn constant<T>(parsed: Option<T>) -> Result<T, InternalError> {
     parsed.ok_or_else(|| InternalError::new("read the demo's constants", "one of them is malformed"))
 }
 
+/// What a started stack has fresh, for the lines that are printed.
+pub(crate) struct Fresh {
+    /// A code.
+    pub(crate) code: String,
+    /// The id of an OAuth access token that may be revoked.
+    pub(crate) token: String,
+    /// The id of an app token that may be revoked.
+    pub(crate) app_token: String,
+}
+
+/// The requests for tokens that may be revoked: each gives the same one until that is done.
+pub(crate) fn revocable() -> [(&'static str, Value); 2] {
+    let event = |path: &Value, body: &Value| {
+        let headers = json!({
+            "authorization": format!("Bearer {API_KEY}"), "content-type": "application/json", "idempotency-key": "demo",
+        });
+        json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": "/", "rawQueryString": "", "headers": headers,
+            "requestContext": {"http": {"method": "POST", "path": "/"}}, "pathParameters": path,
+            "body": body.to_string(), "isBase64Encoded": false,
+        })
+    };
+    [
+        ("create-token", event(&json!({}), &json!({"registrationId": EVENTS}))),
+        ("create-app-token", event(&json!({"organizationId": ORGANIZATION, "applicationId": EVENTS}), &json!({}))),
+    ]
+}
+
 /// The text to print: the stack's URL, and a curl line for each endpoint.
-pub(crate) fn lines(base_url: &str, code: &str) -> String {
+pub(crate) fn lines(base_url: &str, Fresh { code, token, app_token }: &Fresh) -> String {
     let json = "-H 'Content-Type: application/json'";
     format!(
         "tokenmint serves at {base_url}\n\n\
@@ -127,6 +186,14 @@ pub(crate) fn lines(base_url: &str, code: &str) -> String {
          -d '{{\"registrationId\":\"{REGISTRATION}\",\"email\":\"user@example.com\"}}'\n\n\
          curl -i {base_url}/v1/organizations/{ORGANIZATION}/apps/{APPLICATION}/tokens -H 'Authorization: Bearer {API_KEY}' \
          {json} -d '{{\"description\":\"CI\",\"scopes\":[\"sdk\"]}}'\n\n\
+         curl -i {base_url}/api/v1/list-tokens -H 'Authorization: Bearer {API_KEY}' {json} \
+         -d '{{\"registrationId\":\"{REGISTRATION}\"}}'\n\n\
+         curl -i '{base_url}/v1/organizations/{ORGANIZATION}/apps/{APPLICATION}/tokens?limit=10' \
+         -H 'Authorization: Bearer {API_KEY}'\n\n\
+         curl -i {base_url}/api/v1/revoke-token -H 'Authorization: Bearer {API_KEY}' {json} \
+         -d '{{\"registrationId\":\"{EVENTS}\",\"tokenId\":\"{token}\"}}'\n\n\
+         curl -i -X DELETE {base_url}/v1/organizations/{ORGANIZATION}/apps/{EVENTS}/tokens/{app_token} \
+         -H 'Authorization: Bearer {API_KEY}'\n\n\
          curl -i {base_url}/api/v1/tokens {json} -d '{{\"client_id\":\"{CLIENT}\",\"service\":\"email\",\
          \"grant_type\":\"authorization_code\",\"redirect_uri\":\"{REDIRECT_URI}\",\"code\":\"{code}\"}}'\n\n\
          curl -i {base_url}/.well-known/jwks.json\n\n\

@@ -23,6 +23,7 @@ const FUNCTIONS: &[Entry] = &[
     Entry::new::<Http<create_token::CreateToken>>(),
     Entry::new::<Http<exchange_token::ExchangeToken>>(),
     Entry::new::<issue_code::IssueCode>(),
+    Entry::new::<Http<manage_tokens::ManageTokens>>(),
     Entry::new::<provision::Provision>(),
     Entry::new::<Http<publish_keys::PublishKeys>>(),
 ];

@@ -159,7 +159,15 @@ impl Stack {
             self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;
         }
         let issued = self.invoke("issue-code", &demo::login()).await.map_err(|error| failed(&error))?;
-        Ok(demo::lines(&self.base_url, issued["code"].as_str().unwrap_or_default()))
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut ids = Vec::new();
+        for (function, event) in demo::revocable() {
+            let answer = self.invoke(function, &event).await.map_err(|error| failed(&error))?;
+            let body: Value = serde_json::from_str(&text(&answer["body"])).unwrap_or_default();
+            ids.push(text(if body["token"].is_null() { &body["data"]["id"] } else { &body["token"]["id"] }));
+        }
+        let (app_token, token) = (ids.pop().unwrap_or_default(), ids.pop().unwrap_or_default());
+        Ok(demo::lines(&self.base_url, &demo::Fresh { code: text(&issued["code"]), token, app_token }))
     }
 
     /// Invokes a function.

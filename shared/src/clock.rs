@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, SubsecRound, TimeDelta, Utc};
 
 /// A source of the current time.
 pub trait Clock: Debug + Send + Sync {
@@ -18,6 +18,12 @@ impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         std::time::SystemTime::now().into()
     }
+}
+
+/// An instant as answers and lists show it: RFC 3339 with milliseconds and `Z`.
+#[must_use]
+pub fn rfc3339(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// When a lifetime that starts now ends. In whole seconds, because a JWT has no smaller unit (RFC 7519, 2:

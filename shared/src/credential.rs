@@ -5,14 +5,14 @@
 //! a mistyped or made-up credential without a database read. The table stores only the SHA-256, which is enough for 256
 //! random bits. The first 96 bits of it are the key in the table.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::InternalError,
+    error::{Constraint, InternalError},
     id::{ObjectId, hex, prefix},
     random::Random,
 };
@@ -33,6 +33,8 @@ pub enum CredentialKind {
     ApiKey,
     /// Authenticates an application.
     AppToken,
+    /// Authenticates a confidential client (RFC 6749, 2.3.1).
+    ClientSecret,
     /// Exchanged for the first tokens of a grant (RFC 6749, 1.3.1).
     AuthorizationCode,
     /// Exchanged for further tokens of a grant (RFC 6749, 1.5).
@@ -44,6 +46,7 @@ impl CredentialKind {
         match self {
             Self::ApiKey => "tmk_",
             Self::AppToken => "tma_",
+            Self::ClientSecret => "tms_",
             Self::AuthorizationCode => "tmc_",
             Self::RefreshToken => "tmr_",
         }
@@ -51,7 +54,7 @@ impl CredentialKind {
 
     const fn grant_id_characters(self) -> usize {
         match self {
-            Self::ApiKey | Self::AppToken => 0,
+            Self::ApiKey | Self::AppToken | Self::ClientSecret => 0,
             Self::AuthorizationCode | Self::RefreshToken => GRANT_ID_CHARACTERS,
         }
     }
@@ -155,6 +158,16 @@ impl SessionId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be 32 lower-case hexadecimal digits";
+        let length = 2 * SESSION_ID_BYTES;
+        Constraint::check(text, length..=length, |c| matches!(c, b'0'..=b'9' | b'a'..=b'f'), RULE).map(Self)
     }
 }
 

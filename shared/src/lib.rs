@@ -5,6 +5,7 @@
 //! call, because the futures of the SDK take many KiB and moving them costs more than an allocation.
 
 pub mod tokens;
+pub mod wire;
 
 pub mod auth;
 pub mod input;

@@ -259,11 +259,15 @@ async fn the_tokens_of_an_application_can_be_listed_in_order() {
         stack.clock.advance(1);
     }
     let query = json!({
-        "IndexName": "appTokensByApplication", "KeyConditionExpression": "applicationId = :id",
-        "ExpressionAttributeValues": {":id": {"S": caller.application}},
+        "IndexName": "byOwner", "KeyConditionExpression": "#owner = :owner", "ExpressionAttributeNames": {"#owner": "owner"},
+        "ExpressionAttributeValues": {":owner": {"S": format!("APP_TOKENS#{}", caller.application)}},
     });
     let listed = stack.dynamodb("Query", query).await;
-    let listed: Vec<Value> =
-        listed["Items"].as_array().unwrap().iter().map(|item| item["appTokenId"]["S"].clone()).collect();
+    let listed: Vec<Value> = listed["Items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["pk"]["S"].as_str().unwrap()["APP_TOKEN#".len()..].into())
+        .collect();
     assert_eq!(listed, ids);
 }

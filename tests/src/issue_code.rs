@@ -33,6 +33,7 @@ async fn what_the_client_is_not_registered_for_is_refused() {
         stack.local.invoke("issue-code", &login).await
     };
     stack.calls.reset();
+    stack.calls.answer_together("PutItem", 2);
     let issued = issue("language", json!("en")).await.unwrap();
     assert_eq!(issued["expiresAt"], "2027-01-15T08:02:00.000Z");
     assert!(issued["code"].as_str().unwrap().starts_with("tmc_") && issued.as_object().unwrap().len() == 2);

@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{InjectedFault, Node, Secrets, TestStack, with};
+use crate::exchange_token::{self, CLIENT, exchange, issue};
+use crate::harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, with};
 
 /// An error as Lambda returns it.
 fn error(error_type: &str, message: &str) -> Value {
@@ -12,7 +13,7 @@ fn error(error_type: &str, message: &str) -> Value {
 }
 
 /// One valid event for each action, on an organization.
-fn events(organization: &str) -> [Value; 8] {
+fn events(organization: &str) -> [Value; 12] {
     let ids = json!({"organizationId": organization});
     [
         json!({"action": "createOrganization", "slug": "another"}),
@@ -22,6 +23,10 @@ fn events(organization: &str) -> [Value; 8] {
         json!({"action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["openid"]}),
         json!({"action": "updateRegistration", "registrationId": "unknown", "name": "test"}),
         json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)}),
+        json!({"action": "updateClient", "clientId": CLIENT, "rotateSecret": true}),
+        with(&ids, &json!({"action": "list", "kind": "clients", "limit": 1})),
+        json!({"action": "listSessions", "clientId": CLIENT, "subject": "user-1", "limit": 100}),
+        json!({"action": "endSessions", "clientId": CLIENT, "subject": "user-1"}),
         json!({"action": "rotateSigningKey"}),
     ]
 }
@@ -52,7 +57,7 @@ async fn an_outage_is_an_internal_error() {
     for operation in ["GetItem", "PutItem", "UpdateItem"] {
         stack.calls.fail(operation, &[InjectedFault::NotSent; 60]);
     }
-    for event in &events(&"0".repeat(24))[..7] {
+    for event in &events(&"0".repeat(24))[..11] {
         let failed = stack.try_provision(event).await.unwrap_err();
         assert_eq!(failed, error("InternalError", "Internal server error"), "{event}");
     }
@@ -110,6 +115,177 @@ async fn a_client_id_is_lowercased_and_can_be_taken_once() {
     assert_eq!(stack.provision(&create).await, json!({"clientId": id.to_lowercase()}));
     let taken = stack.try_provision(&create).await.unwrap_err();
     assert_eq!(taken, error("Taken", "clientId is already taken"));
+}
+
+// ------------------------------------------------------------------------------------------------ listing
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_is_listed_without_a_secret_or_a_hash() {
+    let stack = TestStack::start().await;
+    let (organization, other) = (stack.organization("acme").await, stack.organization("other").await);
+    let ids = json!({"organizationId": organization});
+    let list = |kind: &str| with(&ids, &json!({"action": "list", "kind": kind}));
+    for kind in ["apiKeys", "registrations", "applications", "clients"] {
+        assert_eq!(stack.provision(&list(kind)).await, json!({"items": []}));
+        stack.provision(&json!({"action": "createApplication", "organizationId": other, "slug": kind})).await;
+    }
+    let key = json!({"action": "createApiKey", "permissions": ["oauth.token.list"], "description": "CI"});
+    let key = stack.provision(&with(&ids, &key)).await;
+    let bare = stack.provision(&with(&ids, &json!({"action": "createApiKey", "permissions": []}))).await;
+    let registration = stack.registration(&organization, &json!({"maxAllowed": 2, "tokenTtlSeconds": 60})).await;
+    let update =
+        json!({"action": "updateRegistration", "registrationId": registration, "name": "new", "maxAllowed": 3});
+    stack.provision(&update).await;
+    let application = json!({"action": "createApplication", "slug": "my-app", "name": "My app"});
+    let application = stack.provision(&with(&ids, &application)).await;
+    let client = with(&events("")[4], &json!({"organizationId": organization, "confidential": true}));
+    let client = stack.provision(&client).await;
+    for secret in [&key["apiKey"], &bare["apiKey"], &client["clientSecret"]] {
+        Secrets::add_credential(secret.as_str().unwrap());
+    }
+    let created_at = "2027-01-15T08:00:00.250Z";
+    let expected_keys = [
+        json!({
+            "apiKeyId": key["apiKeyId"], "organizationId": organization, "permissions": ["oauth.token.list"],
+            "description": "CI", "createdAt": created_at,
+        }),
+        json!({"apiKeyId": bare["apiKeyId"], "organizationId": organization, "permissions": [], "createdAt": created_at}),
+    ];
+    let keys = stack.provision(&list("apiKeys")).await["items"].clone();
+    assert!(
+        keys.as_array().unwrap().len() == 2 && expected_keys.iter().all(|key| keys.as_array().unwrap().contains(key))
+    );
+    for (kind, expected) in [
+        (
+            "registrations",
+            json!({
+                "registrationId": registration, "organizationId": organization, "name": "new", "maxAllowed": 3,
+                "tokenTtlSeconds": 60, "scopes": ["oauth.token.create"], "createdAt": created_at,
+            }),
+        ),
+        (
+            "applications",
+            json!({
+                "applicationId": application["applicationId"], "organizationId": organization, "slug": "my-app",
+                "name": "My app", "createdAt": created_at,
+            }),
+        ),
+        (
+            "clients",
+            json!({
+                "clientId": client["clientId"], "organizationId": organization, "redirectUris": ["https://a.example/"],
+                "services": ["email"], "scopes": ["openid"], "refreshReuseSeconds": 60, "confidential": true,
+                "createdAt": created_at,
+            }),
+        ),
+    ] {
+        assert_eq!(stack.provision(&list(kind)).await, json!({"items": [expected]}), "{kind}");
+    }
+    stack.provision(&json!({"action": "revokeApiKey", "apiKeyId": key["apiKeyId"]})).await;
+    assert_eq!(stack.provision(&list("apiKeys")).await, json!({"items": [expected_keys[1]]}));
+    let unknown = with(&list("clients"), &json!({"organizationId": "0".repeat(24)}));
+    let unknown = stack.try_provision(&unknown).await.unwrap_err();
+    assert_eq!(unknown, error("NotFound", "organizationId does not exist"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_goes_on_in_its_own_list_only() {
+    let stack = TestStack::start().await;
+    let (organization, other) = (stack.organization("acme").await, stack.organization("other").await);
+    let mut made = vec![];
+    for n in 0..5 {
+        made.push(stack.application(&organization, &format!("app-{n}")).await);
+        stack.application(&other, &format!("app-{n}")).await;
+        stack.clock.advance(1);
+    }
+    let list = json!({"action": "list", "kind": "applications", "organizationId": organization, "limit": 2});
+    let (mut seen, mut request) = (vec![], list.clone());
+    loop {
+        let page = stack.provision(&request).await;
+        let items = page["items"].as_array().unwrap();
+        seen.extend(items.iter().map(|item| item["applicationId"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["cursor"].as_str() else { break };
+        assert_eq!(items.len(), 2);
+        request = with(&list, &json!({"cursor": cursor}));
+        for foreign in [
+            json!({"organizationId": other}),
+            json!({"kind": "apiKeys"}),
+            json!({"cursor": &cursor[1..]}),
+            json!({"cursor": ""}),
+            json!({"cursor": "x"}),
+            json!({"cursor": format!("{cursor}=")}),
+        ] {
+            let refused = stack.try_provision(&with(&request, &foreign)).await.unwrap_err();
+            assert_eq!(refused, error("InvalidRequest", "cursor must be one that this list returned"), "{foreign}");
+        }
+    }
+    assert_eq!(seen, made);
+}
+
+// ------------------------------------------------------------------------------------------------ clients
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_secret_is_shown_once_and_stored_as_a_hash() {
+    let stack = TestStack::start().await;
+    let organization = stack.organization("acme").await;
+    let changes = json!({"organizationId": organization, "confidential": true});
+    let made = stack.provision(&with(&events("")[4], &changes)).await;
+    let secret = made["clientSecret"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&secret);
+    assert!(secret.starts_with("tms_") && secret.len() == 53 && !stack.dump().await.contains(&secret));
+    let update = json!({"action": "updateClient", "clientId": made["clientId"], "services": ["sms"]});
+    assert_eq!(stack.provision(&update).await, json!({"clientId": made["clientId"]}));
+    let rotated = stack.provision(&with(&update, &json!({"rotateSecret": true}))).await["clientSecret"].clone();
+    Secrets::add_credential(rotated.as_str().unwrap());
+    assert!(rotated != json!(secret) && !stack.dump().await.contains(rotated.as_str().unwrap()));
+    let list = json!({"action": "list", "kind": "clients", "organizationId": organization});
+    assert_eq!(stack.provision(&list).await["items"][0]["services"], json!(["sms"]));
+
+    let public = stack.provision(&with(&events("")[4], &json!({"organizationId": organization}))).await;
+    assert_eq!(public.get("clientSecret"), None);
+    let rotate = json!({"action": "updateClient", "clientId": public["clientId"], "rotateSecret": true});
+    let refused = stack.try_provision(&rotate).await.unwrap_err();
+    assert_eq!(refused, error("InvalidRequest", "rotateSecret must be false: the client is public"));
+    let unknown = with(&events("")[4], &json!({"organizationId": "0".repeat(24)}));
+    assert_eq!(stack.try_provision(&unknown).await.unwrap_err()["errorType"], "NotFound");
+    let unknown = stack.try_provision(&events("")[7]).await.unwrap_err();
+    assert_eq!(unknown, error("NotFound", "clientId does not exist"));
+    for empty in ["redirectUris", "services", "scopes"] {
+        let refused = stack.try_provision(&with(&update, &json!({empty: []}))).await.unwrap_err();
+        assert_eq!(refused, error("InvalidRequest", &format!("{empty} must have at least one entry")));
+    }
+}
+
+/// The first attempt of a rotation arrives after a second rotation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_rotated_away_does_not_come_back() {
+    let stack = TestStack::start().await;
+    let made = stack.provision(&with(&events("")[4], &json!({"confidential": true}))).await;
+    let event = json!({"action": "updateClient", "clientId": made["clientId"], "rotateSecret": true});
+    let node = Node::start(&stack, TimeDelta::zero());
+    node.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
+    let first = node.send(&ApiRequest { function: "provision", event: event.clone() }).await;
+    let second = stack.provision(&event).await;
+    for secret in [&made["clientSecret"], &first.body["clientSecret"], &second["clientSecret"]] {
+        Secrets::add_credential(secret.as_str().unwrap());
+    }
+    let key = format!("CLIENT#{}", made["clientId"].as_str().unwrap());
+    let before = stack.item(&key).await;
+    node.calls.deliver().await;
+    assert_eq!(stack.item(&key).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confidential_client_is_refused_as_a_bad_code_is() {
+    let stack = TestStack::start().await;
+    exchange_token::client(&stack, &json!({"confidential": true})).await;
+    let code = issue(&stack, &json!({})).await;
+    let refused = exchange(&stack, &code).await;
+    let message = "Bad Request / validation error: code or refresh_token is not valid for this request";
+    refused.assert(400, &json!({"errors": [{"validation": "error", "code": "[E4000]", "message": message}]}));
+    // The code is as it was.
+    let grant = shared::credential::GrantCredential::parse_code(&code).unwrap().grant().session();
+    assert!(stack.item(&format!("GRANT#{}", grant.as_str())).await["revoked"].is_null());
 }
 
 // ------------------------------------------------------------------------------------------------ revoking

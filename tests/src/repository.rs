@@ -9,7 +9,10 @@ use std::{
 use serde_json::{Value, json};
 use shared::{keys::SigningMode, store::Organization};
 
-use crate::harness::{AwsProxy, Deployment, TestStack, command};
+use crate::{
+    exchange_token,
+    harness::{AwsProxy, Deployment, TestStack, command, with},
+};
 
 pub(crate) fn events() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
@@ -121,10 +124,28 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
                 let first: Value = serde_json::from_str(first.unwrap()["body"].as_str().unwrap()).unwrap();
                 assert!(stack.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
             }
+            if function == "manage-tokens" {
+                // An OAuth access token is a bearer too.
+                let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
+                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
+                let mut with_token = event("manage-tokens.success-list-tokens");
+                let token = token["token"]["accessToken"].as_str().unwrap();
+                with_token["headers"]["authorization"] = format!("Bearer {token}").into();
+                events.push(with_token);
+            }
             if function == "provision" {
                 events.push(json!({"action": "createApiKey", "organizationId": Organization::id(&demo)}));
                 events.push(json!({"action": "updateRegistration", "registrationId": "demo", "maxAllowed": 20}));
                 events.push(json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)}));
+                let client = json!({"clientId": exchange_token::CLIENT, "subject": "demo-user"});
+                for kind in ["apiKeys", "registrations", "applications", "clients"] {
+                    events.push(json!({"action": "list", "kind": kind, "organizationId": Organization::id(&demo)}));
+                }
+                events.push(with(&client, &json!({"action": "listSessions"})));
+                events.push(with(&client, &json!({"action": "endSessions"})));
+                let update =
+                    json!({"action": "updateClient", "clientId": exchange_token::CLIENT, "scopes": ["openid"]});
+                events.push(update);
                 events.push(json!({"action": "rotateSigningKey"}));
             }
             for event in events {

@@ -44,6 +44,10 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
         Case::IssueCode,
         Case::UpdateRegistration,
         Case::RevokeApiKey,
+        Case::UpdateClient,
+        Case::EndSessions,
+        Case::RevokeToken,
+        Case::RevokeAppToken,
     ] {
         let subject = fixture.subject(case).await;
         let process = AwsProxy::start(&fixture.stack, subject.request.function).await;
@@ -68,7 +72,9 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
             } else {
                 assert!(again.status == case.documented().0 || case.is_done_already(&again), "{what}: {again:?}");
                 let twice = committed && !case.is_recognised();
-                assert_eq!(worth, if twice { 2 } else { 1 }, "{what}");
+                // It writes two items at the same time, in either order.
+                let either = case == Case::IssueCode && call + 2 >= calls;
+                assert!(worth == if twice { 2 } else { 1 } || (either && worth <= 2), "{what}: {worth}");
             }
         }
     }

@@ -13,6 +13,7 @@ use shared::{
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::app_tokens::{AppTokens, CreateRequest},
+    wire::app_tokens,
 };
 
 use self::wire::CreateAppTokenRequest;
@@ -52,13 +53,13 @@ impl Endpoint for CreateAppToken {
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
         let parsed = CreateAppTokenRequest::parse(&request);
-        let reads = async |body: &CreateAppTokenRequest| self.store.load_application(body.application_id).await;
+        let reads = async |body: &CreateAppTokenRequest| self.store.load_application(body.path.application_id).await;
         let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::MadApplicationTokenCreate)?;
         let request = CreateRequest {
             endpoint: Self::NAME,
-            organization_id: body.organization_id,
-            application_id: body.application_id,
+            organization_id: body.path.organization_id,
+            application_id: body.path.application_id,
             description: body.description,
             scopes: body.scopes,
             idempotency_key: body.idempotency_key.as_ref(),
@@ -66,7 +67,7 @@ impl Endpoint for CreateAppToken {
         self.tokens.create(&caller, application?, request, now).await.map(wire::created)
     }
 
-    fn error_body(error: &ApiError) -> Value {
-        wire::error_body(error)
+    fn error_body(_: &str, error: &ApiError) -> Value {
+        app_tokens::error_body(error)
     }
 }

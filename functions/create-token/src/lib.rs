@@ -14,6 +14,7 @@ use shared::{
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::registration_tokens::{IssueRequest, RegistrationTokens},
+    wire::registration_tokens,
 };
 
 use self::wire::CreateTokenRequest;
@@ -73,7 +74,7 @@ impl Endpoint for CreateToken {
         Ok(wire::created(&issued))
     }
 
-    fn error_body(error: &ApiError) -> Value {
-        wire::error_body(error)
+    fn error_body(_: &str, error: &ApiError) -> Value {
+        registration_tokens::error_body(error)
     }
 }

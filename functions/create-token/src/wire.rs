@@ -1,15 +1,15 @@
 //! The wire format of the endpoint: `{"message": …}`.
 
-use chrono::SecondsFormat;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{
     auth::IdempotencyKey,
+    clock::rfc3339,
     error::ValidationError,
     id::RegistrationId,
     input::{Email, required},
     keys::jwt::ACCESS_TOKEN_PREFIX,
+    runtime::Outcome,
     runtime::http::{Request, Response, StatusCode},
-    runtime::{ApiError, Outcome},
     tokens::registration_tokens::IssuedToken,
 };
 
@@ -36,25 +36,11 @@ pub(crate) fn created(issued: &IssuedToken) -> Response {
         "token": {
             "id": issued.claims.jti,
             "accessToken": format!("{ACCESS_TOKEN_PREFIX}{}", issued.jwt),
-            "expiresAt": issued.claims.exp.to_rfc3339_opts(SecondsFormat::Millis, true),
+            "expiresAt": rfc3339(issued.claims.exp),
         },
         "activeTokens": issued.active_tokens,
         "maxAllowed": issued.max_allowed,
     });
     let response = Response::new(StatusCode::CREATED, Outcome::Issued, &body);
     if issued.replayed { response.replayed() } else { response }
-}
-
-pub(crate) fn error_body(error: &ApiError) -> Value {
-    let message = match error {
-        ApiError::Unauthenticated(_) => "Unauthorized",
-        ApiError::Invalid(invalid) => return json!({"message": invalid.to_string()}),
-        ApiError::Forbidden => "Forbidden",
-        ApiError::NotFound => "OAuth registration not found",
-        ApiError::IdempotencyKeyReused => IdempotencyKey::REUSED,
-        ApiError::QuotaExceeded => "Active token quota exceeded or registration not found",
-        // The last two never occur: the endpoint takes no code or refresh token.
-        ApiError::Internal(_) | ApiError::BadCredential | ApiError::Replay => "Internal server error",
-    };
-    json!({"message": message})
 }

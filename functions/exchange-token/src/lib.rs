@@ -75,7 +75,7 @@ impl Endpoint for ExchangeToken {
         Ok(Tokens { access_token, id_token, expires_at, redirect_uri, refresh_token }.into())
     }
 
-    fn error_body(error: &ApiError) -> Value {
+    fn error_body(_: &str, error: &ApiError) -> Value {
         wire::error_body(error)
     }
 }

@@ -144,6 +144,7 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
         | ApiError::Unauthenticated(_)
         | ApiError::Forbidden
         | ApiError::NotFound
+        | ApiError::TokenNotFound
         | ApiError::IdempotencyKeyReused
         | ApiError::QuotaExceeded => body("[E0000]", "Internal Server Error"),
     }

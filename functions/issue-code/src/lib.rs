@@ -5,11 +5,11 @@ mod request;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
-    clock::{Clock, expiry},
+    clock::{Clock, expiry, rfc3339},
     credential::{GrantCredential, GrantId},
     error::{InternalError, ValidationError},
     random::Random,
@@ -17,12 +17,15 @@ use shared::{
     runtime::telemetry::{Phase, timed},
     runtime::{Environment, Handled, SettingsError},
     store::{Client, Grant, GrantDetails, Store, Update},
+    tokens::grants::GRANT_LIFETIME_SECONDS,
 };
 
 use self::request::IssueCodeRequest;
 
 /// How long a code is valid. RFC 6749, 4.1.2, recommends at most ten minutes.
 const CODE_LIFETIME_SECONDS: u32 = 120;
+/// How long a grant is named among those of its user: as long as it can live, and two days more for clocks that are wrong.
+const SESSION_LIFETIME_SECONDS: u32 = GRANT_LIFETIME_SECONDS + 2 * 86400;
 
 #[derive(Debug)]
 pub struct IssueCode {
@@ -68,9 +71,15 @@ impl IssueCode {
         let grant = Grant::issued(decide(request, client, &code, expires_at)?, random)?;
 
         // Commit.
-        match self.store.create_grant(&id.session(), &grant, random).await? {
+        let session = id.session();
+        let subject = (grant.details.client_id, grant.details.subject.as_str());
+        let recorded = self.store.record_session(subject, &session, expiry(expires_at, SESSION_LIFETIME_SECONDS));
+        // Both must be written before anybody knows the code. If one fails, the other is of no use and does no harm.
+        let (created, recorded) = tokio::join!(self.store.create_grant(&session, &grant, now, random), recorded);
+        recorded?;
+        match created? {
             Update::Applied(()) => {
-                let expires_at = expires_at.to_rfc3339_opts(SecondsFormat::Millis, true);
+                let expires_at = rfc3339(expires_at);
                 Ok(json!({"code": code.expose(), "expiresAt": expires_at}))
             }
             // With 128 random bits a collision means that the random source is broken.

@@ -8,7 +8,7 @@ use shared::{
     error::{Constraint, ValidationError},
     id::ClientId,
     input::oidc::{Language, read_claims},
-    input::{JsonObject, ScopeList, raw_member, required},
+    input::{JsonObject, ScopeList, Subject, raw_member, required},
 };
 
 /// How far the clock of the login service may be ahead, in seconds.
@@ -40,7 +40,7 @@ impl IssueCodeRequest {
             client_id: required("clientId", event.parsed("clientId")?)?,
             service: required("service", event.string("service")?)?,
             redirect_uri: required("redirectUri", event.string("redirectUri")?)?,
-            subject: required("subject", event.parsed("subject")?.map(|Subject(subject)| subject))?,
+            subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
             scopes: required("scope", event.parsed("scope")?.map(ScopeList::into_inner))?,
             state: event.parsed("state")?.map(|Opaque(state)| state),
             nonce: event.parsed("nonce")?.map(|Opaque(nonce)| nonce),
@@ -56,18 +56,6 @@ impl IssueCodeRequest {
 
 fn instant(seconds: u64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(seconds.try_into().ok()?, 0)
-}
-
-/// A user (OpenID Connect Core 1.0, 2: at most 255 ASCII characters).
-struct Subject(String);
-
-impl FromStr for Subject {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: &str = "must be 1 to 255 printable ASCII characters";
-        Constraint::check(text, 1..=255, |c| c.is_ascii_graphic() || c == b' ', RULE).map(Self)
-    }
 }
 
 /// A value that the authorization request passes through. It is not empty, because an exchange cannot send an empty

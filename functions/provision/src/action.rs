@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
 use shared::{
     auth::Permission,
+    credential::SessionId,
     error::{Constraint, ValidationError},
     id::{ClientId, ObjectId, RegistrationId, Slug},
-    input::{JsonObject, Scope, required},
+    input::{JsonObject, Scope, Subject, required},
     store::{Client, Registration},
 };
 
-use crate::registration::RegistrationUpdate;
+use crate::{clients::ClientUpdate, lists::ListKind, registration::RegistrationUpdate};
 
 /// The most entries of a list.
 const MAX_ENTRIES: usize = 50;
@@ -25,9 +26,13 @@ pub(crate) enum Action {
     CreateApiKey { organization_id: ObjectId, permissions: Vec<String>, description: Option<String> },
     CreateRegistration(Registration),
     CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
-    CreateClient { client_id: Option<ClientId>, client: Client },
+    CreateClient { client_id: Option<ClientId>, client: Client, confidential: bool },
     UpdateRegistration { registration_id: RegistrationId, update: RegistrationUpdate },
+    UpdateClient { client_id: ClientId, update: ClientUpdate },
     RevokeApiKey { api_key_id: ObjectId },
+    List { kind: ListKind, organization_id: ObjectId, limit: usize, cursor: Option<String> },
+    ListSessions { client_id: ClientId, subject: String, limit: usize, cursor: Option<String> },
+    EndSessions { client_id: ClientId, subject: String, sid: Option<SessionId> },
     RotateSigningKey { withdraw_previous: bool },
 }
 
@@ -67,6 +72,8 @@ impl Action {
             "createClient" => Self::CreateClient {
                 client_id: event.parsed("clientId")?,
                 client: Client {
+                    organization_id: event.parsed("organizationId")?,
+                    secret_hash: None,
                     redirect_uris: non_empty_list(
                         "redirectUris",
                         event.distinct("redirectUris", MAX_ENTRIES)?,
@@ -79,7 +86,9 @@ impl Action {
                     )?,
                     scopes: non_empty_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
                     refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
+                    settings_version: None,
                 },
+                confidential: event.boolean("confidential")?.unwrap_or(false),
             },
             "updateRegistration" => Self::UpdateRegistration {
                 registration_id: required("registrationId", event.parsed("registrationId")?)?,
@@ -89,6 +98,39 @@ impl Action {
                     token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?,
                     scopes: registration_scopes(&mut event)?,
                 },
+            },
+            "updateClient" => Self::UpdateClient {
+                client_id: required("clientId", event.parsed("clientId")?)?,
+                update: ClientUpdate {
+                    redirect_uris: optional_list(
+                        "redirectUris",
+                        event.distinct("redirectUris", MAX_ENTRIES)?,
+                        |RedirectUri(uri)| uri,
+                    )?,
+                    services: optional_list("services", event.distinct("services", MAX_ENTRIES)?, |Service(name)| {
+                        name
+                    })?,
+                    scopes: optional_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
+                    refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?,
+                    rotate_secret: event.boolean("rotateSecret")?.unwrap_or(false),
+                },
+            },
+            "list" => Self::List {
+                kind: required("kind", event.parsed("kind")?)?,
+                organization_id: required("organizationId", event.parsed("organizationId")?)?,
+                limit: limit(&mut event)?,
+                cursor: event.string("cursor")?,
+            },
+            "listSessions" => Self::ListSessions {
+                client_id: required("clientId", event.parsed("clientId")?)?,
+                subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
+                limit: limit(&mut event)?,
+                cursor: event.string("cursor")?,
+            },
+            "endSessions" => Self::EndSessions {
+                client_id: required("clientId", event.parsed("clientId")?)?,
+                subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
+                sid: event.parsed("sid")?,
             },
             "revokeApiKey" => Self::RevokeApiKey { api_key_id: required("apiKeyId", event.parsed("apiKeyId")?)? },
             "rotateSigningKey" => {
@@ -112,10 +154,24 @@ fn registration_scopes(event: &mut JsonObject) -> Result<Option<Vec<String>>, Va
 }
 
 const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication, createClient, \
-                       updateRegistration, revokeApiKey or rotateSigningKey";
+                       updateRegistration, updateClient, revokeApiKey, list, listSessions, endSessions or rotateSigningKey";
 
 fn into_strings<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
     entries.map(|entries| entries.into_iter().map(text).collect())
+}
+
+/// The most items of a page.
+fn limit(event: &mut JsonObject) -> Result<usize, ValidationError> {
+    Ok(usize::from(event.integer("limit", 1..=100_u8)?.unwrap_or(50)))
+}
+
+/// A list that must not be empty if it is given.
+fn optional_list<T>(
+    field: &'static str,
+    entries: Option<Vec<T>>,
+    text: impl Fn(T) -> String,
+) -> Result<Option<Vec<String>>, ValidationError> {
+    entries.map(|entries| non_empty_list(field, Some(entries), text)).transpose()
 }
 
 /// A list that is required and must not be empty.

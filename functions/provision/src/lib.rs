@@ -1,7 +1,10 @@
 //! `provision`: operators create and change what the endpoints work with. It has no route; IAM decides who may invoke it.
 
 mod action;
+mod clients;
+mod lists;
 mod registration;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -11,12 +14,13 @@ use shared::{
     clock::Clock,
     credential::{Credential, CredentialKind},
     error::ValidationError,
-    id::{ClientId, KeyId, ObjectId, RegistrationId},
+    id::{KeyId, ObjectId, RegistrationId},
     keys::{SigningMode, WrappingKey},
     random::Random,
     runtime::function::{Function, InvocationError},
     runtime::{Environment, Handled, SettingsError},
     store::{ApiKey, Application, MAX_KEYS, Organization, Retry, SigningKeys, Store, Update},
+    tokens::sessions::Sessions,
 };
 
 use self::{action::Action, registration::RegistrationUpdate};
@@ -24,6 +28,7 @@ use self::{action::Action, registration::RegistrationUpdate};
 #[derive(Debug)]
 pub struct Provision {
     store: Store,
+    sessions: Sessions,
     /// `None` if only KMS signs.
     wrapping_key: Option<WrappingKey>,
     clock: Arc<dyn Clock>,
@@ -37,8 +42,10 @@ impl Function for Provision {
     type Answer = Value;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let store = Store::from_environment(environment)?;
         Ok(Self {
-            store: Store::from_environment(environment)?,
+            sessions: Sessions { store: store.clone(), random: Arc::clone(&environment.random) },
+            store,
             wrapping_key: WrappingKey::from_environment(environment, SigningMode::from_environment(environment)?)?,
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
@@ -59,7 +66,7 @@ impl Function for Provision {
 
 impl Provision {
     async fn perform(&self, action: Action) -> Result<Value, InvocationError> {
-        let random = self.random.as_ref();
+        let (now, random) = (self.clock.now(), self.random.as_ref());
         match action {
             Action::CreateOrganization { slug } => {
                 created("slug", &self.store.create_organization(&slug, random).await?)?;
@@ -70,37 +77,44 @@ impl Provision {
                 let secret = Credential::generate(CredentialKind::ApiKey, random)?;
                 let hash = secret.hash();
                 let api_key = ApiKey { hash, organization_id, permissions, description, revoked_at: None };
-                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, random).await?)?;
+                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, now, random).await?)?;
                 Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
             }
             Action::CreateRegistration(registration) => {
                 self.require_organization(registration.organization_id).await?;
                 let id = ObjectId::random(random)?;
-                created("registrationId", &self.store.create_registration(&id.into(), &registration, random).await?)?;
+                let registration = self.store.create_registration(&id.into(), &registration, now, random).await?;
+                created("registrationId", &registration)?;
                 Ok(json!({"registrationId": id}))
             }
             Action::CreateApplication { organization_id, slug, name } => {
                 self.require_organization(organization_id).await?;
                 let id = Application::id(organization_id, &slug);
                 let application = Application { organization_id, slug: slug.to_string(), name };
-                created("slug", &self.store.create_application(id, &application, random).await?)?;
+                created("slug", &self.store.create_application(id, &application, now, random).await?)?;
                 Ok(json!({"applicationId": id}))
             }
-            Action::CreateClient { client_id, client } => {
-                let id = client_id.map_or_else(|| ClientId::random(random), Ok)?;
-                created("clientId", &self.store.create_client(id, &client, random).await?)?;
-                Ok(json!({"clientId": id.to_string()}))
+            Action::CreateClient { client_id, client, confidential } => {
+                self.create_client(client_id, client, confidential).await
+            }
+            Action::UpdateClient { client_id, update } => self.update_client(client_id, update).await,
+            Action::List { kind, organization_id, limit, cursor } => {
+                self.list((kind, organization_id), limit, cursor.as_deref()).await
+            }
+            Action::ListSessions { client_id, subject, limit, cursor } => {
+                self.list_sessions(client_id, &subject, limit, cursor.as_deref()).await
+            }
+            Action::EndSessions { client_id, subject, sid } => {
+                self.end_sessions(client_id, &subject, sid.as_ref()).await
             }
             Action::UpdateRegistration { registration_id, update } => {
                 self.update_registration(&registration_id, update).await?;
                 Ok(json!({"registrationId": registration_id.as_str()}))
             }
-            Action::RevokeApiKey { api_key_id } => {
-                match self.store.revoke_api_key(api_key_id, self.clock.now(), random).await? {
-                    Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
-                    Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFoundOrRevoked("apiKeyId")),
-                }
-            }
+            Action::RevokeApiKey { api_key_id } => match self.store.revoke_api_key(api_key_id, now, random).await? {
+                Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
+                Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFoundOrRevoked("apiKeyId")),
+            },
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
         }
     }

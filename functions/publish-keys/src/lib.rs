@@ -46,13 +46,13 @@ impl Endpoint for PublishKeys {
             None => Response::new(
                 StatusCode::NOT_FOUND,
                 Outcome::Refused("not found"),
-                &Self::error_body(&ApiError::NotFound),
+                &Self::error_body(&request.route, &ApiError::NotFound),
             ),
         };
         Ok(response.with_header(header::CACHE_CONTROL, CACHE_CONTROL))
     }
 
-    fn error_body(error: &ApiError) -> Value {
+    fn error_body(_: &str, error: &ApiError) -> Value {
         let message = if matches!(error, ApiError::NotFound) { "Client not found" } else { "Internal server error" };
         json!({"message": message})
     }

@@ -26,7 +26,7 @@ pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
 /// A function that does nothing, to compare the others with.
 pub(crate) const HELLO: &str = "hello";
 
-pub(crate) const VARIANTS: [Variant; 15] = [
+pub(crate) const VARIANTS: [Variant; 17] = [
     variant("hello world", HELLO, |_, _| always("publish-keys.success")),
     variant("create-token", "create-token", create_tokens),
     variant("create-token, OAuth bearer", "create-token", |stack, count| {
@@ -49,6 +49,8 @@ pub(crate) const VARIANTS: [Variant; 15] = [
     variant("create-token, envelope", "create-token", create_tokens).with_envelope_signing(),
     variant("exchange-token, code, envelope", "exchange-token", exchange_codes).with_envelope_signing(),
     variant("exchange-token, refresh, envelope", "exchange-token", refresh).with_envelope_signing(),
+    variant("manage-tokens, list", "manage-tokens", |_, _| always("manage-tokens.success-list-tokens")),
+    variant("manage-tokens, list app tokens", "manage-tokens", |_, _| always("manage-tokens.success-list-app-tokens")),
     variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
     variant("publish-keys, app keys", "publish-keys", |_, _| always("publish-keys.success-app-keys")),
     variant("issue-code", "issue-code", |_, _| always("issue-code.success")),

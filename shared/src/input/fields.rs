@@ -86,6 +86,26 @@ impl FromStr for ScopeList {
     }
 }
 
+/// A user (OpenID Connect Core 1.0, 2: at most 255 ASCII characters).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Subject(String);
+
+impl Subject {
+    #[must_use]
+    pub fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl FromStr for Subject {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be 1 to 255 printable ASCII characters";
+        Constraint::check(text, 1..=255, |c| c.is_ascii_graphic() || c == b' ', RULE).map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

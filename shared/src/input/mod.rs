@@ -3,9 +3,11 @@
 mod fields;
 mod json;
 pub mod oidc;
+mod query;
 mod value;
 
 pub use self::{
-    fields::{Email, Scope, ScopeList},
+    fields::{Email, Scope, ScopeList, Subject},
     json::{JsonObject, raw_member, required},
+    query::Query,
 };

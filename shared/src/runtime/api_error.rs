@@ -22,6 +22,9 @@ pub enum ApiError {
     /// What the request names does not exist, or belongs to another organization.
     #[error("not found")]
     NotFound,
+    /// The registration or application has no such active token.
+    #[error("token not found")]
+    TokenNotFound,
     /// The `Idempotency-Key` was already used for a different request.
     #[error("idempotency key reused")]
     IdempotencyKeyReused,
@@ -46,7 +49,7 @@ impl ApiError {
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) | Self::QuotaExceeded | Self::BadCredential | Self::Replay => StatusCode::BAD_REQUEST,
             Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::TokenNotFound => StatusCode::NOT_FOUND,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -59,7 +62,7 @@ impl ApiError {
             Self::Unauthenticated(_) => Outcome::Refused("unauthenticated"),
             Self::Invalid(_) => Outcome::Refused("invalid request"),
             Self::Forbidden => Outcome::Refused("permission missing"),
-            Self::NotFound => Outcome::Refused("not found"),
+            Self::NotFound | Self::TokenNotFound => Outcome::Refused("not found"),
             Self::IdempotencyKeyReused => Outcome::Refused("idempotency key reused"),
             Self::QuotaExceeded => Outcome::QuotaExceeded,
             Self::BadCredential => Outcome::Refused("bad credential"),

@@ -17,7 +17,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     error::{Constraint, ValidationError},
-    input::JsonObject,
+    input::{JsonObject, Query},
     runtime::function::Function,
     runtime::{ApiError, Environment, Handled, Outcome, SettingsError, telemetry},
 };
@@ -39,8 +39,8 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// Answers a request.
     fn respond(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send;
 
-    /// The body of an error, in the format of the endpoint.
-    fn error_body(error: &ApiError) -> Value;
+    /// The body of an error of a route, in the format of its endpoint.
+    fn error_body(route: &str, error: &ApiError) -> Value;
 }
 
 /// An [`Endpoint`] as a Lambda [`Function`].
@@ -66,11 +66,13 @@ impl<E: Endpoint> Function for Http<E> {
             return Err(ValidationError::new("event", "must be an API Gateway event of payload format 2.0").into())
                 .into();
         };
-        let response = self.0.respond(event.into()).await.unwrap_or_else(|error| {
+        let request = Request::from(event);
+        let route = request.route.clone();
+        let response = self.0.respond(request).await.unwrap_or_else(|error| {
             if let ApiError::Internal(internal) = &error {
                 telemetry::log_internal_error(internal);
             }
-            let response = Response::new(error.status(), error.outcome(), &E::error_body(&error));
+            let response = Response::new(error.status(), error.outcome(), &E::error_body(&route, &error));
             match error {
                 ApiError::Unauthenticated(reason) => response.with_header(header::WWW_AUTHENTICATE, reason.challenge()),
                 _ => response,
@@ -86,6 +88,8 @@ pub struct Request {
     pub route: String,
     /// The decoded path parameters.
     pub path_parameters: HashMap<String, String>,
+    /// The query string, as it was sent.
+    raw_query: String,
     /// The headers. API Gateway joins repeated headers with commas.
     pub headers: HeaderMap,
     /// The decoded body. `None` if it is not the base64 that the event announces.
@@ -99,6 +103,12 @@ impl Request {
         // A value that is not ASCII breaks the same rule as an empty value.
         let parsed = value.to_str().unwrap_or("").parse();
         parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
+    }
+
+    /// The parameters of the query string.
+    #[must_use]
+    pub fn query(&self) -> Query {
+        Query::read(&self.raw_query)
     }
 
     /// The fields of the body, which must be a JSON object of at most [`MAX_BODY_BYTES`] with the content type
@@ -126,6 +136,7 @@ impl From<ApiGatewayV2httpRequest> for Request {
         Self {
             route: event.route_key.unwrap_or_default(),
             path_parameters: event.path_parameters,
+            raw_query: event.raw_query_string.unwrap_or_default(),
             headers: event.headers,
             body: if event.is_base64_encoded { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) },
         }

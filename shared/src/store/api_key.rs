@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Update, key::Key};
+use super::{List, Store, Update, key::Key};
 use crate::{
     credential::{Credential, CredentialHash},
     error::InternalError,
@@ -35,9 +35,11 @@ impl Store {
         &self,
         id: ObjectId,
         api_key: &ApiKey,
+        now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
-        self.create(Key::api_key(id), api_key, random, "create the API key").await
+        let listing = List::ApiKeys(api_key.organization_id).entry(&id, now);
+        self.create(Key::api_key(id), api_key, listing, random, "create the API key").await
     }
 
     /// The API key, unless it was revoked.

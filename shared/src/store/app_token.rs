@@ -1,9 +1,9 @@
 //! App tokens. The id of a token is the first 96 bits of the SHA-256 of its secret, so a presented token is found in one read.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Update, key::Key};
+use super::{List, Store, Update, key::Key};
 use crate::{
     credential::CredentialHash,
     error::InternalError,
@@ -12,8 +12,7 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
-/// The item `APP_TOKEN#<id>`. The index `appTokensByApplication` lists them by application in the
-/// order of their creation. A revoked token is marked and never deleted, so that its secret can never be issued again.
+/// The item `APP_TOKEN#<id>`. A revoked token is marked and never deleted, so that its secret can never be issued again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppToken {
@@ -33,16 +32,6 @@ pub struct AppToken {
     pub revoked_at: Option<String>,
 }
 
-/// An app token as it is stored.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AppTokenItem<'a> {
-    #[serde(flatten)]
-    token: &'a AppToken,
-    /// In RFC 3339 with milliseconds, so that sorting the text sorts by time.
-    created_at: String,
-}
-
 impl Store {
     /// Records an app token. A conflict returns the existing token with the same secret.
     pub async fn create_app_token(
@@ -51,9 +40,9 @@ impl Store {
         now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<(), AppToken>, InternalError> {
-        let item = AppTokenItem { token, created_at: now.to_rfc3339_opts(SecondsFormat::Millis, true) };
+        let listing = List::AppTokens(token.application_id).entry(&token.app_token_id, now);
         let key = Key::app_token(token.app_token_id);
-        timed(Phase::Commit, self.create_or_get(key, &item, random, "record the app token")).await
+        timed(Phase::Commit, self.create_or_get(key, token, listing, random, "record the app token")).await
     }
 
     /// The app token with this id, revoked or not.

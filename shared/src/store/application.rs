@@ -1,8 +1,9 @@
 //! Applications of an organization.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Update, key::Key};
+use super::{List, Store, Update, key::Key};
 use crate::{
     error::InternalError,
     id::{ObjectId, Slug},
@@ -42,9 +43,11 @@ impl Store {
         &self,
         id: ObjectId,
         application: &Application,
+        now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
-        self.create(Key::application(id), application, random, "create the application").await
+        let listing = List::Applications(application.organization_id).entry(&id, now);
+        self.create(Key::application(id), application, listing, random, "create the application").await
     }
 
     /// The application with this id.

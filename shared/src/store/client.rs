@@ -1,14 +1,27 @@
 //! Clients of the token endpoint (RFC 6749, 2).
 
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Update, key::Key};
-use crate::{error::InternalError, id::ClientId, random::Random};
+use super::{Item, List, Store, Update, WriteId, key::Key, number, send, text};
+use crate::{
+    credential::CredentialHash,
+    error::InternalError,
+    id::{ClientId, ObjectId},
+    random::Random,
+};
 
 /// The item `CLIENT#<id>`.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
+    /// The organization that it belongs to, if it belongs to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<ObjectId>,
+    /// The hash of its secret, if it is confidential (RFC 6749, 2.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_hash: Option<CredentialHash>,
     /// The redirect URIs that its codes may be sent to.
     pub redirect_uris: Vec<String>,
     /// The login services that it allows.
@@ -18,6 +31,25 @@ pub struct Client {
     /// For how many seconds after its rotation a refresh token may be used again, unless its successor was used: 0 to
     /// 300.
     pub refresh_reuse_seconds: u32,
+    /// The latest change of these settings. A write requires the version that it was decided on, so a late one changes
+    /// nothing: no secret that was rotated away comes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings_version: Option<WriteId>,
+}
+
+/// What an update of a client writes; `None` leaves a setting as it is.
+#[derive(Debug, Default)]
+pub struct ClientChange {
+    /// [`Client::redirect_uris`].
+    pub redirect_uris: Option<Vec<String>>,
+    /// [`Client::services`].
+    pub services: Option<Vec<String>>,
+    /// [`Client::scopes`].
+    pub scopes: Option<Vec<String>>,
+    /// [`Client::refresh_reuse_seconds`].
+    pub refresh_reuse_seconds: Option<u32>,
+    /// [`Client::secret_hash`].
+    pub secret_hash: Option<CredentialHash>,
 }
 
 impl Store {
@@ -26,13 +58,57 @@ impl Store {
         &self,
         id: ClientId,
         client: &Client,
+        now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
-        self.create(Key::client(id), client, random, "create the client").await
+        let list = client.organization_id.map(List::Clients);
+        let listing = list.map_or_else(Item::new, |list| list.entry(&id, now));
+        self.create(Key::client(id), client, listing, random, "create the client").await
     }
 
     /// The client with this id.
     pub async fn load_client(&self, id: ClientId) -> Result<Option<Client>, InternalError> {
         self.get(Key::client(id), "load the client").await
+    }
+
+    /// Changes settings of a client, if they are still those that the change was decided on.
+    pub async fn update_client(
+        &self,
+        id: ClientId,
+        change: &ClientChange,
+        decided_on: &Client,
+        random: &dyn Random,
+    ) -> Result<Update<(), Client>, InternalError> {
+        const CONTEXT: &str = "update the client";
+        let list = |entries: &Option<Vec<String>>| {
+            entries.as_ref().map(|entries| AttributeValue::L(entries.iter().map(text).collect()))
+        };
+        let write = WriteId::random(random)?;
+        let values = [
+            ("redirectUris", list(&change.redirect_uris)),
+            ("services", list(&change.services)),
+            ("scopes", list(&change.scopes)),
+            ("refreshReuseSeconds", change.refresh_reuse_seconds.map(number)),
+            ("secretHash", change.secret_hash.as_ref().map(|hash| text(hash.as_str()))),
+            ("settingsVersion", Some((&write).into())),
+        ];
+        let mut call = self.client.update_item().table_name(&self.table).set_key(Some(Key::client(id).into()));
+        call = match &decided_on.settings_version {
+            None => call.condition_expression("attribute_exists(pk) AND attribute_not_exists(#settingsVersion)"),
+            Some(version) => call
+                .condition_expression("#settingsVersion = :decidedOn")
+                .expression_attribute_values(":decidedOn", version.into()),
+        };
+        let mut assignments = Vec::new();
+        for (name, value) in values {
+            let Some(value) = value else { continue };
+            assignments.push(format!("#{name} = :{name}"));
+            call = call
+                .expression_attribute_names(format!("#{name}"), name)
+                .expression_attribute_values(format!(":{name}"), value);
+        }
+        let call = call.update_expression(format!("SET {}", assignments.join(", ")));
+        let own = |found: &Client| (found.settings_version.as_ref() == Some(&write)).then_some(());
+        send(call, CONTEXT, |_| Ok(()), own).await
     }
 }

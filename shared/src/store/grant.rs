@@ -9,7 +9,7 @@ use chrono::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{Store, Update, WriteId, key::Key, number, send, text};
+use super::{List, Store, Update, WriteId, key::Key, listing, number, send, text};
 use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
@@ -152,9 +152,12 @@ impl Store {
         &self,
         id: &SessionId,
         grant: &Grant,
+        now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
-        timed(Phase::Commit, self.create(Key::grant(id), grant, random, "create the grant")).await
+        let list = List::Sessions { client_id: grant.details.client_id, subject: &grant.details.subject };
+        let listing = list.entry(&id.as_str(), now);
+        timed(Phase::Commit, self.create(Key::grant(id), grant, listing, random, "create the grant")).await
     }
 
     /// The grant with this id.
@@ -225,7 +228,7 @@ impl Store {
         }
     }
 
-    /// Ends a grant, whatever its status. Sent twice, it is the same as once.
+    /// Ends a grant, whatever its status, and takes it out of the list of sessions. Sent twice, it is the same as once.
     ///
     /// # Errors
     /// When the table does not answer.
@@ -235,15 +238,50 @@ impl Store {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(Key::grant(id).into()))
-            .update_expression("SET #revoked = :true, #version = :next")
+            .update_expression("SET #revoked = :true, #version = :next REMOVE #owner")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_names("#version", "version")
+            .expression_attribute_names("#owner", listing::OWNER)
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":next", (&WriteId::random(random)?).into());
         // If there is no such grant any more, there is nothing to end.
         let _: Update<(), IgnoredAny> = send(call, "revoke the grant", |_| Ok(()), |_| None).await?;
         Ok(())
+    }
+
+    /// Ends a grant of this user at this client that can still be used. A conflict means that it cannot, or is another's.
+    pub async fn end_grant(
+        &self,
+        id: &SessionId,
+        (client_id, subject): (ClientId, &str),
+        now: DateTime<Utc>,
+        random: &dyn Random,
+    ) -> Result<Update<()>, InternalError> {
+        let write = WriteId::random(random)?;
+        let usable = "(#expiresAt > :now OR (attribute_not_exists(#expiresAt) AND #codeExpiresAt > :now))";
+        let own_and_not_revoked = "#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)";
+        let call = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(Key::grant(id).into()))
+            .update_expression("SET #revoked = :true, #version = :next REMOVE #owner")
+            .condition_expression(format!("{own_and_not_revoked} AND {usable}"))
+            .expression_attribute_names("#clientId", "clientId")
+            .expression_attribute_names("#codeExpiresAt", "codeExpiresAt")
+            .expression_attribute_names("#expiresAt", "expiresAt")
+            .expression_attribute_names("#owner", listing::OWNER)
+            .expression_attribute_names("#revoked", "revoked")
+            .expression_attribute_names("#subject", "subject")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":clientId", text(client_id))
+            .expression_attribute_values(":next", (&write).into())
+            .expression_attribute_values(":now", number(now.timestamp()))
+            .expression_attribute_values(":subject", text(subject))
+            .expression_attribute_values(":true", AttributeValue::Bool(true));
+        let own = |found: &Grant| (found.version == write).then_some(());
+        Ok(send(call, "end the session", |_| Ok(()), own).await?.map_conflict(|_| ()))
     }
 
     fn update_grant_item(&self, id: &SessionId, expected: &WriteId, next: &WriteId) -> UpdateItemFluentBuilder {

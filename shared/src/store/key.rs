@@ -12,52 +12,70 @@ use crate::{
 /// The primary key of an item. Every item has its own partition. The sort key is always the same; it is there so that other
 /// items can be added to a partition later.
 #[derive(Clone, Debug)]
-pub(super) struct Key(String);
+pub(super) struct Key {
+    pk: String,
+    sk: String,
+}
 
 impl Key {
+    fn item(pk: String) -> Self {
+        Self { pk, sk: "ITEM".to_owned() }
+    }
+
     pub(super) fn organization(id: ObjectId) -> Self {
-        Self(format!("ORGANIZATION#{id}"))
+        Self::item(format!("ORGANIZATION#{id}"))
     }
 
     pub(super) fn api_key(id: ObjectId) -> Self {
-        Self(format!("API_KEY#{id}"))
+        Self::item(format!("API_KEY#{id}"))
     }
 
     pub(super) fn registration(id: &RegistrationId) -> Self {
-        Self(format!("REGISTRATION#{id}"))
+        Self::item(format!("REGISTRATION#{id}"))
     }
 
     pub(super) fn application(id: ObjectId) -> Self {
-        Self(format!("APPLICATION#{id}"))
+        Self::item(format!("APPLICATION#{id}"))
     }
 
     pub(super) fn app_token(id: ObjectId) -> Self {
-        Self(format!("APP_TOKEN#{id}"))
+        Self::item(format!("APP_TOKEN#{id}"))
     }
 
     pub(super) fn client(id: ClientId) -> Self {
-        Self(format!("CLIENT#{id}"))
+        Self::item(format!("CLIENT#{id}"))
+    }
+
+    /// The partition of the grants of a user at a client.
+    pub(super) fn subject(client: ClientId, subject: &str) -> String {
+        format!("SUBJECT#{client}#{subject}")
+    }
+
+    pub(super) fn session(client: ClientId, subject: &str, session: &SessionId) -> Self {
+        Self { pk: Self::subject(client, subject), sk: session.as_str().to_owned() }
     }
 
     pub(super) fn grant(session: &SessionId) -> Self {
-        Self(format!("GRANT#{}", session.as_str()))
+        Self::item(format!("GRANT#{}", session.as_str()))
+    }
+
+    /// The key of an item of this kind.
+    pub(super) fn of(kind: &str, id: &str) -> Self {
+        Self::item(format!("{kind}#{id}"))
     }
 
     pub(super) fn signing_keys() -> Self {
-        Self("SIGNING_KEYS#".to_owned())
+        Self::item("SIGNING_KEYS#".to_owned())
     }
 
     /// No item has this key.
     pub(super) fn nothing() -> Self {
-        Self("NOTHING#".to_owned())
+        Self::item("NOTHING#".to_owned())
     }
 }
 
 impl From<Key> for Item {
     fn from(key: Key) -> Self {
-        Self::from([
-            ("pk".to_owned(), AttributeValue::S(key.0)),
-            ("sk".to_owned(), AttributeValue::S("ITEM".to_owned())),
-        ])
+        Self::from([("pk".to_owned(), AttributeValue::S(key.pk)), ("sk".to_owned(), AttributeValue::S(key.sk))])
     }
 }

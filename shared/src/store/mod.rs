@@ -8,9 +8,11 @@ mod application;
 mod client;
 mod grant;
 mod key;
+mod listing;
 mod organization;
 mod registration;
 mod signing_keys;
+mod subject;
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
@@ -21,7 +23,7 @@ use aws_sdk_dynamodb::{
     },
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, error::ConditionalCheckFailedException},
 };
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -32,8 +34,9 @@ pub use self::{
     api_key::ApiKey,
     app_token::AppToken,
     application::Application,
-    client::Client,
+    client::{Client, ClientChange},
     grant::{Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
+    listing::{List, Order, Page, Position, Start},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
@@ -42,6 +45,7 @@ pub use self::{
     signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
 };
 use crate::{
+    clock::rfc3339,
     error::{Constraint, InternalError},
     random::Random,
     runtime::telemetry::{Phase, timed},
@@ -180,15 +184,17 @@ impl Store {
         found.item.map(|item| read(item, context)).transpose()
     }
 
-    /// Creates an item that must not exist yet. A conflict means that its key is taken.
+    /// Creates an item that must not exist yet, with what puts it into a list, if anything. A conflict means that its key is
+    /// taken.
     async fn create(
         &self,
         key: Key,
         item: &impl Serialize,
+        listing: Item,
         random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<()>, InternalError> {
-        let created = self.create_or_get::<IgnoredAny>(key, item, random, context).await?;
+        let created = self.create_or_get::<IgnoredAny>(key, item, listing, random, context).await?;
         Ok(created.map_conflict(|_| ()))
     }
 
@@ -197,12 +203,14 @@ impl Store {
         &self,
         key: Key,
         item: &impl Serialize,
+        listing: Item,
         random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<(), T>, InternalError> {
         let mut item: Item = serde_dynamo::to_item(item).map_err(|error| InternalError::new(context, error))?;
         let write = AttributeValue::from(&WriteId::random(random)?);
         item.insert(CREATED_BY.to_owned(), write.clone());
+        item.extend(listing);
         item.extend(Item::from(key));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
@@ -211,7 +219,7 @@ impl Store {
         put(call, context, own).await
     }
 
-    /// Marks a credential as revoked, once and for good.
+    /// Marks a credential as revoked, once and for good, and takes it out of its list.
     async fn revoke(
         &self,
         key: Key,
@@ -220,14 +228,14 @@ impl Store {
         context: &'static str,
     ) -> Result<Update<()>, InternalError> {
         let write = WriteId::random(random)?;
-        let revoked_at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
         let call = self.client.update_item().table_name(&self.table).set_key(Some(key.into()));
         let call = call
-            .update_expression("SET #revokedAt = :revokedAt, #revocationId = :revocationId")
+            .update_expression("SET #revokedAt = :revokedAt, #revocationId = :revocationId REMOVE #owner")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(#revokedAt)")
             .expression_attribute_names("#revokedAt", "revokedAt")
             .expression_attribute_names("#revocationId", "revocationId")
-            .expression_attribute_values(":revokedAt", text(revoked_at))
+            .expression_attribute_names("#owner", listing::OWNER)
+            .expression_attribute_values(":revokedAt", text(rfc3339(now)))
             .expression_attribute_values(":revocationId", (&write).into());
         let own = |found: &Revocable| (found.revocation_id.as_ref() == Some(&write)).then_some(());
         Ok(send(call, context, |_| Ok(()), own).await?.map_conflict(|_| ()))

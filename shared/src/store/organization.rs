@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Update, key::Key};
+use super::{Item, Store, Update, key::Key};
 use crate::{
     error::InternalError,
     id::{ObjectId, Slug},
@@ -32,7 +32,8 @@ impl Store {
     /// Creates the organization with this slug.
     pub async fn create_organization(&self, slug: &Slug, random: &dyn Random) -> Result<Update<()>, InternalError> {
         let organization = Organization { slug: slug.to_string() };
-        self.create(Key::organization(Organization::id(slug)), &organization, random, "create the organization").await
+        let key = Key::organization(Organization::id(slug));
+        self.create(key, &organization, Item::new(), random, "create the organization").await
     }
 
     /// The organization with this id.

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
 use chrono::{DateTime, Utc, serde::ts_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Update, WriteId, key::Key, number, read, send, text};
+use super::{List, Store, Update, WriteId, key::Key, number, read, send, text};
 use crate::{
     error::InternalError,
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
@@ -190,9 +190,11 @@ impl Store {
         &self,
         id: &RegistrationId,
         registration: &Registration,
+        now: DateTime<Utc>,
         random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
-        self.create(Key::registration(id), registration, random, "create the registration").await
+        let listing = List::Registrations(registration.organization_id).entry(id, now);
+        self.create(Key::registration(id), registration, listing, random, "create the registration").await
     }
 
     /// The registration with this id.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 
+use super::listing::require_own_application;
 use crate::{
     auth::{IdempotencyKey, Principal},
     credential::{Credential, CredentialKind},
@@ -73,11 +74,7 @@ impl AppTokens {
         now: DateTime<Utc>,
     ) -> Result<CreatedAppToken, ApiError> {
         caller.require_grantable(&request.scopes)?;
-        // The organization exists if it is the caller's; every other must look like none.
-        let belongs = application.is_some_and(|application| application.organization_id == request.organization_id);
-        if request.organization_id != caller.organization || !belongs {
-            return Err(ApiError::NotFound);
-        }
+        require_own_application(caller, request.organization_id, application.as_ref())?;
         let Some(key) = request.idempotency_key else {
             let secret = Credential::generate(CredentialKind::AppToken, self.random.as_ref())?;
             return self.create_once(&request, secret, now).await;

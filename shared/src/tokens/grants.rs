@@ -206,6 +206,10 @@ fn decide(
 ) -> Result<Issue, Denial> {
     // A client other than the grant's counts as no client.
     let client = client.filter(|_| request.client_id == grant.details.client_id);
+    // This endpoint authenticates no client, so it does nothing for one that has a secret, and nothing to its grants.
+    if client.is_some_and(|client| client.secret_hash.is_some()) {
+        return Err(Denial::BadCredential);
+    }
     let issue = match (&request.presented, &grant.status) {
         (_, GrantStatus::Revoked) => return Err(Denial::BadCredential),
         (_, GrantStatus::Active { expires_at, .. }) if *expires_at <= now => return Err(Denial::BadCredential),

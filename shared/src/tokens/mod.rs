@@ -3,5 +3,8 @@
 
 pub mod app_tokens;
 pub mod grants;
+pub mod listing;
 mod quota;
 pub mod registration_tokens;
+pub mod revocation;
+pub mod sessions;

@@ -108,6 +108,12 @@ fn right(parts: &Parts, body: &[u8]) -> String {
         return format!("kms:{operation}");
     }
     let body: Value = serde_json::from_slice(body).unwrap();
+    if operation == "Query" {
+        let values = &body["ExpressionAttributeValues"];
+        let leading = if body["IndexName"] == "byOwner" { &values[":owner"] } else { &values[":pk"] };
+        let (kind, _) = leading["S"].as_str().unwrap().split_once('#').unwrap();
+        return format!("dynamodb:Query {kind}#*");
+    }
     let key = if body["Key"].is_null() { &body["Item"] } else { &body["Key"] };
     let (kind, id) = key["pk"]["S"].as_str().unwrap().split_once('#').unwrap();
     format!("dynamodb:{operation} {kind}#{}", if id.is_empty() { "" } else { "*" })

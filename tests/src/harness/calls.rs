@@ -64,7 +64,7 @@ const KMS_ERRORS: [&str; 4] =
 impl InjectedFault {
     /// Every fault that an attempt of this operation can meet.
     pub(crate) fn all(operation: &str) -> Vec<Self> {
-        let errors = if operation.ends_with("Item") { DYNAMODB_ERRORS } else { KMS_ERRORS };
+        let errors = if operation.ends_with("Item") || operation == "Query" { DYNAMODB_ERRORS } else { KMS_ERRORS };
         let mut faults = vec![
             Self::NotSent,
             Self::Stalled,

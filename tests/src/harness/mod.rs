@@ -28,6 +28,7 @@ use local::{Options, Stack};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use shared::{
+    auth::Permission,
     clock::{Clock, SystemClock},
     keys::SigningMode,
     random::SystemRandom,
@@ -196,7 +197,7 @@ impl TestStack {
 
     /// An API key with all permissions.
     pub(crate) async fn api_key(&self, organization: &str) -> String {
-        self.api_key_that_may(organization, &["oauth.token.create", "mad.application.token.create"]).await
+        self.api_key_that_may(organization, &Permission::ALL.map(Permission::as_str)).await
     }
 
     pub(crate) async fn api_key_that_may(&self, organization: &str, permissions: &[&str]) -> String {

@@ -53,6 +53,14 @@ impl ApiRequest {
         self
     }
 
+    /// For a function with several routes: the one that matched, and the query string.
+    pub(crate) fn with_route(mut self, route: &str, query: &str) -> Self {
+        self.event["routeKey"] = route.into();
+        self.event["rawQueryString"] = query.into();
+        self.event["requestContext"]["http"]["method"] = route.split(' ').next().into();
+        self
+    }
+
     pub(crate) fn with_idempotency_key(mut self, key: &str) -> Self {
         self.event["headers"]["idempotency-key"] = key.into();
         self

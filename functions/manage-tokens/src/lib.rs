@@ -1,0 +1,108 @@
+//! Lists and revokes what was minted, each route in the format of the endpoint that created it.
+
+mod wire;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use shared::{
+    auth::{Authenticator, Permission},
+    clock::Clock,
+    keys::{Audience, Issuer, Keys},
+    runtime::http::{Endpoint, Request, Response},
+    runtime::{ApiError, Environment, SettingsError},
+    store::Store,
+    tokens::listing,
+    tokens::revocation::Revocations,
+};
+
+use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest, RevokeTokenRequest, Route};
+
+/// The function.
+#[derive(Debug)]
+pub struct ManageTokens {
+    authenticator: Authenticator,
+    revocations: Revocations,
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Endpoint for ManageTokens {
+    const NAME: &'static str = "manage-tokens";
+
+    fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let store = Store::from_environment(environment)?;
+        let public_keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
+        let issuer = Issuer::from_environment(environment)?;
+        let audience = Audience::from_environment(environment, &issuer)?;
+        Ok(Self {
+            authenticator: Authenticator::new(public_keys, issuer, audience, store.clone()),
+            revocations: Revocations { store: store.clone(), random: Arc::clone(&environment.random) },
+            store,
+            clock: Arc::clone(&environment.clock),
+        })
+    }
+
+    async fn warm(&self) {
+        tokio::join!(self.authenticator.warm(), self.store.warm());
+    }
+
+    async fn respond(&self, request: Request) -> Result<Response, ApiError> {
+        let now = self.clock.now();
+        match Route::of(&request) {
+            Some(Route::ListTokens) => self.list_tokens(&request, now).await,
+            Some(Route::RevokeToken) => self.revoke_token(&request, now).await,
+            Some(Route::ListAppTokens) => self.list_app_tokens(&request, now).await,
+            Some(Route::RevokeAppToken) => self.revoke_app_token(&request, now).await,
+            // API Gateway sends no other.
+            None => Err(ApiError::NotFound),
+        }
+    }
+
+    fn error_body(route: &str, error: &ApiError) -> Value {
+        wire::error_body(route, error)
+    }
+}
+
+impl ManageTokens {
+    async fn list_tokens(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = ListTokensRequest::parse(request);
+        let reads = async |body: &ListTokensRequest| self.store.load_registration(&body.registration_id).await;
+        let (caller, _, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::OauthTokenList)?;
+        let registration = listing::own_registration(&caller, registration?)?;
+        Ok(wire::tokens(&registration, &listing::active_tokens(&registration, now)))
+    }
+
+    async fn revoke_token(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = RevokeTokenRequest::parse(request);
+        let reads = async |body: &RevokeTokenRequest| self.store.load_registration(&body.registration_id).await;
+        let (caller, body, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::OauthTokenRevoke)?;
+        let token = (&body.registration_id, body.token_id);
+        let registration = self.revocations.revoke_token(&caller, registration?, token, now).await?;
+        Ok(wire::token_revoked(registration.active_tokens(now), registration.max_allowed))
+    }
+
+    async fn list_app_tokens(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = ListAppTokensRequest::parse(request);
+        let reads = async |body: &ListAppTokensRequest| self.store.load_application(body.path.application_id).await;
+        let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::MadApplicationTokenList)?;
+        listing::require_own_application(&caller, body.path.organization_id, application?.as_ref())?;
+        let application = body.path.application_id;
+        let page = listing::app_tokens(&self.store, application, body.order, body.skip(), body.limit).await?;
+        Ok(wire::app_tokens(&body, page))
+    }
+
+    async fn revoke_app_token(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
+        let parsed = RevokeAppTokenRequest::parse(request);
+        let reads = async |body: &RevokeAppTokenRequest| self.store.load_app_token(body.token_id).await;
+        let (caller, body, token) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
+        caller.require(Permission::MadApplicationTokenRemove)?;
+        let application = (body.path.organization_id, body.path.application_id);
+        self.revocations.revoke_app_token(&caller, application, token?, now).await?;
+        Ok(wire::app_token_revoked())
+    }
+}

@@ -1,0 +1,77 @@
+//! Clients: their secret, and changes of their settings.
+
+use serde_json::{Value, json};
+use shared::{
+    credential::{Credential, CredentialKind},
+    error::ValidationError,
+    id::ClientId,
+    runtime::function::InvocationError,
+    store::{Client, ClientChange, Retry, Update},
+};
+
+use crate::{Provision, created};
+
+/// The settings to change.
+#[derive(Debug, Default)]
+pub(crate) struct ClientUpdate {
+    pub(crate) redirect_uris: Option<Vec<String>>,
+    pub(crate) services: Option<Vec<String>>,
+    pub(crate) scopes: Option<Vec<String>>,
+    pub(crate) refresh_reuse_seconds: Option<u32>,
+    pub(crate) rotate_secret: bool,
+}
+
+impl Provision {
+    pub(crate) async fn create_client(
+        &self,
+        id: Option<ClientId>,
+        mut client: Client,
+        confidential: bool,
+    ) -> Result<Value, InvocationError> {
+        let (now, random) = (self.clock.now(), self.random.as_ref());
+        if let Some(organization) = client.organization_id {
+            self.require_organization(organization).await?;
+        }
+        let id = id.map_or_else(|| ClientId::random(random), Ok)?;
+        let secret = confidential.then(|| Credential::generate(CredentialKind::ClientSecret, random)).transpose()?;
+        client.secret_hash = secret.as_ref().map(Credential::hash);
+        created("clientId", &self.store.create_client(id, &client, now, random).await?)?;
+        Ok(answer(id, secret.as_ref()))
+    }
+
+    /// Changes a client. Its grants keep what they were issued with.
+    pub(crate) async fn update_client(&self, id: ClientId, update: ClientUpdate) -> Result<Value, InvocationError> {
+        let random = self.random.as_ref();
+        let missing = InvocationError::NotFound("clientId");
+        let Some(mut client) = self.store.load_client(id).await? else { return Err(missing) };
+        let secret = update.rotate_secret.then(|| Credential::generate(CredentialKind::ClientSecret, random));
+        let secret = secret.transpose()?;
+        let change = ClientChange {
+            redirect_uris: update.redirect_uris,
+            services: update.services,
+            scopes: update.scopes,
+            refresh_reuse_seconds: update.refresh_reuse_seconds,
+            secret_hash: secret.as_ref().map(Credential::hash),
+        };
+        let mut retry = Retry::new("update the client", random);
+        loop {
+            if secret.is_some() && client.secret_hash.is_none() {
+                return Err(ValidationError::new("rotateSecret", "must be false: the client is public").into());
+            }
+            match self.store.update_client(id, &change, &client, random).await? {
+                Update::Applied(()) => return Ok(answer(id, secret.as_ref())),
+                Update::Conflict(current) => client = current,
+                Update::Missing => return Err(missing),
+            }
+            retry.pause().await?;
+        }
+    }
+}
+
+/// The secret is shown only in this answer.
+fn answer(id: ClientId, secret: Option<&Credential>) -> Value {
+    match secret {
+        None => json!({"clientId": id}),
+        Some(secret) => json!({"clientId": id, "clientSecret": secret.expose()}),
+    }
+}

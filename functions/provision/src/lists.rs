@@ -1,0 +1,145 @@
+//! The lists of what an organization has: what was given at creation or by an update, never a secret or a hash.
+
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::IgnoredAny};
+use serde_json::{Map, Value, json};
+use shared::{
+    error::{Constraint, InternalError, ValidationError},
+    id::ObjectId,
+    runtime::function::InvocationError,
+    store::{List, Order, Page, Start},
+};
+
+use crate::Provision;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ListKind {
+    ApiKeys,
+    Registrations,
+    Applications,
+    Clients,
+}
+
+impl std::str::FromStr for ListKind {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        match text {
+            "apiKeys" => Ok(Self::ApiKeys),
+            "registrations" => Ok(Self::Registrations),
+            "applications" => Ok(Self::Applications),
+            "clients" => Ok(Self::Clients),
+            _ => Err(Constraint::one_of(&["apiKeys", "registrations", "applications", "clients"])),
+        }
+    }
+}
+
+impl ListKind {
+    fn of(self, organization: ObjectId) -> List<'static> {
+        match self {
+            Self::ApiKeys => List::ApiKeys(organization),
+            Self::Registrations => List::Registrations(organization),
+            Self::Applications => List::Applications(organization),
+            Self::Clients => List::Clients(organization),
+        }
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct ApiKeyItem {
+    permissions: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RegistrationItem {
+    name: String,
+    max_allowed: u32,
+    token_ttl_seconds: u32,
+    scopes: Vec<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct ApplicationItem {
+    slug: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientItem {
+    redirect_uris: Vec<String>,
+    services: Vec<String>,
+    scopes: Vec<String>,
+    refresh_reuse_seconds: u32,
+    #[serde(rename(deserialize = "secretHash", serialize = "confidential"), default, deserialize_with = "is_present")]
+    confidential: bool,
+}
+
+fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// Where a page of a list starts.
+pub(crate) fn start(list: &List<'_>, cursor: Option<&str>) -> Result<Start, ValidationError> {
+    let Some(cursor) = cursor else { return Ok(Start::Skip(0)) };
+    let position = list.read_cursor(cursor);
+    position.map(Start::After).ok_or_else(|| ValidationError::new("cursor", "must be one that this list returned"))
+}
+
+/// The items of a page, and a cursor if there are more.
+pub(crate) fn answer(list: &List<'_>, page: &Page<impl Sized>, items: Vec<Value>) -> Value {
+    let mut answer = json!({"items": items});
+    if let (true, Some((last, _)), Some(members)) = (page.has_more, page.items.last(), answer.as_object_mut()) {
+        members.insert("cursor".to_owned(), list.cursor(last).into());
+    }
+    answer
+}
+
+impl Provision {
+    pub(crate) async fn list(
+        &self,
+        (kind, organization): (ListKind, ObjectId),
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Value, InvocationError> {
+        let start = start(&kind.of(organization), cursor)?;
+        self.require_organization(organization).await?;
+        match kind {
+            ListKind::ApiKeys => self.list_items::<ApiKeyItem>("apiKeyId", kind, organization, start, limit).await,
+            ListKind::Registrations => {
+                self.list_items::<RegistrationItem>("registrationId", kind, organization, start, limit).await
+            }
+            ListKind::Applications => {
+                self.list_items::<ApplicationItem>("applicationId", kind, organization, start, limit).await
+            }
+            ListKind::Clients => self.list_items::<ClientItem>("clientId", kind, organization, start, limit).await,
+        }
+    }
+
+    async fn list_items<T: DeserializeOwned + Serialize>(
+        &self,
+        id: &str,
+        kind: ListKind,
+        organization: ObjectId,
+        start: Start,
+        limit: usize,
+    ) -> Result<Value, InvocationError> {
+        let list = kind.of(organization);
+        let page: Page<T> = self.store.list(&list, (Order::OldestFirst, start), limit, |_| true).await?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for (position, item) in &page.items {
+            let settings = serde_json::to_value(item).map_err(|error| InternalError::new("list the items", error))?;
+            let mut members = Map::from_iter([
+                (id.to_owned(), position.id().into()),
+                ("organizationId".to_owned(), json!(organization)),
+            ]);
+            members.extend(settings.as_object().cloned().unwrap_or_default());
+            members.insert("createdAt".to_owned(), position.created_at().into());
+            items.push(Value::Object(members));
+        }
+        Ok(answer(&list, &page, items))
+    }
+}

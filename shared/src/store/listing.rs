@@ -1,0 +1,290 @@
+//! Lists. One index serves all of them: an item that can be listed has an `owner`, which names its list, and a
+//! `createdAt`, which is its position there. The index follows the table within about a second, so no decision is ever taken
+//! from it.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use aws_sdk_dynamodb::{
+    operation::query::builders::QueryFluentBuilder,
+    types::{AttributeValue, Select},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+
+use super::{Item, Store, key::Key, read};
+use crate::{
+    clock::rfc3339,
+    error::InternalError,
+    id::{ClientId, ObjectId},
+    runtime::telemetry::{Phase, timed},
+};
+
+/// The index. It holds only what the lists show.
+const INDEX: &str = "byOwner";
+/// Its partition key.
+pub(super) const OWNER: &str = "owner";
+/// Its sort key.
+const CREATED_AT: &str = "createdAt";
+/// How many bytes of a hash bind a cursor to its list.
+const CURSOR_HASH_BYTES: usize = 12;
+
+/// A list of items with the same owner.
+#[derive(Clone, Copy, Debug)]
+pub enum List<'a> {
+    /// The API keys of an organization, except revoked ones.
+    ApiKeys(ObjectId),
+    /// The registrations of an organization.
+    Registrations(ObjectId),
+    /// The applications of an organization.
+    Applications(ObjectId),
+    /// The clients of an organization.
+    Clients(ObjectId),
+    /// The integration tokens of an application, except revoked ones.
+    AppTokens(ObjectId),
+    /// The grants of a user at a client, except revoked ones.
+    Sessions {
+        /// The client.
+        client_id: ClientId,
+        /// The user.
+        subject: &'a str,
+    },
+}
+
+impl List<'_> {
+    /// The attributes that put an item with this id into the list.
+    pub(super) fn entry(&self, id: &impl fmt::Display, now: DateTime<Utc>) -> Item {
+        let Position(position) = Position::new(id, now);
+        Item::from([
+            (OWNER.to_owned(), AttributeValue::S(self.owner())),
+            (CREATED_AT.to_owned(), AttributeValue::S(position)),
+        ])
+    }
+
+    fn owner(&self) -> String {
+        match self {
+            Self::ApiKeys(organization) => format!("API_KEYS#{organization}"),
+            Self::Registrations(organization) => format!("REGISTRATIONS#{organization}"),
+            Self::Applications(organization) => format!("APPLICATIONS#{organization}"),
+            Self::Clients(organization) => format!("CLIENTS#{organization}"),
+            Self::AppTokens(application) => format!("APP_TOKENS#{application}"),
+            Self::Sessions { client_id, subject } => format!("SESSIONS#{client_id}#{subject}"),
+        }
+    }
+
+    /// The key of the item at this position, as the table and the index have it.
+    fn start_after(&self, position: &Position) -> Item {
+        let id = position.id();
+        let mut key = Item::from(match self {
+            Self::ApiKeys(_) => Key::of("API_KEY", id),
+            Self::Registrations(_) => Key::of("REGISTRATION", id),
+            Self::Applications(_) => Key::of("APPLICATION", id),
+            Self::Clients(_) => Key::of("CLIENT", id),
+            Self::AppTokens(_) => Key::of("APP_TOKEN", id),
+            Self::Sessions { .. } => Key::of("GRANT", id),
+        });
+        key.insert(OWNER.to_owned(), AttributeValue::S(self.owner()));
+        key.insert(CREATED_AT.to_owned(), AttributeValue::S(position.0.clone()));
+        key
+    }
+
+    /// A text that continues the list after this position. It is bound to the list, so that one from another list is noticed;
+    /// forging one gains nothing, because the list is always the one that the caller names.
+    #[must_use]
+    pub fn cursor(&self, after: &Position) -> String {
+        URL_SAFE_NO_PAD.encode([&self.cursor_hash(after), after.0.as_bytes()].concat())
+    }
+
+    /// The position that a cursor of this list continues after; `None` if it is malformed or of another list.
+    #[must_use]
+    pub fn read_cursor(&self, cursor: &str) -> Option<Position> {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let (hash, position) = bytes.split_at_checked(CURSOR_HASH_BYTES)?;
+        let position = Position::parse(std::str::from_utf8(position).ok()?)?;
+        (self.cursor_hash(&position) == hash).then_some(position)
+    }
+
+    fn cursor_hash(&self, position: &Position) -> Vec<u8> {
+        let bound = digest::digest(&digest::SHA256, format!("cursor\0{}\0{}", self.owner(), position.0).as_bytes());
+        bound.as_ref().iter().copied().take(CURSOR_HASH_BYTES).collect()
+    }
+}
+
+/// Where an item is in its list: `<when it was created, RFC 3339 with milliseconds>#<its id>`. Sorted as text it is in the
+/// order of creation, and what was created in the same millisecond is in the order of the ids.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Position(String);
+
+impl Position {
+    fn new(id: &impl fmt::Display, now: DateTime<Utc>) -> Self {
+        Self(format!("{}#{id}", rfc3339(now)))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (created_at, id) = text.split_once('#')?;
+        let form = (1..=64).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_alphanumeric() || b"_-".contains(&c));
+        (form && DateTime::parse_from_rfc3339(created_at).is_ok()).then(|| Self(text.to_owned()))
+    }
+
+    /// When the item was created: RFC 3339 with milliseconds.
+    #[must_use]
+    pub fn created_at(&self) -> &str {
+        self.0.split_once('#').map_or("", |(created_at, _)| created_at)
+    }
+
+    /// The item's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.0.split_once('#').map_or("", |(_, id)| id)
+    }
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Order {
+    /// By `createdAt`, then id.
+    OldestFirst,
+    /// The reverse.
+    #[default]
+    NewestFirst,
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// After so many items.
+    Skip(usize),
+    /// After an item.
+    After(Position),
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The items, with where they are.
+    pub items: Vec<(Position, T)>,
+    /// Whether there are more after them.
+    pub has_more: bool,
+}
+
+impl Store {
+    /// Reads a page of a list; of its items only those that `keep` keeps count. Items that are skipped are counted by the
+    /// table and not sent.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        list: &List<'_>,
+        (order, start): (Order, Start),
+        limit: usize,
+        keep: impl Fn(&T) -> bool,
+    ) -> Result<Page<T>, InternalError> {
+        const CONTEXT: &str = "list the items";
+        let failed = |error| InternalError::new(CONTEXT, error);
+        let mut items = Vec::new();
+        let (mut skipped, mut start) = match start {
+            Start::Skip(count) => (count, None),
+            Start::After(position) => (0, Some(list.start_after(&position))),
+        };
+        while skipped > 0 {
+            let call = self.query(list, order, start.take(), skipped).select(Select::Count);
+            let counted = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
+            skipped = skipped.saturating_sub(counted.count.try_into().unwrap_or(0));
+            start = counted.last_evaluated_key;
+            if start.is_none() {
+                return Ok(Page { items, has_more: false });
+            }
+        }
+        // One more than is shown, to know whether there are more.
+        while items.len() <= limit {
+            let call = self.query(list, order, start.take(), limit.saturating_add(1));
+            let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
+            for item in found.items.unwrap_or_default() {
+                let position = item.get(CREATED_AT).and_then(|value| value.as_s().ok());
+                let position = position
+                    .and_then(|text| Position::parse(text))
+                    .ok_or_else(|| InternalError::new(CONTEXT, "an item has a createdAt that is not its position"))?;
+                let item: T = read(item, CONTEXT)?;
+                if keep(&item) {
+                    items.push((position, item));
+                }
+            }
+            start = found.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        Ok(Page { items, has_more })
+    }
+
+    fn query(&self, list: &List<'_>, order: Order, start: Option<Item>, limit: usize) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.table)
+            .index_name(INDEX)
+            .key_condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", OWNER)
+            .expression_attribute_values(":owner", AttributeValue::S(list.owner()))
+            .scan_index_forward(order == Order::OldestFirst)
+            .set_exclusive_start_key(start)
+            .limit(limit.try_into().unwrap_or(i32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(digit: char) -> ObjectId {
+        digit.to_string().repeat(24).parse().unwrap()
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_one_list() {
+        let now = DateTime::from_timestamp(1_800_000_000, 250_000_000).unwrap();
+        let client_id: ClientId = "11111111-1111-1111-1111-111111111111".parse().unwrap();
+        let lists = [
+            List::ApiKeys(id('a')),
+            List::ApiKeys(id('b')),
+            List::Registrations(id('a')),
+            List::Applications(id('a')),
+            List::Clients(id('a')),
+            List::AppTokens(id('a')),
+            List::Sessions { client_id, subject: "a" },
+            List::Sessions { client_id, subject: "b" },
+        ];
+        let position = Position::new(&id('c'), now);
+        assert_eq!((position.created_at(), position.id()), ("2027-01-15T08:00:00.250Z", "c".repeat(24).as_str()));
+        for (n, list) in lists.iter().enumerate() {
+            let cursor = list.cursor(&position);
+            for (m, other) in lists.iter().enumerate() {
+                assert_eq!(other.read_cursor(&cursor), (n == m).then(|| position.clone()), "{list:?} {other:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_but_a_cursor_is_one(text in "[A-Za-z0-9_-]{0,120}", any: String) {
+            for text in [text, any] {
+                prop_assert_eq!(List::ApiKeys(id('a')).read_cursor(&text), None);
+            }
+        }
+
+        #[test]
+        fn positions_are_in_the_order_of_time_and_id(one: (u32, u32), two: (u32, u32), a: [u8; 12], b: [u8; 12]) {
+            let time = |(seconds, nanos): (u32, u32)| DateTime::from_timestamp(seconds.into(), nanos % 1_000_000_000).unwrap();
+            let id_of = |bytes: [u8; 12]| crate::id::hex(&bytes).parse::<ObjectId>().unwrap();
+            let (a, b) = (id_of(a), id_of(b));
+            let (one, two) = (time(one), time(two));
+            let order = (one.timestamp_millis(), a).cmp(&(two.timestamp_millis(), b));
+            prop_assert_eq!(Position::new(&a, one).0.cmp(&Position::new(&b, two).0), order);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The grants of a user at a client, as items beside each other that one strongly consistent query reads.
+//!
+//! An index follows the table only later, so it cannot say which grants are to be ended. `issue-code` therefore writes, at
+//! the same time as the grant, an item that names it, and hands the code out once both are written. A grant whose code is
+//! known to anybody is thus always found here. An item that names no grant is harmless.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{DateTime, Utc};
+
+use super::{Item, Store, key::Key, number, text};
+use crate::{
+    credential::SessionId,
+    error::InternalError,
+    id::ClientId,
+    runtime::telemetry::{Phase, timed},
+};
+
+impl Store {
+    /// Names a grant among those of its user. Sent twice, it is the same as once. The item is of no use after `ttl`.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn record_session(
+        &self,
+        (client_id, subject): (ClientId, &str),
+        session: &SessionId,
+        ttl: DateTime<Utc>,
+    ) -> Result<(), InternalError> {
+        let mut item = Item::from(Key::session(client_id, subject, session));
+        item.insert("ttl".to_owned(), number(ttl.timestamp()));
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let failed = |error| InternalError::new("record the session", error);
+        timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
+    }
+
+    /// The grants of a user, ended ones among them.
+    ///
+    /// # Errors
+    /// When the table does not answer.
+    pub async fn load_sessions(&self, client_id: ClientId, subject: &str) -> Result<Vec<SessionId>, InternalError> {
+        let failed = |error| InternalError::new("load the sessions", error);
+        let mut sessions = Vec::new();
+        let mut start = None;
+        loop {
+            let call = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .consistent_read(true)
+                .key_condition_expression("pk = :pk")
+                .expression_attribute_values(":pk", text(Key::subject(client_id, subject)))
+                .set_exclusive_start_key(start.take());
+            let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
+            let ids = found.items.iter().flatten().filter_map(|item| item.get("sk").and_then(session));
+            sessions.extend(ids);
+            start = found.last_evaluated_key;
+            if start.is_none() {
+                return Ok(sessions);
+            }
+        }
+    }
+}
+
+fn session(sort_key: &AttributeValue) -> Option<SessionId> {
+    sort_key.as_s().ok()?.parse().ok()
+}
