@@ -22,7 +22,6 @@ use self::wire::CreateAppTokenRequest;
 pub struct CreateAppToken {
     authenticator: Authenticator,
     tokens: AppTokens,
-    store: Store,
     clock: Arc<dyn Clock>,
 }
 
@@ -37,23 +36,23 @@ impl Endpoint for CreateAppToken {
         Ok(Self {
             authenticator: Authenticator::new(public_keys, issuer, audience, store.clone()),
             tokens: AppTokens {
-                store: store.clone(),
+                store,
                 mac_key: MacKey::from_environment(environment)?,
                 random: Arc::clone(&environment.random),
             },
-            store,
             clock: Arc::clone(&environment.clock),
         })
     }
 
     async fn warm(&self) {
-        tokio::join!(self.authenticator.warm(), self.store.warm());
+        tokio::join!(self.authenticator.warm(), self.tokens.store.warm());
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
         let parsed = CreateAppTokenRequest::parse(&request);
-        let reads = async |body: &CreateAppTokenRequest| self.store.load_application(body.path.application_id).await;
+        let reads =
+            async |body: &CreateAppTokenRequest| self.tokens.store.load_application(body.path.application_id).await;
         let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::MadApplicationTokenCreate)?;
         let request = CreateRequest {

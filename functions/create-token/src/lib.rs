@@ -23,7 +23,6 @@ use self::wire::CreateTokenRequest;
 pub struct CreateToken {
     authenticator: Authenticator,
     tokens: RegistrationTokens,
-    store: Store,
     clock: Arc<dyn Clock>,
 }
 
@@ -39,26 +38,25 @@ impl Endpoint for CreateToken {
         Ok(Self {
             authenticator: Authenticator::new(public_keys, issuer.clone(), audience.clone(), store.clone()),
             tokens: RegistrationTokens {
-                store: store.clone(),
+                store,
                 signer: keys.signer(environment)?,
                 issuer,
                 audience,
                 random: Arc::clone(&environment.random),
             },
-            store,
             clock: Arc::clone(&environment.clock),
         })
     }
 
     async fn warm(&self) {
-        tokio::join!(self.authenticator.warm(), self.tokens.signer.warm_key(), self.store.warm());
+        tokio::join!(self.authenticator.warm(), self.tokens.signer.warm_key(), self.tokens.store.warm());
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
         let parsed = CreateTokenRequest::parse(&request);
         let reads = async |body: &CreateTokenRequest| {
-            tokio::join!(self.store.load_registration(&body.registration_id), self.tokens.signer.prepare())
+            tokio::join!(self.tokens.store.load_registration(&body.registration_id), self.tokens.signer.prepare())
         };
         let (caller, body, (registration, prepared)) =
             self.authenticator.admit(&request.headers, now, parsed, reads).await?;

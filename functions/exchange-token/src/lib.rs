@@ -10,7 +10,6 @@ use shared::{
     clock::{Clock, expiry},
     keys::jwt::TokenType,
     keys::{Issuer, Keys, Signer},
-    random::Random,
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
@@ -30,9 +29,7 @@ pub struct ExchangeToken {
     issuer: Issuer,
     signer: Signer,
     grants: Grants,
-    store: Store,
     clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
 }
 
 impl Endpoint for ExchangeToken {
@@ -43,15 +40,13 @@ impl Endpoint for ExchangeToken {
         Ok(Self {
             issuer: Issuer::from_environment(environment)?,
             signer: Keys::from_environment(environment, &store)?.signer(environment)?,
-            grants: Grants { store: store.clone(), random: Arc::clone(&environment.random) },
-            store,
+            grants: Grants { store, random: Arc::clone(&environment.random) },
             clock: Arc::clone(&environment.clock),
-            random: Arc::clone(&environment.random),
         })
     }
 
     async fn warm(&self) {
-        tokio::join!(self.signer.warm(), self.store.warm());
+        tokio::join!(self.signer.warm(), self.grants.store.warm());
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
@@ -62,7 +57,7 @@ impl Endpoint for ExchangeToken {
         prepared?;
 
         let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
-        let random = self.random.as_ref();
+        let random = self.grants.random.as_ref();
         let access_claims = CommonClaims::new(&request, &redemption, &self.issuer, (now, expires_at), random)?;
         let id_claims = IdClaims::new(&request, &redemption, &access_claims, random)?;
         let access_token = self.signer.sign(TokenType::Jwt, &access_claims);

@@ -21,20 +21,16 @@ use crate::{
     store::Store,
 };
 
-/// A credential that passed all checks that need no database: an API key in the right format, or an access token whose
+/// A credential that passed the checks that do not need its item: an API key in the right format, or an access token whose
 /// signature, issuer, audience, type and expiry are valid.
 #[derive(Debug)]
-pub struct Bearer(Presented);
-
-#[derive(Debug)]
-enum Presented {
+enum Bearer {
     ApiKey(Credential),
     AccessToken { registration: RegistrationId, token: TokenId, scope: String },
 }
 
-/// Authenticates callers in two steps: [`Self::inspect`] rejects a forged credential before anything is read, and
-/// [`Self::authenticate`] looks up the others. An endpoint that reads more calls [`Self::admit`], which does both in the
-/// right order.
+/// Authenticates callers in two steps: `inspect` checks format, signature and claims, and reads only public keys, at most
+/// once a second for an unknown one; `authenticate` looks the credential up. [`Self::admit`] does both in the right order.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: PublicKeys,
@@ -81,12 +77,12 @@ impl Authenticator {
         Ok((caller, body, read))
     }
 
-    /// Parses the bearer of the `Authorization` header and does all checks that need no database.
-    pub async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
+    /// Parses the bearer of the `Authorization` header and does the checks that do not need its item.
+    async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
         let header = headers.get(header::AUTHORIZATION).ok_or(Unauthenticated::Missing)?;
         let credential = header.to_str().ok().and_then(bearer_credential).ok_or(Unauthenticated::InvalidToken)?;
         if let Some(api_key) = Credential::parse(CredentialKind::ApiKey, credential) {
-            return Ok(Bearer(Presented::ApiKey(api_key)));
+            return Ok(Bearer::ApiKey(api_key));
         }
         let jwt = credential.strip_prefix(ACCESS_TOKEN_PREFIX).ok_or(Unauthenticated::InvalidToken)?;
         let unverified = UnverifiedAccessToken::parse(jwt).ok_or(Unauthenticated::InvalidToken)?;
@@ -96,16 +92,16 @@ impl Authenticator {
         let valid = addressed && now < claims.exp;
         match claims.sub.parse() {
             Ok(registration) if valid => {
-                Ok(Bearer(Presented::AccessToken { registration, token: claims.jti, scope: claims.scope }))
+                Ok(Bearer::AccessToken { registration, token: claims.jti, scope: claims.scope })
             }
             _ => Err(Unauthenticated::InvalidToken.into()),
         }
     }
 
     /// Looks up the bearer, in one read.
-    pub async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
-        match bearer.0 {
-            Presented::ApiKey(secret) => {
+    async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
+        match bearer {
+            Bearer::ApiKey(secret) => {
                 let Some(key) = self.store.load_api_key(&secret).await? else {
                     self.recent.remove(secret.id());
                     return Err(Unauthenticated::InvalidToken.into());
@@ -114,7 +110,7 @@ impl Authenticator {
                 let id = Caller::ApiKey(secret.id());
                 Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
             }
-            Presented::AccessToken { registration: id, token, scope } => {
+            Bearer::AccessToken { registration: id, token, scope } => {
                 let registration = self.store.load_registration(&id).await?.ok_or(Unauthenticated::InvalidToken)?;
                 // The token must be recorded with this `jti`. A token in the same slot is not enough.
                 registration.find_active(token, now).ok_or(Unauthenticated::InvalidToken)?;
@@ -131,10 +127,10 @@ impl Authenticator {
         now: DateTime<Utc>,
         reads: impl Future<Output = T>,
     ) -> Result<(Principal, T), ApiError> {
-        let probably_genuine = match &bearer.0 {
-            Presented::ApiKey(secret) => self.recent.contains(secret.id(), now),
+        let probably_genuine = match &bearer {
+            Bearer::ApiKey(secret) => self.recent.contains(secret.id(), now),
             // Its signature is valid.
-            Presented::AccessToken { .. } => true,
+            Bearer::AccessToken { .. } => true,
         };
         let caller = self.authenticate(bearer, now);
         if probably_genuine {

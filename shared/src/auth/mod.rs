@@ -5,7 +5,7 @@ mod idempotency;
 mod principal;
 
 pub use self::{
-    authenticator::{Authenticator, Bearer},
+    authenticator::Authenticator,
     idempotency::IdempotencyKey,
     principal::{Caller, Permission, Principal},
 };

@@ -145,9 +145,6 @@ pub enum GrantChange {
 
 impl Store {
     /// Creates a grant.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_grant(
         &self,
         id: &SessionId,
@@ -161,9 +158,6 @@ impl Store {
     }
 
     /// The grant with this id.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_grant(&self, id: &SessionId) -> Result<Option<Grant>, InternalError> {
         self.get(Key::grant(id), "load the grant").await
     }
@@ -173,7 +167,7 @@ impl Store {
     /// thief.
     ///
     /// # Errors
-    /// When the table does not answer. The grant is unchanged then, unless the second write got no answer either.
+    /// Nothing was issued then, and this change can no longer happen, unless the second write got no answer either.
     pub async fn change_grant(
         &self,
         id: &SessionId,
@@ -181,11 +175,11 @@ impl Store {
         (expected, next): (&WriteId, &WriteId),
         random: &dyn Random,
     ) -> Result<Update<(), Grant>, InternalError> {
-        let call = self.update_grant_item(id, expected, next).expression_attribute_names("#current", "current");
+        let call = self.grant_update(id, expected, next).expression_attribute_names("#current", "current");
         let call = match change {
             GrantChange::Exchange { refresh_token, expires_at } => call
                 .update_expression(
-                    "SET #version = :next, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt",
+                    "SET #version = :newVersion, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt",
                 )
                 .expression_attribute_names("#expiresAt", "expiresAt")
                 .expression_attribute_names("#ttl", "ttl")
@@ -193,7 +187,7 @@ impl Store {
                 .expression_attribute_values(":expiresAt", number(expires_at.timestamp())),
             GrantChange::Rotate { from, to, at } => call
                 .update_expression(
-                    "SET #version = :next, #current = :current, #rotatedFrom = :rotatedFrom, #rotatedAt = :rotatedAt",
+                    "SET #version = :newVersion, #current = :current, #rotatedFrom = :rotatedFrom, #rotatedAt = :rotatedAt",
                 )
                 .expression_attribute_names("#rotatedFrom", "rotatedFrom")
                 .expression_attribute_names("#rotatedAt", "rotatedAt")
@@ -203,35 +197,32 @@ impl Store {
         };
         let own = |found: &Grant| (found.version == *next).then_some(());
         match send(call, "change the grant", |_| Ok(()), own).await {
-            Err(unanswered) => match self.settle(id, (expected, next), random).await {
-                Ok(Settled::Happened) => Ok(Update::Applied(())),
-                Ok(Settled::NeverWill) | Err(_) => Err(unanswered),
-            },
+            Err(unanswered) => self.settle(id, (expected, next), unanswered, random).await,
             outcome => outcome,
         }
     }
 
-    /// Finds out whether a write that was not answered has happened. If not, it never will: it may still be in flight, but
-    /// this write replaces the version that it requires.
+    /// Finds out what became of a change that was not answered. It may still be in flight; if it has not happened, it never
+    /// will, because this write replaces the version that it requires.
     async fn settle(
         &self,
         id: &SessionId,
         (expected, next): (&WriteId, &WriteId),
+        unanswered: InternalError,
         random: &dyn Random,
-    ) -> Result<Settled, InternalError> {
+    ) -> Result<Update<(), Grant>, InternalError> {
         let fence = WriteId::random(random)?;
-        let call = self.update_grant_item(id, expected, &fence).update_expression("SET #version = :next");
+        let call = self.grant_update(id, expected, &fence).update_expression("SET #version = :newVersion");
         let own = |found: &Grant| (found.version == fence).then_some(());
-        match send(call, "settle a write to the grant", |_| Ok(()), own).await? {
-            Update::Conflict(found) if found.version == *next => Ok(Settled::Happened),
-            Update::Applied(()) | Update::Conflict(_) | Update::Missing => Ok(Settled::NeverWill),
+        match send(call, "settle a change of the grant", |_| Ok(()), own).await {
+            Ok(Update::Applied(())) | Err(_) => Err(unanswered),
+            Ok(Update::Conflict(found)) if found.version == *next => Ok(Update::Applied(())),
+            // Others have moved the grant on, with our change or without it: to be decided again.
+            outcome => outcome,
         }
     }
 
     /// Ends a grant, whatever its status, and takes it out of the list of sessions. Sent twice, it is the same as once.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn revoke_grant(&self, id: &SessionId, random: &dyn Random) -> Result<(), InternalError> {
         let call = self
             .client
@@ -284,19 +275,13 @@ impl Store {
         Ok(send(call, "end the session", |_| Ok(()), own).await?.map_conflict(|_| ()))
     }
 
-    fn update_grant_item(&self, id: &SessionId, expected: &WriteId, next: &WriteId) -> UpdateItemFluentBuilder {
+    fn grant_update(&self, id: &SessionId, expected: &WriteId, new_version: &WriteId) -> UpdateItemFluentBuilder {
         let call = self.client.update_item().table_name(&self.table).set_key(Some(Key::grant(id).into()));
         call.condition_expression("#version = :expected")
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":expected", expected.into())
-            .expression_attribute_values(":next", next.into())
+            .expression_attribute_values(":newVersion", new_version.into())
     }
-}
-
-/// What became of a write that was not answered.
-enum Settled {
-    Happened,
-    NeverWill,
 }
 
 /// The attributes of the item.

@@ -171,9 +171,6 @@ pub struct Page<T> {
 impl Store {
     /// Reads a page of a list; of its items only those that `keep` keeps count. Items that are skipped are counted by the
     /// table and not sent.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn list<T: DeserializeOwned>(
         &self,
         list: &List<'_>,

@@ -54,6 +54,8 @@ use crate::{
 
 type Item = HashMap<String, AttributeValue>;
 
+/// The attribute that marks a revoked credential.
+const REVOKED_AT: &str = "revokedAt";
 /// The attribute that holds the [`WriteId`] of the put that created an item.
 const CREATED_BY: &str = "createdBy";
 
@@ -215,7 +217,7 @@ impl Store {
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let call = call.condition_expression("attribute_not_exists(pk)");
         // What was revoked meanwhile is no success: it is of no use to the caller.
-        let own = |found: &Item, _: &T| found.get(CREATED_BY) == Some(&write) && !found.contains_key("revokedAt");
+        let own = |found: &Item, _: &T| found.get(CREATED_BY) == Some(&write) && !found.contains_key(REVOKED_AT);
         put(call, context, own).await
     }
 
@@ -232,7 +234,7 @@ impl Store {
         let call = call
             .update_expression("SET #revokedAt = :revokedAt, #revocationId = :revocationId REMOVE #owner")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(#revokedAt)")
-            .expression_attribute_names("#revokedAt", "revokedAt")
+            .expression_attribute_names("#revokedAt", REVOKED_AT)
             .expression_attribute_names("#revocationId", "revocationId")
             .expression_attribute_names("#owner", listing::OWNER)
             .expression_attribute_values(":revokedAt", text(rfc3339(now)))

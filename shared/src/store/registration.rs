@@ -183,9 +183,6 @@ pub struct ScopesChange {
 
 impl Store {
     /// Creates a registration.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn create_registration(
         &self,
         id: &RegistrationId,
@@ -198,18 +195,12 @@ impl Store {
     }
 
     /// The registration with this id.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_registration(&self, id: &RegistrationId) -> Result<Option<Registration>, InternalError> {
         self.get(Key::registration(id), "load the registration").await
     }
 
     /// Records a token and removes expired ones to make room, in one write. The condition is the quota; it fails if anything
     /// that the plan depends on has changed since `decided_on` was read.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn record_token(
         &self,
         id: &RegistrationId,
@@ -221,8 +212,8 @@ impl Store {
         const CONTEXT: &str = "record the token";
         let replaces = decided_on.tokens.contains_key(&plan.slot);
 
-        let has_room = "size(#tokens) < :limit AND #maxAllowed = :maxAllowed";
-        let scopes_unchanged = "#scopesRevision = :scopesRevision";
+        let has_room = "size(#tokens) < :limit";
+        let settings_unchanged = settings_unchanged(decided_on);
         // The expired token in the slot may have been replaced by an active one.
         let slot_is_free = if replaces { "#tokens.#slot.#exp <= :now" } else { "attribute_not_exists(#tokens.#slot)" };
         let not_revoked = "attribute_not_exists(#revoked.#jti)";
@@ -231,28 +222,26 @@ impl Store {
             Some(_) => "#revokedEmptiedBy = :revokedEmptiedBy",
         };
         let removed = expired_paths(&plan.expired);
-        let conditions = [has_room, scopes_unchanged, slot_is_free, not_revoked, revocations_known].map(str::to_owned);
+        let conditions =
+            [has_room, settings_unchanged, slot_is_free, not_revoked, revocations_known].map(str::to_owned);
         let conditions = conditions.into_iter().chain(removed.iter().map(|path| still_expired(path)));
         let conditions: Vec<String> = conditions.collect();
         let remove = if removed.is_empty() { String::new() } else { format!(" REMOVE {}", removed.join(", ")) };
 
         let entry = serde_dynamo::to_attribute_value(token).map_err(|error| InternalError::new(CONTEXT, error))?;
         let mut call = self
-            .update_registration_item(id)
+            .registration_update(id)
             .return_values(ReturnValue::AllNew)
             .update_expression(format!("SET #tokens.#slot = :token{remove}"))
             .condition_expression(conditions.join(" AND "))
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", plan.slot.to_string())
-            .expression_attribute_names("#maxAllowed", "maxAllowed")
-            .expression_attribute_names("#scopesRevision", "scopesRevision")
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_names("#jti", token.id(plan.slot).to_string())
             .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
             .expression_attribute_values(":token", entry)
-            .expression_attribute_values(":limit", AttributeValue::N(plan.limit(decided_on).to_string()))
-            .expression_attribute_values(":maxAllowed", number(decided_on.max_allowed))
-            .expression_attribute_values(":scopesRevision", number(decided_on.scopes_revision));
+            .expression_attribute_values(":limit", AttributeValue::N(plan.limit(decided_on).to_string()));
+        call = name_settings(call, decided_on);
         if let Some(write) = &decided_on.revoked_emptied_by {
             call = call.expression_attribute_values(":revokedEmptiedBy", write.into());
         }
@@ -266,9 +255,6 @@ impl Store {
 
     /// Removes these expired tokens, each only if it is still expired. For a registration that has more of them than one
     /// write of [`Self::record_token`] removes.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn remove_expired_tokens(
         &self,
         id: &RegistrationId,
@@ -279,7 +265,7 @@ impl Store {
         let paths = expired_paths(expired);
         let conditions: Vec<String> = paths.iter().map(|path| still_expired(path)).collect();
         let call = self
-            .update_registration_item(id)
+            .registration_update(id)
             .return_values(ReturnValue::AllNew)
             .update_expression(format!("REMOVE {}", paths.join(", ")))
             .condition_expression(conditions.join(" AND "))
@@ -293,9 +279,6 @@ impl Store {
 
     /// Revokes the token with this id in this slot, as `decided_on` has it; its place in the quota is free at once. A
     /// conflict means that the slot no longer holds it.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn revoke_token(
         &self,
         id: &RegistrationId,
@@ -306,7 +289,7 @@ impl Store {
         const CONTEXT: &str = "revoke the token";
         let write = WriteId::random(random)?;
         let mut call = self
-            .update_registration_item(id)
+            .registration_update(id)
             .return_values(ReturnValue::AllNew)
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", slot.to_string())
@@ -337,9 +320,6 @@ impl Store {
     }
 
     /// Changes settings of a registration, if they are still those that the change was decided on.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn update_registration(
         &self,
         id: &RegistrationId,
@@ -361,13 +341,9 @@ impl Store {
             values.push(("scopesRevision", Some(number(decided_on.scopes_revision.saturating_add(1)))));
             values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&change.earlier).map_err(failed)?)));
         }
-        let mut call = self.update_registration_item(id);
-        call = match &decided_on.settings_version {
-            None => call.condition_expression("attribute_exists(pk) AND attribute_not_exists(#settingsVersion)"),
-            Some(version) => call
-                .condition_expression("#settingsVersion = :decidedOn")
-                .expression_attribute_values(":decidedOn", version.into()),
-        };
+        let mut call = self.registration_update(id);
+        call = call.condition_expression(format!("attribute_exists(pk) AND {}", settings_unchanged(decided_on)));
+        call = name_settings(call, decided_on);
         let mut assignments = Vec::new();
         for (name, value) in values {
             let Some(value) = value else { continue };
@@ -381,8 +357,24 @@ impl Store {
         send(call, CONTEXT, |_| Ok(()), own).await
     }
 
-    fn update_registration_item(&self, id: &RegistrationId) -> UpdateItemFluentBuilder {
+    fn registration_update(&self, id: &RegistrationId) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.table).set_key(Some(Key::registration(id).into()))
+    }
+}
+
+/// The condition that the settings are those of `decided_on`; [`name_settings`] names its parts.
+fn settings_unchanged(decided_on: &Registration) -> &'static str {
+    match decided_on.settings_version {
+        None => "attribute_not_exists(#settingsVersion)",
+        Some(_) => "#settingsVersion = :decidedOn",
+    }
+}
+
+fn name_settings(call: UpdateItemFluentBuilder, decided_on: &Registration) -> UpdateItemFluentBuilder {
+    let call = call.expression_attribute_names("#settingsVersion", "settingsVersion");
+    match &decided_on.settings_version {
+        None => call,
+        Some(version) => call.expression_attribute_values(":decidedOn", version.into()),
     }
 }
 

@@ -17,9 +17,6 @@ use crate::{
 
 impl Store {
     /// Names a grant among those of its user. Sent twice, it is the same as once. The item is of no use after `ttl`.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn record_session(
         &self,
         (client_id, subject): (ClientId, &str),
@@ -34,9 +31,6 @@ impl Store {
     }
 
     /// The grants of a user, ended ones among them.
-    ///
-    /// # Errors
-    /// When the table does not answer.
     pub async fn load_sessions(&self, client_id: ClientId, subject: &str) -> Result<Vec<SessionId>, InternalError> {
         let failed = |error| InternalError::new("load the sessions", error);
         let mut sessions = Vec::new();

@@ -77,14 +77,14 @@ impl AppTokens {
         require_own_application(caller, request.organization_id, application.as_ref())?;
         let Some(key) = request.idempotency_key else {
             let secret = Credential::generate(CredentialKind::AppToken, self.random.as_ref())?;
-            return self.create_once(&request, secret, now).await;
+            return self.create_with_random_secret(&request, secret, now).await;
         };
         let message = key.derivation_input(request.endpoint, caller, &request.application_id.to_string());
         let generations = Generations(hmac::Key::new(hmac::HMAC_SHA256, &self.mac_key.mac(message).await?));
         self.create_or_repeat(&request, &generations, now).await
     }
 
-    async fn create_once(
+    async fn create_with_random_secret(
         &self,
         request: &CreateRequest<'_>,
         secret: Credential,
@@ -125,8 +125,8 @@ impl AppTokens {
         }
     }
 
-    /// The first generation after `revoked`, which is revoked, that is not. There is no generation without the one before
-    /// it being revoked, so it is found in steps that double until one goes too far, and then begin again.
+    /// The first generation that is not revoked. `revoked` is one that is. Generations are revoked in order, so doubling steps
+    /// find it.
     async fn next_generation(&self, generations: &Generations, mut revoked: u32) -> Result<u32, InternalError> {
         let mut step = 1;
         loop {

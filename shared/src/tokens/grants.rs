@@ -18,8 +18,8 @@
 //! 5. A refresh token that was rotated away earlier, a refresh token that the grant never had, or a second use of the code is
 //!    a *replay*: it revokes the grant (RFC 6749, 4.1.2; RFC 9700, 4.14.2).
 //!
-//! Client, redirect URI, service and PKCE are checked after that: a used token is evidence of theft, whatever else the
-//! request says.
+//! Redirect URI, service, scope and PKCE are checked after that: a used token is evidence of theft, whatever else the request
+//! says. A wrong client has no reuse window, so its repeat is a replay.
 
 use std::sync::Arc;
 
@@ -175,8 +175,8 @@ impl Grants {
             }
             retry.pause().await?;
             let decision = match decide(request, &grant, client.as_ref(), &first, now) {
-                // The refresh token was the current one when it was loaded. That faster requests have used its successor
-                // since makes its bearer late, not a thief.
+                // It was the current token when this request loaded it. Faster requests have used its successor since, so this
+                // request is late, not stolen.
                 Err(Denial::Replay) if forgives_lateness(request, client.as_ref()) => Err(Denial::BadCredential),
                 decision => decision,
             };

@@ -1,5 +1,5 @@
-//! The operations: what is done for a caller, whatever the dialect that it is asked for in. Each loads, decides, signs and
-//! commits, in this order; a function parses its request before and renders the outcome after.
+//! The operations, independent of any endpoint's wire format. `registration_tokens` and `app_tokens` get what the function
+//! loaded; `grants` loads by itself, and leaves signing to the function, between `redeem` and `commit`.
 
 pub mod app_tokens;
 pub mod grants;

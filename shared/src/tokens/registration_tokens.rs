@@ -49,6 +49,19 @@ pub struct IssuedToken {
     pub replayed: bool,
 }
 
+impl IssuedToken {
+    fn new(
+        claims: RegistrationTokenClaims,
+        jwt: String,
+        registration: &Registration,
+        replayed: bool,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let (active_tokens, max_allowed) = (registration.active_tokens(now), registration.max_allowed);
+        Self { claims, jwt, active_tokens, max_allowed, replayed }
+    }
+}
+
 /// Issues the tokens of registrations.
 #[derive(Debug)]
 pub struct RegistrationTokens {
@@ -83,38 +96,23 @@ impl RegistrationTokens {
         let mut signed: Option<(RegistrationTokenClaims, String)> = None;
         let mut retry = Retry::new("record the token", self.random.as_ref());
         loop {
-            let (claims, to_record) = match self.decide(caller, &registration, request, jti, now)? {
-                Decision::Repeat(claims) => (claims, None),
-                Decision::Record { claims, token, plan } => (claims, Some((token, plan))),
+            let (claims, token, plan) = match self.decide(caller, &registration, request, jti, now)? {
+                Decision::Repeat(claims) => {
+                    let jwt = self.sign_once(signed, &claims).await?;
+                    return Ok(IssuedToken::new(claims, jwt, &registration, true, now));
+                }
                 Decision::MakeRoom(expired) => {
                     registration = self.make_room(request.registration_id, &expired, now).await?;
                     continue;
                 }
+                Decision::Record { claims, token, plan } => (claims, token, plan),
             };
-            // The claims are other ones only if the race was lost to a request with the same idempotency key, to a change of the
-            // scopes, or to a revocation of this very token.
-            let (claims, jwt) = if let Some(signed) = signed.take().filter(|(signed, _)| *signed == claims) {
-                signed
-            } else {
-                let jwt = self.signer.sign(TokenType::AtJwt, &claims).await?;
-                (claims, jwt)
-            };
-            let max_allowed = registration.max_allowed;
-            let issued = |claims, jwt, active_tokens, replayed| IssuedToken {
-                claims,
-                jwt,
-                active_tokens,
-                max_allowed,
-                replayed,
-            };
-            let Some((token, plan)) = to_record else {
-                return Ok(issued(claims, jwt, registration.active_tokens(now), true));
-            };
+            let jwt = self.sign_once(signed, &claims).await?;
             match self.store.record_token(request.registration_id, &token, &plan, &registration, now).await? {
-                Update::Applied(recorded) => return Ok(issued(claims, jwt, recorded.active_tokens(now), false)),
+                Update::Applied(recorded) => return Ok(IssuedToken::new(claims, jwt, &recorded, false, now)),
                 Update::Conflict(current) => {
-                    // An attempt whose answer was lost may have recorded the token, and somebody have revoked it. Its id is not
-                    // used again.
+                    // An earlier attempt may have recorded the token, and somebody may have revoked it. So its id is not used
+                    // again.
                     let forgotten = current.revoked_emptied_by != registration.revoked_emptied_by;
                     if forgotten || current.revoked.contains_key(&jti) {
                         jti = TokenId::random(self.random.as_ref())?;
@@ -128,7 +126,20 @@ impl RegistrationTokens {
         }
     }
 
-    /// Removes expired tokens. It is progress even if another was faster, so it needs no bound.
+    /// Signs claims, unless the last round signed the same ones. They change only if the race was lost to a request with the
+    /// same idempotency key, to a change of the settings, or to a revocation of this token.
+    async fn sign_once(
+        &self,
+        signed: Option<(RegistrationTokenClaims, String)>,
+        claims: &RegistrationTokenClaims,
+    ) -> Result<String, InternalError> {
+        match signed {
+            Some((signed, jwt)) if signed == *claims => Ok(jwt),
+            _ => self.signer.sign(TokenType::AtJwt, claims).await,
+        }
+    }
+
+    /// Removes expired tokens. The rounds need no limit: each removes some, here or in another request.
     async fn make_room(
         &self,
         id: &RegistrationId,
