@@ -69,27 +69,7 @@ impl Action {
                 slug: required("slug", event.parsed("slug")?)?,
                 name: event.parsed("name")?.map(|Text(text)| text),
             },
-            "createClient" => Self::CreateClient {
-                client_id: event.parsed("clientId")?,
-                client: Client {
-                    organization_id: event.parsed("organizationId")?,
-                    secret_hash: None,
-                    redirect_uris: non_empty_list(
-                        "redirectUris",
-                        event.distinct("redirectUris", MAX_ENTRIES)?,
-                        |RedirectUri(uri)| uri,
-                    )?,
-                    services: non_empty_list(
-                        "services",
-                        event.distinct("services", MAX_ENTRIES)?,
-                        |Service(service)| service,
-                    )?,
-                    scopes: non_empty_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
-                    refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
-                    settings_version: None,
-                },
-                confidential: event.boolean("confidential")?.unwrap_or(false),
-            },
+            "createClient" => Self::create_client(&mut event)?,
             "updateRegistration" => Self::UpdateRegistration {
                 registration_id: required("registrationId", event.parsed("registrationId")?)?,
                 update: RegistrationUpdate {
@@ -99,22 +79,7 @@ impl Action {
                     scopes: registration_scopes(&mut event)?,
                 },
             },
-            "updateClient" => Self::UpdateClient {
-                client_id: required("clientId", event.parsed("clientId")?)?,
-                update: ClientUpdate {
-                    redirect_uris: optional_list(
-                        "redirectUris",
-                        event.distinct("redirectUris", MAX_ENTRIES)?,
-                        |RedirectUri(uri)| uri,
-                    )?,
-                    services: optional_list("services", event.distinct("services", MAX_ENTRIES)?, |Service(name)| {
-                        name
-                    })?,
-                    scopes: optional_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
-                    refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?,
-                    rotate_secret: event.boolean("rotateSecret")?.unwrap_or(false),
-                },
-            },
+            "updateClient" => Self::update_client(&mut event)?,
             "list" => Self::List {
                 kind: required("kind", event.parsed("kind")?)?,
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
@@ -140,6 +105,45 @@ impl Action {
         };
         event.refuse_others()?;
         Ok(action)
+    }
+
+    fn create_client(event: &mut JsonObject) -> Result<Self, ValidationError> {
+        Ok(Self::CreateClient {
+            client_id: event.parsed("clientId")?,
+            client: Client {
+                organization_id: event.parsed("organizationId")?,
+                secret_hash: None,
+                redirect_uris: non_empty_list(
+                    "redirectUris",
+                    event.distinct("redirectUris", MAX_ENTRIES)?,
+                    |RedirectUri(uri)| uri,
+                )?,
+                services: non_empty_list("services", event.distinct("services", MAX_ENTRIES)?, |Service(service)| {
+                    service
+                })?,
+                scopes: non_empty_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
+                refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
+                settings_version: None,
+            },
+            confidential: event.boolean("confidential")?.unwrap_or(false),
+        })
+    }
+
+    fn update_client(event: &mut JsonObject) -> Result<Self, ValidationError> {
+        Ok(Self::UpdateClient {
+            client_id: required("clientId", event.parsed("clientId")?)?,
+            update: ClientUpdate {
+                redirect_uris: optional_list(
+                    "redirectUris",
+                    event.distinct("redirectUris", MAX_ENTRIES)?,
+                    |RedirectUri(uri)| uri,
+                )?,
+                services: optional_list("services", event.distinct("services", MAX_ENTRIES)?, |Service(name)| name)?,
+                scopes: optional_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
+                refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?,
+                rotate_secret: event.boolean("rotateSecret")?.unwrap_or(false),
+            },
+        })
     }
 }
 

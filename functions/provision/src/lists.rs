@@ -90,7 +90,7 @@ pub(crate) fn start(list: &List<'_>, cursor: Option<&str>) -> Result<Start, Vali
 }
 
 /// The items of a page, and a cursor if there are more.
-pub(crate) fn answer(list: &List<'_>, page: &Page<impl Sized>, items: Vec<Value>) -> Value {
+pub(crate) fn answer(list: &List<'_>, page: &Page<impl Sized>, items: &[Value]) -> Value {
     let mut answer = json!({"items": items});
     if let (true, Some((last, _)), Some(members)) = (page.has_more, page.items.last(), answer.as_object_mut()) {
         members.insert("cursor".to_owned(), list.cursor(last).into());
@@ -140,6 +140,6 @@ impl Provision {
             members.insert("createdAt".to_owned(), position.created_at().into());
             items.push(Value::Object(members));
         }
-        Ok(answer(&list, &page, items))
+        Ok(answer(&list, &page, &items))
     }
 }

@@ -28,7 +28,7 @@ impl Provision {
                 "expiresAt": session.expires_at.map(rfc3339),
             })
         });
-        Ok(lists::answer(&list, &page, items.collect()))
+        Ok(lists::answer(&list, &page, &items.collect::<Vec<_>>()))
     }
 
     pub(crate) async fn end_sessions(
