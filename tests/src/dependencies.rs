@@ -8,7 +8,7 @@ use std::{
 };
 
 /// The groups of `shared`, from top to bottom.
-const GROUPS: [&str; 6] = ["tokens", "auth", "keys", "store", "runtime", "input"];
+const GROUPS: [&str; 7] = ["wire", "tokens", "auth", "keys", "store", "runtime", "input"];
 /// What every group may use.
 const LEAVES: [&str; 5] = ["clock", "credential", "error", "id", "random"];
 

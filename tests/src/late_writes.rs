@@ -287,6 +287,18 @@ async fn a_forged_bearer_does_not_make_kms_be_asked_again_and_again() {
         assert_eq!(node.send(&forged).await.status, status);
         assert_eq!(node.calls.count().get("GetPublicKey").copied().unwrap_or(0), calls);
     }
+    // Many at once, while it takes longer than a second not to answer.
+    scene.stack.clock.advance(1);
+    node.calls.reset();
+    node.calls.fail("GetPublicKey", &[InjectedFault::Stalled; 3]);
+    let passes = async {
+        meanwhile().await;
+        scene.stack.clock.advance(2);
+    };
+    let (outcomes, ()) = join(join_all((0..10).map(async |_| node.send(&forged).await)), passes).await;
+    assert!(outcomes.iter().all(|outcome| outcome.status == 500), "{outcomes:?}");
+    assert!(node.calls.all_failed(), "the first of them made three attempts");
+    assert!(!node.calls.count().contains_key("GetPublicKey"), "the others made none");
     scene.stack.clock.advance(1);
     for calls in [1, 0, 0] {
         node.calls.reset();

@@ -449,7 +449,7 @@ async fn what_is_wrong_is_named_in_the_order_of_the_checks_for_app_tokens() {
 /// The units that the first page costs depend on the page, and not on the 10,000 tokens.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_ten_thousand_app_tokens_costs_what_the_page_holds() {
-    const TOKENS: usize = 10_000;
+    const TOKENS: usize = 10_001;
     let stack = TestStack::start().await;
     let tenant = Tenant::new(&stack, "acme").await;
     let owner = format!("APP_TOKENS#{}", tenant.application);
@@ -513,13 +513,28 @@ async fn a_page_of_ten_thousand_app_tokens_costs_what_the_page_holds() {
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Query", 1)]));
     assert_eq!(
         (newest["items"][0]["id"].clone(), &newest["hasNextPage"]),
-        (json!(format!("{:024x}", 9999)), &json!(true))
+        (json!(format!("{:024x}", 10_000)), &json!(true))
     );
-    let oldest = tenant.list_apps(&stack, "?limit=100&page=100").await.json()["data"].clone();
-    assert_eq!((oldest["items"][99]["id"].clone(), &oldest["hasNextPage"]), (json!("0".repeat(24)), &json!(false)));
+    // The oldest one is on a page that would be refused.
+    let last = tenant.list_apps(&stack, "?limit=100&page=100").await.json()["data"].clone();
+    assert_eq!((last["items"][99]["id"].clone(), &last["hasNextPage"]), (json!(format!("{:024x}", 1)), &json!(false)));
 }
 
 // ------------------------------------------------------------------------------------------------ races
+
+/// What a registration remembers of its revocations is bounded, however many read it at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_at_the_same_time_keep_their_list_short() {
+    let stack = TestStack::start().await;
+    let mut tenant = Tenant::new(&stack, "acme").await;
+    tenant.registration = stack.registration(&tenant.organization, &json!({"maxAllowed": 1000})).await;
+    let tokens = join_all((0..60).map(|_| tenant.token(&stack, None))).await;
+    let revoked = join_all(tokens.iter().map(|(id, _)| tenant.revoke(&stack, &tenant.key, id))).await;
+    assert!(revoked.iter().all(|answer| answer.status == 200), "{revoked:?}");
+    let item = stack.registration_item(&tenant.registration).await;
+    assert_eq!(item["tokens"]["M"], json!({}));
+    assert_eq!(item["revoked"]["M"].as_object().unwrap().len(), 20, "each one filled it up, and two emptied it");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_fifty_revocations_one_succeeds() {

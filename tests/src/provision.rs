@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use shared::{credential::GrantCredential, random::SystemRandom};
 
 use crate::exchange_token::{self, CLIENT, exchange, issue};
 use crate::harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, with};
@@ -283,9 +284,15 @@ async fn a_confidential_client_is_refused_as_a_bad_code_is() {
     let refused = exchange(&stack, &code).await;
     let message = "Bad Request / validation error: code or refresh_token is not valid for this request";
     refused.assert(400, &json!({"errors": [{"validation": "error", "code": "[E4000]", "message": message}]}));
-    // The code is as it was.
-    let grant = shared::credential::GrantCredential::parse_code(&code).unwrap().grant().session();
-    assert!(stack.item(&format!("GRANT#{}", grant.as_str())).await["revoked"].is_null());
+    // The code is as it was, also after a made-up refresh token that names another client.
+    let presented = GrantCredential::parse_code(&code).unwrap();
+    let grant = presented.grant();
+    let made_up = GrantCredential::generate_refresh_token(grant, &SystemRandom).unwrap();
+    for client in [exchange_token::CLIENT, "22222222-2222-2222-2222-222222222222"] {
+        let body = with(&exchange_token::refresh_body(made_up.expose()), &json!({"client_id": client}));
+        assert_eq!(stack.post("/api/v1/tokens", "", &body).await.text, refused.text);
+    }
+    assert!(stack.item(&format!("GRANT#{}", grant.session().as_str())).await["revoked"].is_null());
 }
 
 // ------------------------------------------------------------------------------------------------ revoking

@@ -390,6 +390,29 @@ async fn two_late_deliveries_do_not_undo_a_repeat() {
     }
 }
 
+/// A commit arrives after the write that settles it, before the client repeats its request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settled_commit_that_arrives_late_uses_nothing_up() {
+    let stack = TestStack::start().await;
+    exchange_token::client(&stack, &json!({"refreshReuseSeconds": 0})).await;
+    for refreshes in [false, true] {
+        let code = exchange_token::issue(&stack, &json!({})).await;
+        let mut body = code_body(&code);
+        if refreshes {
+            body = refresh_body(&exchange_token::exchange(&stack, &code).await.refresh_token());
+        }
+        let request = ApiRequest::new("exchange-token", &json!({}), "", &body);
+        let node = Node::start(&stack, TimeDelta::zero());
+        node.calls.fail("UpdateItem", &[InjectedFault::Overtaken; 3]);
+        assert_eq!(node.send(&request).await.status, 500);
+        assert!(node.calls.all_failed());
+        node.calls.deliver().await;
+        let repeated = Node::start(&stack, TimeDelta::zero()).send(&request).await;
+        assert_eq!(repeated.status, 201, "refreshes: {refreshes}, {repeated:?}");
+        refresh_token(&repeated.body);
+    }
+}
+
 fn refresh_token(body: &Value) -> String {
     let token = body["items"][0]["refreshToken"].as_str().unwrap().to_owned();
     Secrets::add_credential(&token);

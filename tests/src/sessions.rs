@@ -128,7 +128,7 @@ async fn all_sessions_of_a_user_end_and_later_ones_do_not() {
     let code = issue(&stack, &json!({})).await;
     stack.calls.reset();
     assert_eq!(end(&stack, &json!({})).await, 3);
-    assert_eq!(stack.calls.count(), calls(&[("GetItem", 1), ("Query", 1), ("UpdateItem", 3)]));
+    assert_eq!(stack.calls.count(), calls(&[("DeleteItem", 3), ("GetItem", 1), ("Query", 1), ("UpdateItem", 3)]));
     assert_eq!([refresh(&stack, &one.1).await, refresh(&stack, &two.1).await], [400, 400]);
     assert_eq!(exchange(&stack, &code).await.status, 400);
     assert_eq!(list(&stack, &json!({})).await, json!({"items": []}));
@@ -250,6 +250,37 @@ async fn an_end_that_arrives_late_changes_nothing() {
     let (_, later) = session(&stack, "user-1").await;
     node.calls.deliver().await;
     assert_eq!([refresh(&stack, &before).await, refresh(&stack, &later).await], [400, 201]);
+}
+
+/// The clock of the function that ends may be ahead of the one that exchanges, or a code may expire while its exchange waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_about_to_expire_ends_whatever_the_clock_shows() {
+    let stack = start().await;
+    let code = issue(&stack, &json!({})).await;
+    stack.clock.advance(117);
+    let ahead = Node::start(&stack, TimeDelta::seconds(5));
+    let request = ApiRequest { function: "provision", event: action("endSessions", &json!({})) };
+    assert_eq!(ahead.send(&request).await.body, json!({"ended": 0}), "of its clock, the code has expired");
+    assert_eq!(exchange(&stack, &code).await.status, 400);
+    stack.calls.reset();
+    assert_eq!(end(&stack, &json!({})).await, 0);
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 1), ("Query", 1)]), "what has ended is not looked at again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failure_does_not_keep_the_other_sessions_alive() {
+    let stack = start().await;
+    for _ in 0..60 {
+        session(&stack, "user-1").await;
+    }
+    let node = Node::start(&stack, TimeDelta::zero());
+    node.calls.fail_nth("UpdateItem", 3, &[InjectedFault::Error("ThrottlingException"); 3]);
+    let request = ApiRequest { function: "provision", event: action("endSessions", &json!({})) };
+    assert_eq!(node.send(&request).await.body["errorType"], "InternalError");
+    let left = sids(&list(&stack, &json!({"limit": 100})).await).len();
+    assert!((1..=3).contains(&left), "{left}");
+    assert_eq!(end(&stack, &json!({})).await, left as u64);
+    assert_eq!(list(&stack, &json!({})).await, json!({"items": []}));
 }
 
 /// A code is handed out only once its grant is named among those of its user.

@@ -186,11 +186,13 @@ pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: Page<ListedAppTok
         insert(&mut item, "createdAt", Some(position.created_at().into()));
         item
     });
+    // Not a page that would be refused.
+    let within_reach = request.page.saturating_add(1).saturating_mul(request.limit) <= MAX_REACH;
     let data = json!({
         "items": items.collect::<Vec<_>>(),
         "page": request.page,
         "limit": request.limit,
-        "hasNextPage": page.has_more,
+        "hasNextPage": page.has_more && within_reach,
     });
     app_tokens::success(Outcome::Done, &data)
 }

@@ -39,7 +39,8 @@ impl Provision {
         Ok(answer(id, secret.as_ref()))
     }
 
-    /// Changes a client. Its grants keep what they were issued with.
+    /// Changes a client. Its grants keep their scopes, but can be used only for services and redirect URIs that the client still
+    /// has.
     pub(crate) async fn update_client(&self, id: ClientId, update: ClientUpdate) -> Result<Value, InvocationError> {
         let random = self.random.as_ref();
         let missing = InvocationError::NotFound("clientId");
@@ -53,7 +54,7 @@ impl Provision {
             refresh_reuse_seconds: update.refresh_reuse_seconds,
             secret_hash: secret.as_ref().map(Credential::hash),
         };
-        let mut retry = Retry::new("update the client", random);
+        let mut retry = Retry::patient("update the client", random);
         loop {
             if secret.is_some() && client.secret_hash.is_none() {
                 return Err(ValidationError::new("rotateSecret", "must be false: the client is public").into());

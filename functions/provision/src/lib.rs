@@ -129,7 +129,7 @@ impl Provision {
         let now = self.clock.now();
         let missing = InvocationError::NotFound("registrationId");
         let Some(mut registration) = self.store.load_registration(id).await? else { return Err(missing) };
-        let mut retry = Retry::new("update the registration", self.random.as_ref());
+        let mut retry = Retry::patient("update the registration", self.random.as_ref());
         loop {
             let change = update.decide(&registration, now)?;
             match self.store.update_registration(id, &change, &registration, self.random.as_ref()).await? {

@@ -135,25 +135,33 @@ impl PublicKeys {
         }
     }
 
-    /// As [`Self::get_or_fetch`], for a bearer that nobody has verified: while KMS does not answer, it is asked once a second,
-    /// however many bearers name the key.
+    /// As [`Self::get_or_fetch`], for a bearer that nobody has verified: while KMS does not answer, it is asked again a second
+    /// after its last failure at the earliest, however many bearers name the key.
     async fn get_or_fetch_for_bearer(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         const CONTEXT: &str = "fetch a public key";
-        let now = self.clock.now();
+        let mut cached = key.cached.lock().await;
         let failed_at = || key.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if failed_at().is_some_and(|at| age(at, now) < FAILURE_INTERVAL) {
+        if failed_at().is_some_and(|at| age(at, self.clock.now()) < FAILURE_INTERVAL) {
             return Err(InternalError::new(CONTEXT, "KMS did not answer a moment ago"));
         }
-        let fetched = self.get_or_fetch(key).await;
-        *failed_at() = fetched.is_err().then_some(now);
+        let fetched = self.read_or_fetch(key, &mut cached).await;
+        // Counted from the end, because KMS may have taken seconds not to answer.
+        *failed_at() = fetched.is_err().then(|| self.clock.now());
         fetched
     }
 
     /// The key, fetched when it is first needed. `None` if KMS refuses it and it does not sign.
     async fn get_or_fetch(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, InternalError> {
-        let mut cached = key.cached.lock().await;
+        self.read_or_fetch(key, &mut *key.cached.lock().await).await
+    }
+
+    async fn read_or_fetch(
+        &self,
+        key: &KmsPublicKey,
+        cached: &mut Cached,
+    ) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         let now = self.clock.now();
-        match &*cached {
+        match cached {
             Cached::Key(key) => return Ok(Some(Arc::clone(key))),
             Cached::Refused { at } if age(*at, now) < RETRY_AFTER => return Ok(None),
             Cached::Refused { .. } | Cached::Nothing => {}

@@ -33,7 +33,7 @@ pub trait Function: Sized + Send + Sync + 'static {
     fn handle(&self, event: LambdaEvent<Self::Event>) -> impl Future<Output = Handled<Self::Answer>> + Send;
 }
 
-/// The errors of functions without a route, which are invoked directly.
+/// The errors that Lambda reports as function errors: of functions without a route, and of events that are not HTTP requests, which are invoked directly.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
     /// The event is malformed.

@@ -1,7 +1,10 @@
 //! Grants: an authorization code and every refresh token descended from it are one item, so that exchange, rotation,
 //! replay detection and revocation are each one conditional write.
 
-use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
+use aws_sdk_dynamodb::{
+    operation::update_item::builders::UpdateItemFluentBuilder,
+    types::{AttributeValue, ReturnValue},
+};
 use chrono::{
     DateTime, Utc,
     serde::{ts_milliseconds_option, ts_seconds, ts_seconds_option},
@@ -9,7 +12,7 @@ use chrono::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{List, Store, Update, WriteId, key::Key, listing, number, send, text};
+use super::{List, Store, Update, WriteId, key::Key, listing, number, read, send, text};
 use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
@@ -241,38 +244,38 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a grant of this user at this client that can still be used. A conflict means that it cannot, or is another's.
+    /// Ends a grant of this user at this client, unless it was ended before; whether it could still be used. The write does
+    /// not depend on that, because the clock of the function that exchanges a code may be another. A conflict means that the
+    /// grant was ended, or is another user's.
     pub async fn end_grant(
         &self,
         id: &SessionId,
         (client_id, subject): (ClientId, &str),
         now: DateTime<Utc>,
         random: &dyn Random,
-    ) -> Result<Update<()>, InternalError> {
+    ) -> Result<Update<bool, GrantLifetime>, InternalError> {
+        const CONTEXT: &str = "end the session";
         let write = WriteId::random(random)?;
-        let usable = "(#expiresAt > :now OR (attribute_not_exists(#expiresAt) AND #codeExpiresAt > :now))";
-        let own_and_not_revoked = "#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)";
         let call = self
             .client
             .update_item()
             .table_name(&self.table)
             .set_key(Some(Key::grant(id).into()))
+            .return_values(ReturnValue::AllOld)
             .update_expression("SET #revoked = :true, #version = :next REMOVE #owner")
-            .condition_expression(format!("{own_and_not_revoked} AND {usable}"))
+            .condition_expression("#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)")
             .expression_attribute_names("#clientId", "clientId")
-            .expression_attribute_names("#codeExpiresAt", "codeExpiresAt")
-            .expression_attribute_names("#expiresAt", "expiresAt")
             .expression_attribute_names("#owner", listing::OWNER)
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_names("#subject", "subject")
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":clientId", text(client_id))
             .expression_attribute_values(":next", (&write).into())
-            .expression_attribute_values(":now", number(now.timestamp()))
             .expression_attribute_values(":subject", text(subject))
             .expression_attribute_values(":true", AttributeValue::Bool(true));
-        let own = |found: &Grant| (found.version == write).then_some(());
-        Ok(send(call, "end the session", |_| Ok(()), own).await?.map_conflict(|_| ()))
+        let applied = |item| read::<GrantLifetime>(item, CONTEXT).map(|grant| grant.can_be_used(now));
+        let own = |found: &GrantLifetime| (found.version == write).then(|| found.can_be_used(now));
+        send(call, CONTEXT, applied, own).await
     }
 
     fn grant_update(&self, id: &SessionId, expected: &WriteId, new_version: &WriteId) -> UpdateItemFluentBuilder {
@@ -281,6 +284,26 @@ impl Store {
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":expected", expected.into())
             .expression_attribute_values(":newVersion", new_version.into())
+    }
+}
+
+/// What ending a grant reads of it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantLifetime {
+    version: WriteId,
+    /// Whether it was ended.
+    #[serde(default)]
+    pub revoked: bool,
+    #[serde(default, with = "ts_seconds_option")]
+    expires_at: Option<DateTime<Utc>>,
+    #[serde(with = "ts_seconds")]
+    code_expires_at: DateTime<Utc>,
+}
+
+impl GrantLifetime {
+    fn can_be_used(&self, now: DateTime<Utc>) -> bool {
+        now < self.expires_at.unwrap_or(self.code_expires_at)
     }
 }
 

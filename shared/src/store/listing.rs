@@ -150,6 +150,9 @@ pub enum Order {
     NewestFirst,
 }
 
+/// How many items are read at once after a first part.
+const MAX_PART: usize = 1000;
+
 /// Where a page begins.
 #[derive(Clone, Debug)]
 pub enum Start {
@@ -194,9 +197,12 @@ impl Store {
                 return Ok(Page { items, has_more: false });
             }
         }
-        // One more than is shown, to know whether there are more.
+        // One more than is shown, to know whether there are more. If few of them are kept, the next ones are read in larger
+        // parts.
+        let mut size = limit.saturating_add(1);
         while items.len() <= limit {
-            let call = self.query(list, order, start.take(), limit.saturating_add(1));
+            let call = self.query(list, order, start.take(), size);
+            size = size.max(MAX_PART);
             let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
             for item in found.items.unwrap_or_default() {
                 let position = item.get(CREATED_AT).and_then(|value| value.as_s().ok());

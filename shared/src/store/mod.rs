@@ -35,7 +35,7 @@ pub use self::{
     app_token::AppToken,
     application::Application,
     client::{Client, ClientChange},
-    grant::{Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
+    grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, Rotation},
     listing::{List, Order, Page, Position, Start},
     organization::Organization,
     registration::{

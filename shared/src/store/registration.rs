@@ -278,7 +278,7 @@ impl Store {
     }
 
     /// Revokes the token with this id in this slot, as `decided_on` has it; its place in the quota is free at once. A
-    /// conflict means that the slot no longer holds it.
+    /// conflict means that the slot no longer holds it, or that the list of what was revoked became full or was emptied.
     pub async fn revoke_token(
         &self,
         id: &RegistrationId,
@@ -297,21 +297,22 @@ impl Store {
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_values(":write", (&write).into());
         // A slot that belongs to an idempotency key may hold another token by now.
-        call = if TokenSlot::from(token) == slot {
-            call.condition_expression(
-                "attribute_exists(#tokens.#slot) AND attribute_not_exists(#tokens.#slot.#idempotency)",
-            )
+        let holds_token = if TokenSlot::from(token) == slot {
+            "attribute_exists(#tokens.#slot) AND attribute_not_exists(#tokens.#slot.#idempotency)"
         } else {
-            call.condition_expression("#tokens.#slot.#idempotency.#jti = :jti")
-                .expression_attribute_names("#jti", "jti")
-                .expression_attribute_values(":jti", text(token))
+            call = call.expression_attribute_names("#jti", "jti").expression_attribute_values(":jti", text(token));
+            "#tokens.#slot.#idempotency.#jti = :jti"
         };
+        // Revocations at the same time neither grow the list past its end nor empty it more than once.
+        call = call.expression_attribute_values(":max", AttributeValue::N(MAX_REVOKED.to_string()));
         call = if decided_on.revoked.len() < MAX_REVOKED {
-            call.update_expression("REMOVE #tokens.#slot SET #revoked.#token = :write")
+            call.condition_expression(format!("{holds_token} AND size(#revoked) < :max"))
+                .update_expression("REMOVE #tokens.#slot SET #revoked.#token = :write")
                 .expression_attribute_names("#token", token.to_string())
         } else {
             let only = HashMap::from([(token.to_string(), (&write).into())]);
-            call.update_expression("REMOVE #tokens.#slot SET #revoked = :only, #revokedEmptiedBy = :write")
+            call.condition_expression(format!("{holds_token} AND size(#revoked) >= :max"))
+                .update_expression("REMOVE #tokens.#slot SET #revoked = :only, #revokedEmptiedBy = :write")
                 .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
                 .expression_attribute_values(":only", AttributeValue::M(only))
         };

@@ -30,6 +30,18 @@ impl Store {
         timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
     }
 
+    /// Removes the name of a grant that was ended. Sent twice, it is the same as once.
+    pub async fn forget_session(
+        &self,
+        (client_id, subject): (ClientId, &str),
+        session: &SessionId,
+    ) -> Result<(), InternalError> {
+        let key = Key::session(client_id, subject, session);
+        let call = self.client.delete_item().table_name(&self.table).set_key(Some(key.into()));
+        let failed = |error| InternalError::new("forget the session", error);
+        timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
+    }
+
     /// The grants of a user, ended ones among them.
     pub async fn load_sessions(&self, client_id: ClientId, subject: &str) -> Result<Vec<SessionId>, InternalError> {
         let failed = |error| InternalError::new("load the sessions", error);

@@ -148,7 +148,7 @@ impl Grants {
         let (grant, client) = (grant?.ok_or(ApiError::BadCredential)?, client?);
         let grant_id = request.presented.credential().grant();
         let first = GrantCredential::generate_refresh_token(grant_id, self.random.as_ref())?;
-        let issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), &session_id).await?;
+        let issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), request, &grant).await?;
         Ok(Redemption { grant, request, client, first, issue })
     }
 
@@ -180,17 +180,28 @@ impl Grants {
                 Err(Denial::Replay) if forgives_lateness(request, client.as_ref()) => Err(Denial::BadCredential),
                 decision => decision,
             };
-            issue = self.enforce(decision, &session_id).await?;
+            issue = self.enforce(decision, request, &grant).await?;
         }
     }
 
-    /// Turns a denial into an error, and revokes the grant of a replay.
-    async fn enforce(&self, decision: Result<Issue, Denial>, session_id: &SessionId) -> Result<Issue, ApiError> {
+    /// Turns a denial into an error, and revokes the grant of a replay. The grant of a confidential client is left alone: this
+    /// endpoint authenticates no client, and another `client_id` in the request does not change whose grant it is.
+    async fn enforce(
+        &self,
+        decision: Result<Issue, Denial>,
+        request: &GrantRequest,
+        grant: &Grant,
+    ) -> Result<Issue, ApiError> {
         match decision {
             Ok(issue) => Ok(issue),
             Err(Denial::BadCredential) => Err(ApiError::BadCredential),
             Err(Denial::Replay) => {
-                self.store.revoke_grant(session_id, self.random.as_ref()).await?;
+                let owner = grant.details.client_id;
+                let of_another = if request.client_id == owner { None } else { self.store.load_client(owner).await? };
+                if of_another.is_some_and(|client| client.secret_hash.is_some()) {
+                    return Err(ApiError::BadCredential);
+                }
+                self.store.revoke_grant(&request.presented.session_id(), self.random.as_ref()).await?;
                 Err(ApiError::Replay)
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc, serde::ts_seconds_option};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use serde::Deserialize;
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 
 /// How many grants are ended at once.
 const BATCH: usize = 25;
+
 /// A user at a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -70,31 +71,40 @@ impl Sessions {
     /// Ends one session, or a code that was not exchanged yet; whether it could still be used.
     ///
     /// # Errors
-    /// When the table does not answer.
+    /// When the table does not answer. Sent again, it is the same as once.
     pub async fn end(
         &self,
         subject: Subject<'_>,
         session: &SessionId,
         now: DateTime<Utc>,
     ) -> Result<bool, InternalError> {
-        let grant = (subject.client_id, subject.subject);
-        match self.store.end_grant(session, grant, now, self.random.as_ref()).await? {
-            Update::Applied(()) => Ok(true),
-            Update::Conflict(()) | Update::Missing => Ok(false),
-        }
+        let user = (subject.client_id, subject.subject);
+        let could_be_used = match self.store.end_grant(session, user, now, self.random.as_ref()).await? {
+            Update::Applied(could_be_used) => could_be_used,
+            Update::Conflict(grant) if grant.revoked => false,
+            // Another user's. Or it does not exist yet: `issue-code` writes its name at the same time.
+            Update::Conflict(_) | Update::Missing => return Ok(false),
+        };
+        // Its name is of no more use, and would make the next call look at it again.
+        self.store.forget_session(user, session).await?;
+        Ok(could_be_used)
     }
 
-    /// Ends all sessions, and all codes that were not exchanged yet; how many there were. Which grants the user has is read
-    /// strongly consistently, so none that began before is missed, whatever the index shows.
+    /// Ends all sessions, and all codes that were not exchanged yet; how many could still be used. Which grants the user has
+    /// is read strongly consistently, so none that began before is missed, whatever the index shows.
     ///
     /// # Errors
-    /// When the table does not answer. Sent again, it ends the rest.
+    /// When the table does not answer. The others are ended all the same; sent again, it ends the rest.
     pub async fn end_all(&self, subject: Subject<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
-        let mut ended = 0;
+        let (mut ended, mut failure) = (0, None);
         for batch in self.store.load_sessions(subject.client_id, subject.subject).await?.chunks(BATCH) {
-            let done = try_join_all(batch.iter().map(|session| self.end(subject, session, now))).await?;
-            ended += done.into_iter().filter(|ended| *ended).count();
+            for done in join_all(batch.iter().map(|session| self.end(subject, session, now))).await {
+                match done {
+                    Ok(could_be_used) => ended += usize::from(could_be_used),
+                    Err(error) => failure = Some(error),
+                }
+            }
         }
-        Ok(ended)
+        failure.map_or(Ok(ended), Err)
     }
 }

@@ -265,12 +265,14 @@ impl TestStack {
     pub(crate) async fn revoke_token(&self, registration: &str, token: &str) -> bool {
         let (store, id) = (self.store(), registration.parse().unwrap());
         let token = token.parse().unwrap();
-        let registration = store.load_registration(&id).await.unwrap().unwrap();
-        let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
-        matches!(
-            store.revoke_token(&id, (slot, token), &registration, &SystemRandom).await.unwrap(),
-            Update::Applied(_)
-        )
+        loop {
+            let registration = store.load_registration(&id).await.unwrap().unwrap();
+            let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
+            let update = store.revoke_token(&id, (slot, token), &registration, &SystemRandom).await.unwrap();
+            if let Update::Applied(_) = update {
+                return true;
+            }
+        }
     }
 
     /// Revokes an app token. Returns whether it was active.
