@@ -14,6 +14,7 @@ use shared::{
     clock::Clock as _,
     credential::{Credential, CredentialKind},
     random::SystemRandom,
+    store::Update,
 };
 
 use crate::{
@@ -131,6 +132,49 @@ async fn what_was_revoked_and_forgotten_does_not_come_back() {
     assert!(!scene.accepts(&node, &text).await && !scene.stack.holds(&scene.registration, &id).await);
     let item = scene.stack.registration_item(&scene.registration).await;
     assert!(item["revoked"]["M"].as_object().unwrap().len() <= 20);
+}
+
+/// The first attempt of a create is recorded and revoked, and forgotten, before its second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_revoked_and_forgotten_under_its_create_is_replaced() {
+    let scene = Scene::new(&json!({"maxAllowed": 100})).await;
+    let (slow, fast) = (scene.node(), scene.node());
+    let mut others = vec![];
+    for _ in 0..21 {
+        others.push(token(&fast.send(&scene.create()).await).0);
+    }
+    slow.calls.fail("UpdateItem", &[InjectedFault::Late]);
+    let revoke_all = async {
+        meanwhile().await;
+        let item = scene.stack.registration_item(&scene.registration).await;
+        let recorded = item["tokens"]["M"].as_object().unwrap();
+        let first = recorded.keys().find(|id| !others.contains(id)).unwrap().clone();
+        for id in [&first].into_iter().chain(&others) {
+            assert!(scene.stack.revoke_token(&scene.registration, id).await);
+        }
+        first
+    };
+    let (created, first) = join(slow.send(&scene.create()), revoke_all).await;
+    let (id, text) = token(&created);
+    assert_ne!(id, first);
+    assert!(scene.accepts(&fast, &text).await && !scene.stack.holds(&scene.registration, &first).await);
+}
+
+/// What was expired when it was read is another token by the time that it is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_removal_of_expired_tokens_removes_no_live_one() {
+    let scene = Scene::new(&json!({"maxAllowed": 2, "tokenTtlSeconds": 10})).await;
+    let node = scene.node();
+    let request = scene.create().with_idempotency_key("key");
+    token(&node.send(&request).await);
+    scene.stack.clock.advance(10);
+    let (store, id) = (scene.stack.store(), scene.registration.parse().unwrap());
+    let read = store.load_registration(&id).await.unwrap().unwrap();
+    let expired: Vec<_> = read.tokens.keys().copied().collect();
+    let (_, live) = token(&node.send(&request).await);
+    let update = store.remove_expired_tokens(&id, &expired, scene.stack.clock.now()).await.unwrap();
+    assert!(matches!(update, Update::Conflict(_)), "{update:?}");
+    assert!(scene.accepts(&node, &live).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
