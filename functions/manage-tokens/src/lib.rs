@@ -1,4 +1,5 @@
-//! Lists and revokes what was minted, each route in the format of the endpoint that created it.
+//! Lists and revokes OAuth access tokens and app tokens. Each route uses the format of the endpoint that creates that kind of
+//! token.
 
 mod wire;
 
@@ -55,7 +56,7 @@ impl Endpoint for ManageTokens {
             Some(Route::RevokeToken) => self.revoke_token(&request, now).await,
             Some(Route::ListAppTokens) => self.list_app_tokens(&request, now).await,
             Some(Route::RevokeAppToken) => self.revoke_app_token(&request, now).await,
-            // API Gateway sends no other.
+            // Unreachable behind API Gateway, which sends only these four.
             None => Err(ApiError::NotFound),
         }
     }

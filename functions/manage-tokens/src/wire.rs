@@ -1,4 +1,4 @@
-//! What the four routes read and write. Their errors are those of the endpoints that create what they manage.
+//! Requests and answers of the four routes. Errors have the format of the endpoint that creates the same kind of token.
 
 use std::str::FromStr;
 
@@ -18,7 +18,7 @@ use shared::{
     },
 };
 
-/// The last item that a page may reach.
+/// The most that `page` times `limit` may be.
 const MAX_REACH: usize = 10_000;
 const DEFAULT_LIMIT: usize = 50;
 
@@ -132,7 +132,7 @@ impl FromStr for Limit {
     }
 }
 
-/// A number from 1 to `max` in decimal digits, without a sign and leading zeros.
+/// A number from 1 to `max` in decimal digits, without a sign or leading zeros.
 fn whole_number(text: &str, max: usize) -> Option<usize> {
     let form = text.bytes().all(|c| c.is_ascii_digit()) && !text.starts_with('0');
     text.parse().ok().filter(|number| form && *number <= max)
@@ -186,7 +186,7 @@ pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: Page<ListedAppTok
         insert(&mut item, "createdAt", Some(position.created_at().into()));
         item
     });
-    // Not a page that would be refused.
+    // A page that would be refused is no next page.
     let within_reach = request.page.saturating_add(1).saturating_mul(request.limit) <= MAX_REACH;
     let data = json!({
         "items": items.collect::<Vec<_>>(),
@@ -201,7 +201,7 @@ pub(crate) fn app_token_revoked() -> Response {
     app_tokens::success(Outcome::Done, &json!({"delete": "OK"}))
 }
 
-/// Adds a member, if it has a value, behind those that are there.
+/// Appends a member if it has a value.
 fn insert(object: &mut Value, name: &str, value: Option<Value>) {
     if let (Some(members), Some(value)) = (object.as_object_mut(), value) {
         members.insert(name.to_owned(), value);

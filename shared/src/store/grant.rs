@@ -244,9 +244,9 @@ impl Store {
         Ok(())
     }
 
-    /// Ends a grant of this user at this client, unless it was ended before; whether it could still be used. The write does
-    /// not depend on that, because the clock of the function that exchanges a code may be another. A conflict means that the
-    /// grant was ended, or is another user's.
+    /// Revokes a grant of this user at this client, unless it was revoked before, and returns whether it could still be used at
+    /// `now`. The write does not require that it could: the clock of the function that exchanges the code may differ from
+    /// ours. A conflict means that the grant was revoked before, or belongs to another user or client.
     pub async fn end_grant(
         &self,
         id: &SessionId,

@@ -21,7 +21,8 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
-/// The index. It holds only what the lists show.
+/// The index. It projects only the attributes that the lists need; the hash of a client's secret is among them, because it says
+/// whether the client is confidential.
 const INDEX: &str = "byOwner";
 /// Its partition key.
 pub(super) const OWNER: &str = "owner";
@@ -43,7 +44,7 @@ pub enum List<'a> {
     Clients(ObjectId),
     /// The integration tokens of an application, except revoked ones.
     AppTokens(ObjectId),
-    /// The grants of a user at a client, except revoked ones.
+    /// The grants of a user at a client, exchanged or not, expired or not, except revoked ones.
     Sessions {
         /// The client.
         client_id: ClientId,
@@ -150,8 +151,8 @@ pub enum Order {
     NewestFirst,
 }
 
-/// How many items are read at once after a first part.
-const MAX_PART: usize = 1000;
+/// The least `Limit` of each query after the first. DynamoDB may return fewer: 1 MB ends its answer.
+const MIN_NEXT_LIMIT: usize = 1000;
 
 /// Where a page begins.
 #[derive(Clone, Debug)]
@@ -172,8 +173,9 @@ pub struct Page<T> {
 }
 
 impl Store {
-    /// Reads a page of a list; of its items only those that `keep` keeps count. Items that are skipped are counted by the
-    /// table and not sent.
+    /// Reads a page of a list. Only items that `keep` accepts are returned and count towards `limit`. [`Start::Skip`] counts all
+    /// items, because `keep` does not see those that it skips: use [`Start::After`] with a `keep` that rejects any. DynamoDB
+    /// counts the skipped items without sending them, but charges for reading them.
     pub async fn list<T: DeserializeOwned>(
         &self,
         list: &List<'_>,
@@ -197,12 +199,11 @@ impl Store {
                 return Ok(Page { items, has_more: false });
             }
         }
-        // One more than is shown, to know whether there are more. If few of them are kept, the next ones are read in larger
-        // parts.
+        // One more than is shown, to know whether there are more. If `keep` rejects many, the following queries read more.
         let mut size = limit.saturating_add(1);
         while items.len() <= limit {
             let call = self.query(list, order, start.take(), size);
-            size = size.max(MAX_PART);
+            size = size.max(MIN_NEXT_LIMIT);
             let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
             for item in found.items.unwrap_or_default() {
                 let position = item.get(CREATED_AT).and_then(|value| value.as_s().ok());

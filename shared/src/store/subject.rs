@@ -16,7 +16,8 @@ use crate::{
 };
 
 impl Store {
-    /// Names a grant among those of its user. Sent twice, it is the same as once. The item is of no use after `ttl`.
+    /// Adds the session entry, an item that points to a grant of this user. Sent twice, it is the same as once. The entry is
+    /// not needed after `ttl`.
     pub async fn record_session(
         &self,
         (client_id, subject): (ClientId, &str),
@@ -30,7 +31,7 @@ impl Store {
         timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
     }
 
-    /// Removes the name of a grant that was ended. Sent twice, it is the same as once.
+    /// Deletes the session entry of a grant that was ended. Sent twice, it is the same as once.
     pub async fn forget_session(
         &self,
         (client_id, subject): (ClientId, &str),
@@ -42,7 +43,7 @@ impl Store {
         timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
     }
 
-    /// The grants of a user, ended ones among them.
+    /// The ids of a user's grants at a client that have a session entry. Some may have ended or expired, or were never written.
     pub async fn load_sessions(&self, client_id: ClientId, subject: &str) -> Result<Vec<SessionId>, InternalError> {
         let failed = |error| InternalError::new("load the sessions", error);
         let mut sessions = Vec::new();

@@ -1,5 +1,5 @@
-//! Withdraws what was minted. A revocation is one conditional write that knows its own earlier attempt; whoever comes
-//! second finds nothing to revoke.
+//! Revokes OAuth access tokens and app tokens. Each revocation is a conditional write with a random id, so that a retry whose
+//! first attempt succeeded is a success; whoever comes second finds no such token.
 
 use std::sync::Arc;
 
@@ -19,13 +19,14 @@ use crate::{
 pub struct Revocations {
     /// Where they are recorded.
     pub store: Store,
-    /// What the marks of revocations are drawn from.
+    /// The source of the random write ids.
     pub random: Arc<dyn Random>,
 }
 
 impl Revocations {
-    /// Revokes an active token of a registration, and returns the registration without it. A write that loses a race is
-    /// decided again on the registration that it lost to, because the token may be in another slot by then or gone.
+    /// Revokes an active token of a registration, and returns the registration without it. If the
+    /// write conflicts, it is decided again on the registration as it is by then, because the token may be in another slot or
+    /// gone.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if there is no such registration, [`ApiError::TokenNotFound`] if it has no such active token,

@@ -1,4 +1,5 @@
-//! A user's sessions at a client: the grants whose code was exchanged. A login service lists and ends them.
+//! A user's grants at a client. A grant is a session once its code has been exchanged: listing shows only those, ending also ends
+//! grants whose code has not been exchanged. `provision` does both.
 
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ pub struct ListedSession {
 pub struct Sessions {
     /// Where the grants are.
     pub store: Store,
-    /// What the marks of revocations are drawn from.
+    /// The source of the random write ids.
     pub random: Arc<dyn Random>,
 }
 
@@ -71,7 +72,7 @@ impl Sessions {
     /// Ends one session, or a code that was not exchanged yet; whether it could still be used.
     ///
     /// # Errors
-    /// When the table does not answer. Sent again, it is the same as once.
+    /// When the table does not answer. Calling it again is safe, but returns `false` for a session that was ended.
     pub async fn end(
         &self,
         subject: Subject<'_>,
@@ -82,19 +83,21 @@ impl Sessions {
         let could_be_used = match self.store.end_grant(session, user, now, self.random.as_ref()).await? {
             Update::Applied(could_be_used) => could_be_used,
             Update::Conflict(grant) if grant.revoked => false,
-            // Another user's. Or it does not exist yet: `issue-code` writes its name at the same time.
+            // Another user's or client's; or missing: deleted after it expired, or not written yet, because `issue-code` writes
+            // the grant and its session entry at the same time.
             Update::Conflict(_) | Update::Missing => return Ok(false),
         };
-        // Its name is of no more use, and would make the next call look at it again.
+        // The session entry is no longer needed, and would make the next call read the grant again.
         self.store.forget_session(user, session).await?;
         Ok(could_be_used)
     }
 
-    /// Ends all sessions, and all codes that were not exchanged yet; how many could still be used. Which grants the user has
-    /// is read strongly consistently, so none that began before is missed, whatever the index shows.
+    /// Ends all grants of the user at the client, exchanged or not, and returns how many could still be used. They are found by
+    /// a strongly consistent query and not by the index, so every grant whose code was handed out before the call is found.
     ///
     /// # Errors
-    /// When the table does not answer. The others are ended all the same; sent again, it ends the rest.
+    /// When the table does not answer. A failure to end one grant does not stop the others, but their number is lost. Calling
+    /// it again ends what is left.
     pub async fn end_all(&self, subject: Subject<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
         let (mut ended, mut failure) = (0, None);
         for batch in self.store.load_sessions(subject.client_id, subject.subject).await?.chunks(BATCH) {
