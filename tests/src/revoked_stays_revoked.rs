@@ -361,6 +361,22 @@ fn no_app_token_comes_back_and_none_is_lost() {
 
 // ------------------------------------------------------------------------------------------------ grants
 
+/// An exchange of a code or, if it `refreshes`, of a refresh token. So many attempts of its updates arrive only when the node
+/// delivers them, so it ended with a 500.
+async fn unanswered_exchange(stack: &TestStack, refreshes: bool, attempts: usize) -> (ApiRequest, Node) {
+    let code = exchange_token::issue(stack, &json!({})).await;
+    let mut body = code_body(&code);
+    if refreshes {
+        body = refresh_body(&exchange_token::exchange(stack, &code).await.refresh_token());
+    }
+    let request = ApiRequest::new("exchange-token", &json!({}), "", &body);
+    let node = Node::start(stack, TimeDelta::zero());
+    node.calls.fail("UpdateItem", &vec![InjectedFault::Overtaken; attempts]);
+    assert_eq!(node.send(&request).await.status, 500);
+    assert!(node.calls.all_failed());
+    (request, node)
+}
+
 /// A commit and the write that settles it both arrive late, in either order, after the client has repeated its request.
 /// Neither may change anything.
 #[tokio::test(flavor = "multi_thread")]
@@ -368,17 +384,8 @@ async fn two_late_deliveries_do_not_undo_a_repeat() {
     let stack = TestStack::start().await;
     exchange_token::client(&stack, &json!({"refreshReuseSeconds": 0})).await;
     for refreshes in [false, true] {
-        let code = exchange_token::issue(&stack, &json!({})).await;
-        let mut body = code_body(&code);
-        if refreshes {
-            body = refresh_body(&exchange_token::exchange(&stack, &code).await.refresh_token());
-        }
-        let request = ApiRequest::new("exchange-token", &json!({}), "", &body);
-        let node = Node::start(&stack, TimeDelta::zero());
         // Three attempts of the commit, three of the write that settles it.
-        node.calls.fail("UpdateItem", &[InjectedFault::Overtaken; 6]);
-        assert_eq!(node.send(&request).await.status, 500);
-        assert!(node.calls.all_failed());
+        let (request, node) = unanswered_exchange(&stack, refreshes, 6).await;
         let repeated = Node::start(&stack, TimeDelta::zero()).send(&request).await;
         assert_eq!(repeated.status, 201, "{repeated:?}");
         let token = refresh_token(&repeated.body);
@@ -396,16 +403,7 @@ async fn a_settled_commit_that_arrives_late_uses_nothing_up() {
     let stack = TestStack::start().await;
     exchange_token::client(&stack, &json!({"refreshReuseSeconds": 0})).await;
     for refreshes in [false, true] {
-        let code = exchange_token::issue(&stack, &json!({})).await;
-        let mut body = code_body(&code);
-        if refreshes {
-            body = refresh_body(&exchange_token::exchange(&stack, &code).await.refresh_token());
-        }
-        let request = ApiRequest::new("exchange-token", &json!({}), "", &body);
-        let node = Node::start(&stack, TimeDelta::zero());
-        node.calls.fail("UpdateItem", &[InjectedFault::Overtaken; 3]);
-        assert_eq!(node.send(&request).await.status, 500);
-        assert!(node.calls.all_failed());
+        let (request, node) = unanswered_exchange(&stack, refreshes, 3).await;
         node.calls.deliver().await;
         let repeated = Node::start(&stack, TimeDelta::zero()).send(&request).await;
         assert_eq!(repeated.status, 201, "refreshes: {refreshes}, {repeated:?}");

@@ -14,8 +14,8 @@ use shared::{
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
-    tokens::listing,
     tokens::revocation::Revocations,
+    tokens::{listing, ownership},
 };
 
 use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest, RevokeTokenRequest, Route};
@@ -72,7 +72,7 @@ impl ManageTokens {
         let reads = async |body: &ListTokensRequest| self.store.load_registration(&body.registration_id).await;
         let (caller, _, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::OauthTokenList)?;
-        let registration = listing::own_registration(&caller, registration?)?;
+        let registration = ownership::own_registration(&caller, registration?)?;
         Ok(wire::tokens(&registration, &listing::active_tokens(&registration, now)))
     }
 
@@ -91,7 +91,7 @@ impl ManageTokens {
         let reads = async |body: &ListAppTokensRequest| self.store.load_application(body.path.application_id).await;
         let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::MadApplicationTokenList)?;
-        listing::require_own_application(&caller, body.path.organization_id, application?.as_ref())?;
+        ownership::require_own_application(&caller, body.path.organization_id, application?.as_ref())?;
         let application = body.path.application_id;
         let page = listing::app_tokens(&self.store, application, body.order, body.skip(), body.limit).await?;
         Ok(wire::app_tokens(&body, page))

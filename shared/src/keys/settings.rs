@@ -127,21 +127,7 @@ impl FromStr for Issuer {
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
-    use std::sync::Arc;
-
-    use aws_config::SdkConfig;
-
     use super::*;
-    use crate::{clock::SystemClock, random::SystemRandom};
-
-    fn environment(variables: &[(&str, &str)]) -> Environment {
-        Environment {
-            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            aws: SdkConfig::builder().build(),
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-        }
-    }
 
     fn previous_of(environment: &Environment) -> Result<Vec<KmsKey>, SettingsError> {
         previous_signing_keys(environment, &signing_key(environment)?)
@@ -149,7 +135,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_variable() {
-        let error_text = |variables: &[(&str, &str)]| previous_of(&environment(variables)).unwrap_err().to_string();
+        let error_text = |variables: &[(&str, &str)]| previous_of(&Environment::of(variables)).unwrap_err().to_string();
         assert_eq!(error_text(&[]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(error_text(&[("SIGNING_KEY_ID", "")]), "environment variable SIGNING_KEY_ID is not set");
         assert_eq!(
@@ -166,7 +152,7 @@ mod tests {
     fn a_kms_key_is_requested_as_given_and_named_by_its_id() {
         let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
         let previous = format!("{arn}, one,two ,two,{arn}");
-        let keys = previous_of(&environment(&[
+        let keys = previous_of(&Environment::of(&[
             ("SIGNING_KEY_ID", "arn:aws:kms:eu-west-1:111122223333:key/one"),
             ("PREVIOUS_SIGNING_KEY_IDS", &previous),
         ]));
@@ -193,7 +179,7 @@ mod tests {
     #[test]
     fn the_audience_is_the_issuer_unless_set() {
         let audience = |variables: &[(&str, &str)]| {
-            let environment = environment(variables);
+            let environment = Environment::of(variables);
             Audience::from_environment(&environment, &Issuer::from_environment(&environment)?)
         };
         assert_eq!(audience(&[("ISSUER", "a")]).unwrap().as_str(), "a");

@@ -71,21 +71,25 @@ impl SettingsError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn environment(variables: &[(&str, &str)]) -> Environment {
-        Environment {
+impl Environment {
+    /// With these variables, for unit tests.
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        Self {
             variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             aws: SdkConfig::builder().build(),
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn debug_shows_no_value() {
-        let text = format!("{:?}", environment(&[("AWS_SECRET_ACCESS_KEY", "hush")]));
+        let text = format!("{:?}", Environment::of(&[("AWS_SECRET_ACCESS_KEY", "hush")]));
         assert!(text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("hush"));
     }
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Item, List, Store, Update, WriteId, key::Key, number, send, text};
+use super::{Item, List, Store, Update, WriteId, key::Key, number, text};
 use crate::{
     credential::CredentialHash,
     error::InternalError,
@@ -79,36 +79,17 @@ impl Store {
         decided_on: &Client,
         random: &dyn Random,
     ) -> Result<Update<(), Client>, InternalError> {
-        const CONTEXT: &str = "update the client";
         let list = |entries: &Option<Vec<String>>| {
             entries.as_ref().map(|entries| AttributeValue::L(entries.iter().map(text).collect()))
         };
-        let write = WriteId::random(random)?;
         let values = [
             ("redirectUris", list(&change.redirect_uris)),
             ("services", list(&change.services)),
             ("scopes", list(&change.scopes)),
             ("refreshReuseSeconds", change.refresh_reuse_seconds.map(number)),
             ("secretHash", change.secret_hash.as_ref().map(|hash| text(hash.as_str()))),
-            ("settingsVersion", Some((&write).into())),
         ];
-        let mut call = self.client.update_item().table_name(&self.table).set_key(Some(Key::client(id).into()));
-        call = match &decided_on.settings_version {
-            None => call.condition_expression("attribute_exists(pk) AND attribute_not_exists(#settingsVersion)"),
-            Some(version) => call
-                .condition_expression("#settingsVersion = :decidedOn")
-                .expression_attribute_values(":decidedOn", version.into()),
-        };
-        let mut assignments = Vec::new();
-        for (name, value) in values {
-            let Some(value) = value else { continue };
-            assignments.push(format!("#{name} = :{name}"));
-            call = call
-                .expression_attribute_names(format!("#{name}"), name)
-                .expression_attribute_values(format!(":{name}"), value);
-        }
-        let call = call.update_expression(format!("SET {}", assignments.join(", ")));
-        let own = |found: &Client| (found.settings_version.as_ref() == Some(&write)).then_some(());
-        send(call, CONTEXT, |_| Ok(()), own).await
+        let version = |client: &Client| client.settings_version.clone();
+        self.update_settings(Key::client(id), decided_on, values, version, random, "update the client").await
     }
 }

@@ -227,18 +227,7 @@ impl Store {
 
     /// Ends a grant, whatever its status, and takes it out of the list of sessions. Sent twice, it is the same as once.
     pub async fn revoke_grant(&self, id: &SessionId, random: &dyn Random) -> Result<(), InternalError> {
-        let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(Key::grant(id).into()))
-            .update_expression("SET #revoked = :true, #version = :next REMOVE #owner")
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_names("#revoked", "revoked")
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_names("#owner", listing::OWNER)
-            .expression_attribute_values(":true", AttributeValue::Bool(true))
-            .expression_attribute_values(":next", (&WriteId::random(random)?).into());
+        let call = self.grant_revocation(id, &WriteId::random(random)?).condition_expression("attribute_exists(pk)");
         // If there is no such grant any more, there is nothing to end.
         let _: Update<(), IgnoredAny> = send(call, "revoke the grant", |_| Ok(()), |_| None).await?;
         Ok(())
@@ -257,30 +246,32 @@ impl Store {
         const CONTEXT: &str = "end the session";
         let write = WriteId::random(random)?;
         let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(Key::grant(id).into()))
+            .grant_revocation(id, &write)
             .return_values(ReturnValue::AllOld)
-            .update_expression("SET #revoked = :true, #version = :next REMOVE #owner")
             .condition_expression("#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)")
             .expression_attribute_names("#clientId", "clientId")
-            .expression_attribute_names("#owner", listing::OWNER)
-            .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_names("#subject", "subject")
-            .expression_attribute_names("#version", "version")
             .expression_attribute_values(":clientId", text(client_id))
-            .expression_attribute_values(":next", (&write).into())
-            .expression_attribute_values(":subject", text(subject))
-            .expression_attribute_values(":true", AttributeValue::Bool(true));
+            .expression_attribute_values(":subject", text(subject));
         let applied = |item| read::<GrantLifetime>(item, CONTEXT).map(|grant| grant.can_be_used(now));
         let own = |found: &GrantLifetime| (found.version == write).then(|| found.can_be_used(now));
         send(call, CONTEXT, applied, own).await
     }
 
+    /// Marks a grant as revoked and takes it out of the list of sessions.
+    fn grant_revocation(&self, id: &SessionId, write: &WriteId) -> UpdateItemFluentBuilder {
+        self.update(Key::grant(id))
+            .update_expression("SET #revoked = :true, #version = :newVersion REMOVE #owner")
+            .expression_attribute_names("#owner", listing::OWNER)
+            .expression_attribute_names("#revoked", "revoked")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":newVersion", write.into())
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+    }
+
     fn grant_update(&self, id: &SessionId, expected: &WriteId, new_version: &WriteId) -> UpdateItemFluentBuilder {
-        let call = self.client.update_item().table_name(&self.table).set_key(Some(Key::grant(id).into()));
-        call.condition_expression("#version = :expected")
+        self.update(Key::grant(id))
+            .condition_expression("#version = :expected")
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":expected", expected.into())
             .expression_attribute_values(":newVersion", new_version.into())

@@ -221,6 +221,41 @@ impl Store {
         put(call, context, own).await
     }
 
+    /// Changes settings, those of `values` that are given, if they are still what `decided_on` has; `version` reads which they
+    /// are.
+    async fn update_settings<C: DeserializeOwned>(
+        &self,
+        key: Key,
+        decided_on: &C,
+        values: impl IntoIterator<Item = (&'static str, Option<AttributeValue>)>,
+        version: impl Fn(&C) -> Option<WriteId>,
+        random: &dyn Random,
+        context: &'static str,
+    ) -> Result<Update<(), C>, InternalError> {
+        let write = WriteId::random(random)?;
+        let decided_on = version(decided_on);
+        let unchanged = settings_unchanged(decided_on.as_ref());
+        let mut call = self.update(key).condition_expression(format!("attribute_exists(pk) AND {unchanged}"));
+        call =
+            name_settings(call, decided_on.as_ref()).expression_attribute_values(":settingsVersion", (&write).into());
+        let mut assignments = vec!["#settingsVersion = :settingsVersion".to_owned()];
+        for (name, value) in values {
+            let Some(value) = value else { continue };
+            assignments.push(format!("#{name} = :{name}"));
+            call = call
+                .expression_attribute_names(format!("#{name}"), name)
+                .expression_attribute_values(format!(":{name}"), value);
+        }
+        let call = call.update_expression(format!("SET {}", assignments.join(", ")));
+        let own = |found: &C| (version(found).as_ref() == Some(&write)).then_some(());
+        send(call, context, |_| Ok(()), own).await
+    }
+
+    /// An update of the item with this key.
+    fn update(&self, key: Key) -> UpdateItemFluentBuilder {
+        self.client.update_item().table_name(&self.table).set_key(Some(key.into()))
+    }
+
     /// Marks a credential as revoked, once and for good, and takes it out of its list.
     async fn revoke(
         &self,
@@ -230,8 +265,8 @@ impl Store {
         context: &'static str,
     ) -> Result<Update<()>, InternalError> {
         let write = WriteId::random(random)?;
-        let call = self.client.update_item().table_name(&self.table).set_key(Some(key.into()));
-        let call = call
+        let call = self
+            .update(key)
             .update_expression("SET #revokedAt = :revokedAt, #revocationId = :revocationId REMOVE #owner")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(#revokedAt)")
             .expression_attribute_names("#revokedAt", REVOKED_AT)
@@ -298,6 +333,22 @@ fn conflict<A, C: DeserializeOwned>(
     let Some(item) = failed.item() else { return Ok(Update::Missing) };
     let existing: C = read(item.clone(), context)?;
     Ok(own(item, &existing).map_or(Update::Conflict(existing), Update::Applied))
+}
+
+/// The condition that settings are still of the version that was decided on; [`name_settings`] names its parts.
+fn settings_unchanged(decided_on: Option<&WriteId>) -> &'static str {
+    match decided_on {
+        None => "attribute_not_exists(#settingsVersion)",
+        Some(_) => "#settingsVersion = :decidedOn",
+    }
+}
+
+fn name_settings(call: UpdateItemFluentBuilder, decided_on: Option<&WriteId>) -> UpdateItemFluentBuilder {
+    let call = call.expression_attribute_names("#settingsVersion", "settingsVersion");
+    match decided_on {
+        None => call,
+        Some(version) => call.expression_attribute_values(":decidedOn", version.into()),
+    }
 }
 
 fn text(text: impl Into<String>) -> AttributeValue {

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
 use chrono::{DateTime, Utc, serde::ts_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{List, Store, Update, WriteId, key::Key, number, read, send, text};
+use super::{List, Store, Update, WriteId, key::Key, name_settings, number, read, send, settings_unchanged, text};
 use crate::{
     error::InternalError,
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
@@ -213,7 +213,7 @@ impl Store {
         let replaces = decided_on.tokens.contains_key(&plan.slot);
 
         let has_room = "size(#tokens) < :limit";
-        let settings_unchanged = settings_unchanged(decided_on);
+        let settings_unchanged = settings_unchanged(decided_on.settings_version.as_ref());
         // The expired token in the slot may have been replaced by an active one.
         let slot_is_free = if replaces { "#tokens.#slot.#exp <= :now" } else { "attribute_not_exists(#tokens.#slot)" };
         let not_revoked = "attribute_not_exists(#revoked.#jti)";
@@ -230,7 +230,7 @@ impl Store {
 
         let entry = serde_dynamo::to_attribute_value(token).map_err(|error| InternalError::new(CONTEXT, error))?;
         let mut call = self
-            .registration_update(id)
+            .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
             .update_expression(format!("SET #tokens.#slot = :token{remove}"))
             .condition_expression(conditions.join(" AND "))
@@ -241,7 +241,7 @@ impl Store {
             .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
             .expression_attribute_values(":token", entry)
             .expression_attribute_values(":limit", AttributeValue::N(plan.limit(decided_on).to_string()));
-        call = name_settings(call, decided_on);
+        call = name_settings(call, decided_on.settings_version.as_ref());
         if let Some(write) = &decided_on.revoked_emptied_by {
             call = call.expression_attribute_values(":revokedEmptiedBy", write.into());
         }
@@ -265,7 +265,7 @@ impl Store {
         let paths = expired_paths(expired);
         let conditions: Vec<String> = paths.iter().map(|path| still_expired(path)).collect();
         let call = self
-            .registration_update(id)
+            .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
             .update_expression(format!("REMOVE {}", paths.join(", ")))
             .condition_expression(conditions.join(" AND "))
@@ -289,7 +289,7 @@ impl Store {
         const CONTEXT: &str = "revoke the token";
         let write = WriteId::random(random)?;
         let mut call = self
-            .registration_update(id)
+            .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", slot.to_string())
@@ -330,52 +330,18 @@ impl Store {
     ) -> Result<Update<(), Registration>, InternalError> {
         const CONTEXT: &str = "update the registration";
         let failed = |error| InternalError::new(CONTEXT, error);
-        let write = WriteId::random(random)?;
         let mut values = vec![
             ("name", change.name.clone().map(text)),
             ("maxAllowed", change.max_allowed.map(number)),
             ("tokenTtlSeconds", change.token_ttl_seconds.map(number)),
-            ("settingsVersion", Some((&write).into())),
         ];
         if let Some(change) = &change.scopes {
             values.push(("scopes", Some(serde_dynamo::to_attribute_value(&change.scopes).map_err(failed)?)));
             values.push(("scopesRevision", Some(number(decided_on.scopes_revision.saturating_add(1)))));
             values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&change.earlier).map_err(failed)?)));
         }
-        let mut call = self.registration_update(id);
-        call = call.condition_expression(format!("attribute_exists(pk) AND {}", settings_unchanged(decided_on)));
-        call = name_settings(call, decided_on);
-        let mut assignments = Vec::new();
-        for (name, value) in values {
-            let Some(value) = value else { continue };
-            assignments.push(format!("#{name} = :{name}"));
-            call = call
-                .expression_attribute_names(format!("#{name}"), name)
-                .expression_attribute_values(format!(":{name}"), value);
-        }
-        let call = call.update_expression(format!("SET {}", assignments.join(", ")));
-        let own = |found: &Registration| (found.settings_version.as_ref() == Some(&write)).then_some(());
-        send(call, CONTEXT, |_| Ok(()), own).await
-    }
-
-    fn registration_update(&self, id: &RegistrationId) -> UpdateItemFluentBuilder {
-        self.client.update_item().table_name(&self.table).set_key(Some(Key::registration(id).into()))
-    }
-}
-
-/// The condition that the settings are those of `decided_on`; [`name_settings`] names its parts.
-fn settings_unchanged(decided_on: &Registration) -> &'static str {
-    match decided_on.settings_version {
-        None => "attribute_not_exists(#settingsVersion)",
-        Some(_) => "#settingsVersion = :decidedOn",
-    }
-}
-
-fn name_settings(call: UpdateItemFluentBuilder, decided_on: &Registration) -> UpdateItemFluentBuilder {
-    let call = call.expression_attribute_names("#settingsVersion", "settingsVersion");
-    match &decided_on.settings_version {
-        None => call,
-        Some(version) => call.expression_attribute_values(":decidedOn", version.into()),
+        let version = |registration: &Registration| registration.settings_version.clone();
+        self.update_settings(Key::registration(id), decided_on, values, version, random, CONTEXT).await
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 
-use super::listing::require_own_application;
+use super::ownership::require_own_application;
 use crate::{
     auth::{IdempotencyKey, Principal},
     credential::{Credential, CredentialKind},

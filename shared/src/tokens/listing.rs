@@ -4,11 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use crate::{
-    auth::Principal,
     error::InternalError,
     id::{ObjectId, TokenId},
-    runtime::ApiError,
-    store::{Application, List, Order, Page, Registration, Start, Store},
+    store::{List, Order, Page, Registration, Start, Store},
 };
 
 /// An active OAuth access token.
@@ -58,26 +56,4 @@ pub async fn app_tokens(
     limit: usize,
 ) -> Result<Page<ListedAppToken>, InternalError> {
     store.list(&List::AppTokens(application_id), (order, Start::Skip(skip)), limit, |_| true).await
-}
-
-/// The registration, if it is the caller's: another organization's looks like none.
-///
-/// # Errors
-/// [`ApiError::NotFound`].
-pub fn own_registration(caller: &Principal, registration: Option<Registration>) -> Result<Registration, ApiError> {
-    registration.filter(|registration| registration.organization_id == caller.organization).ok_or(ApiError::NotFound)
-}
-
-/// Requires that this application of this organization exists and is the caller's. The organization exists if it is the
-/// caller's; every other looks like none.
-///
-/// # Errors
-/// [`ApiError::NotFound`].
-pub fn require_own_application(
-    caller: &Principal,
-    organization_id: ObjectId,
-    application: Option<&Application>,
-) -> Result<(), ApiError> {
-    let belongs = application.is_some_and(|application| application.organization_id == organization_id);
-    if organization_id == caller.organization && belongs { Ok(()) } else { Err(ApiError::NotFound) }
 }

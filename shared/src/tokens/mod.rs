@@ -4,6 +4,7 @@
 pub mod app_tokens;
 pub mod grants;
 pub mod listing;
+pub mod ownership;
 mod quota;
 pub mod registration_tokens;
 pub mod revocation;

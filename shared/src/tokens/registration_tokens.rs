@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::quota::{self, Plan};
+use super::{
+    ownership::own_registration,
+    quota::{self, Plan},
+};
 use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
@@ -91,7 +94,7 @@ impl RegistrationTokens {
         request: &IssueRequest<'_>,
         now: DateTime<Utc>,
     ) -> Result<IssuedToken, ApiError> {
-        let mut registration = registration.ok_or(ApiError::NotFound)?;
+        let mut registration = own_registration(caller, registration)?;
         let mut jti = TokenId::random(self.random.as_ref())?;
         let mut signed: Option<(RegistrationTokenClaims, String)> = None;
         let mut retry = Retry::new("record the token", self.random.as_ref());
@@ -160,10 +163,6 @@ impl RegistrationTokens {
         jti: TokenId,
         now: DateTime<Utc>,
     ) -> Result<Decision, ApiError> {
-        // Another organization's registration must look like none.
-        if registration.organization_id != caller.organization {
-            return Err(ApiError::NotFound);
-        }
         let claims =
             |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: &[String]| RegistrationTokenClaims {
                 iss: self.issuer.as_str().to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::listing::own_registration;
+use super::ownership::own_registration;
 use crate::{
     auth::Principal,
     id::{ObjectId, RegistrationId, TokenId},
