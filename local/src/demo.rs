@@ -25,10 +25,15 @@ const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
 /// code of its own.
 const CODE: &str = "tmc_DemoGrantOfTheEventsA0PublicDemoCodeOfTheLocalStackNotASecret000015a1DW";
 const REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsB0PublicDemoRefreshTokenNotASecret000000000002UaOlM";
+/// The same for the events of `/oauth2`. The verifier of the code's challenge is the one of RFC 7636, appendix B.
+const CODE_WITH_PKCE: &str = "tmc_DemoGrantOfTheEventsC0PublicDemoCodeWithPkceNotASecret000000000013eeLjJ";
+const CODE_CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+const OAUTH2_REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsD0PublicDemoRefreshTokenNotASecret000000000020TE8ac";
 /// The sample events' tokens to revoke, in a registration and an application of their own.
 const EVENTS: &str = "demo-events";
 const EVENTS_TOKEN: &str = "d3300000-0000-4000-8000-000000000001";
 const EVENTS_APP_BEARER: &str = "tma_PublicDemoAppTokenOfTheEventsNotASecret00011PEKvZ";
+const OAUTH2_APP_BEARER: &str = "tma_PublicDemoBearerToRevokeNotASecret0000000012NqDG4";
 const ORGANIZATION: &str = "demo";
 const REGISTRATION: &str = "demo";
 const APPLICATION: &str = "demo-app";
@@ -76,17 +81,19 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         let application = Application { organization_id, slug: slug.to_string(), name };
         let _ = store.create_application(Application::id(organization_id, &slug), &application, now, random).await?;
     }
-    let bearer = constant(Credential::parse(CredentialKind::AppToken, EVENTS_APP_BEARER))?;
-    let token = AppToken {
-        app_token_id: bearer.id(),
-        hash: bearer.hash(),
-        organization_id,
-        application_id: Application::id(organization_id, &constant(EVENTS.parse().ok())?),
-        description: None,
-        scopes: Vec::new(),
-        revoked_at: None,
-    };
-    let _ = store.create_app_token(&token, now, random).await?;
+    for bearer in [EVENTS_APP_BEARER, OAUTH2_APP_BEARER] {
+        let bearer = constant(Credential::parse(CredentialKind::AppToken, bearer))?;
+        let token = AppToken {
+            app_token_id: bearer.id(),
+            hash: bearer.hash(),
+            organization_id,
+            application_id: Application::id(organization_id, &constant(EVENTS.parse().ok())?),
+            description: None,
+            scopes: Vec::new(),
+            revoked_at: None,
+        };
+        let _ = store.create_app_token(&token, now, random).await?;
+    }
 
     let id: ClientId = constant(CLIENT.parse().ok())?;
     let client = Client {
@@ -100,12 +107,19 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     };
     let _ = store.create_client(id, &client, now, random).await?;
 
-    let code = constant(GrantCredential::parse_code(CODE))?;
-    let refresh_token = constant(GrantCredential::parse_refresh_token(REFRESH_TOKEN))?;
     let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
-    let exchanged = GrantStatus::Active { current: refresh_token.hash(), rotation: None, expires_at };
-    for (credential, status) in [(code, GrantStatus::Issued), (refresh_token, exchanged)] {
-        let grant = Grant { status, ..Grant::issued(grant_details(&credential, now)?, random)? };
+    let code = |code| constant(GrantCredential::parse_code(code)).map(|code| (code, GrantStatus::Issued));
+    let refresh_token = |token| {
+        let token = constant(GrantCredential::parse_refresh_token(token))?;
+        let status = GrantStatus::Active { current: token.hash(), rotation: None, expires_at };
+        Ok((token, status))
+    };
+    for (credential, status) in
+        [code(CODE)?, code(CODE_WITH_PKCE)?, refresh_token(REFRESH_TOKEN)?, refresh_token(OAUTH2_REFRESH_TOKEN)?]
+    {
+        let mut details = grant_details(&credential, now)?;
+        details.code_challenge = (credential.expose() == CODE_WITH_PKCE).then(|| CODE_CHALLENGE.to_owned());
+        let grant = Grant { status, ..Grant::issued(details, random)? };
         let session = credential.grant().session();
         let subject = (grant.details.client_id, grant.details.subject.as_str());
         store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
@@ -118,6 +132,8 @@ fn grant_details(code: &GrantCredential, now: DateTime<Utc>) -> Result<GrantDeta
     let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true});
     Ok(GrantDetails {
         client_id: constant(CLIENT.parse().ok())?,
+        organization_id: Some(Organization::id(&constant(ORGANIZATION.parse().ok())?)),
+        confidential: false,
         service: "email".to_owned(),
         redirect_uri: REDIRECT_URI.to_owned(),
         subject: SUBJECT.to_owned(),
@@ -196,6 +212,10 @@ pub(crate) fn lines(base_url: &str, Fresh { code, token, app_token }: &Fresh) ->
          -H 'Authorization: Bearer {API_KEY}'\n\n\
          curl -i {base_url}/api/v1/tokens {json} -d '{{\"client_id\":\"{CLIENT}\",\"service\":\"email\",\
          \"grant_type\":\"authorization_code\",\"redirect_uri\":\"{REDIRECT_URI}\",\"code\":\"{code}\"}}'\n\n\
+         curl -i {base_url}/oauth2/token -u '{REGISTRATION}:{API_KEY}' -d grant_type=client_credentials\n\n\
+         curl -i {base_url}/oauth2/introspect -H 'Authorization: Bearer {API_KEY}' -d 'token={API_KEY}'\n\n\
+         curl -i {base_url}/oauth2/revoke -d 'token=made-up'\n\n\
+         curl -i {base_url}/.well-known/openid-configuration\n\n\
          curl -i {base_url}/.well-known/jwks.json\n\n\
          curl -i {base_url}/api/v1/apps/{CLIENT}/keys\n\n\
          Ctrl-C ends it."

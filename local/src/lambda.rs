@@ -24,6 +24,7 @@ const FUNCTIONS: &[Entry] = &[
     Entry::new::<Http<exchange_token::ExchangeToken>>(),
     Entry::new::<issue_code::IssueCode>(),
     Entry::new::<Http<manage_tokens::ManageTokens>>(),
+    Entry::new::<Http<oauth2::Oauth2>>(),
     Entry::new::<provision::Provision>(),
     Entry::new::<Http<publish_keys::PublishKeys>>(),
 ];

@@ -51,6 +51,8 @@ pub struct Options {
     pub port: u16,
     /// The issuer of the tokens. The default is the stack's URL.
     pub issuer: Option<String>,
+    /// The issuer of the endpoints under `/oauth2`. The default is `issuer`, if that can be one.
+    pub oidc_issuer: Option<String>,
     /// Further hosts by which containers or a proxy may reach the Invoke path and the AWS APIs.
     pub allow_hosts: Vec<String>,
     /// The origins whose pages may call the API.
@@ -102,7 +104,7 @@ impl Stack {
         let kms = Kms::open(data_dir.as_ref().map(DataDir::keys)).map_err(unusable)?;
         kms.create_own_keys().map_err(unusable)?;
 
-        let variables = HashMap::from([
+        let mut variables = HashMap::from([
             ("ISSUER".to_owned(), options.issuer.unwrap_or_else(|| base_url.clone())),
             ("MAC_KEY_ID".to_owned(), kms::MAC_KEY_ID.to_owned()),
             ("SIGNING_KEY_ID".to_owned(), kms::SIGNING_KEY_ID.to_owned()),
@@ -110,6 +112,11 @@ impl Stack {
             ("TABLE_NAME".to_owned(), TABLE.to_owned()),
             ("WRAPPING_KEY_ID".to_owned(), kms::WRAPPING_KEY_ID.to_owned()),
         ]);
+        // Unencrypted, it can be the login service of this machine only.
+        if options.host.is_loopback() {
+            variables.insert("AUTHORIZATION_ENDPOINT".to_owned(), format!("{base_url}/authorize"));
+        }
+        variables.extend(options.oidc_issuer.map(|issuer| ("OIDC_ISSUER".to_owned(), issuer)));
         let aws = aws_config(options.aws, &base_url).await;
         let clock = Arc::clone(&options.clock);
         let environment = Environment { variables, aws, clock, random: options.random };

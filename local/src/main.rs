@@ -19,6 +19,9 @@ struct Arguments {
     /// The issuer of the tokens [default: the stack's URL]
     #[arg(long)]
     issuer: Option<String>,
+    /// The issuer of the endpoints under /oauth2: a URL without a path [default: the issuer, if it is such a URL]
+    #[arg(long)]
+    oidc_issuer: Option<String>,
     /// A further host by which containers or a proxy reach the stack, such as host.docker.internal; may be repeated
     #[arg(long)]
     allow_host: Vec<String>,
@@ -55,6 +58,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         host: arguments.host,
         port: arguments.port,
         issuer: arguments.issuer,
+        oidc_issuer: arguments.oidc_issuer,
         allow_hosts: arguments.allow_host,
         allow_origins: arguments.allow_origin,
         data_dir: arguments.data_dir,

@@ -150,7 +150,8 @@ impl fmt::Debug for GrantId {
 
 /// The public id of a grant, which is its key in the table and the `sid` claim (OpenID Connect Front-Channel Logout 1.0,
 /// 3): 128 bits of the SHA-256 of the [`GrantId`]. A JWT must not reveal the start of a refresh token.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String")]
 pub struct SessionId(String);
 
 impl SessionId {
@@ -168,6 +169,14 @@ impl FromStr for SessionId {
         const RULE: &str = "must be 32 lower-case hexadecimal digits";
         let length = 2 * SESSION_ID_BYTES;
         Constraint::check(text, length..=length, |c| matches!(c, b'0'..=b'9' | b'a'..=b'f'), RULE).map(Self)
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = Constraint;
+
+    fn try_from(text: String) -> Result<Self, Constraint> {
+        text.parse()
     }
 }
 

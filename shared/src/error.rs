@@ -99,17 +99,6 @@ pub enum Unauthenticated {
     InvalidToken,
 }
 
-impl Unauthenticated {
-    /// The `WWW-Authenticate` header. A challenge has at least one parameter (RFC 6750, 3).
-    #[must_use]
-    pub const fn challenge(self) -> &'static str {
-        match self {
-            Self::Missing => "Bearer realm=\"tokenmint\"",
-            Self::InvalidToken => "Bearer realm=\"tokenmint\", error=\"invalid_token\"",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ use shared::{
 use crate::{
     exchange_token::{self, CLIENT, code_body, refresh_body},
     harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, items, scale, with},
+    oauth2,
 };
 
 /// The most attempts that the SDK makes for one call.
@@ -43,12 +44,19 @@ pub(crate) enum Case {
     RevokeToken,
     ListAppTokens,
     RevokeAppToken,
+    Introspect,
+    ClientCredentials,
+    ClientCredentialsOnce,
+    StandardCode,
+    StandardRefresh,
+    RevokeGrant,
+    Userinfo,
     KeySet,
     AppKeys,
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::CreateToken,
         Self::CreateTokenOnce,
         Self::CreateTokenAsToken,
@@ -68,6 +76,13 @@ impl Case {
         Self::RevokeToken,
         Self::ListAppTokens,
         Self::RevokeAppToken,
+        Self::Introspect,
+        Self::ClientCredentials,
+        Self::ClientCredentialsOnce,
+        Self::StandardCode,
+        Self::StandardRefresh,
+        Self::RevokeGrant,
+        Self::Userinfo,
         Self::KeySet,
         Self::AppKeys,
     ];
@@ -87,6 +102,13 @@ impl Case {
             | Self::ListSessions
             | Self::EndSessions => "provision",
             Self::ListTokens | Self::RevokeToken | Self::ListAppTokens | Self::RevokeAppToken => "manage-tokens",
+            Self::Introspect
+            | Self::ClientCredentials
+            | Self::ClientCredentialsOnce
+            | Self::StandardCode
+            | Self::StandardRefresh
+            | Self::RevokeGrant
+            | Self::Userinfo => "oauth2",
             Self::KeySet | Self::AppKeys => "publish-keys",
         }
     }
@@ -119,6 +141,13 @@ impl Case {
             | Self::EndSessions => {
                 (200, json!({"errorType": "InternalError", "errorMessage": "Internal server error"}))
             }
+            Self::Introspect
+            | Self::ClientCredentials
+            | Self::ClientCredentialsOnce
+            | Self::StandardCode
+            | Self::StandardRefresh
+            | Self::RevokeGrant
+            | Self::Userinfo => (200, json!({"error": "server_error", "error_description": "internal server error"})),
             Self::ListTokens | Self::RevokeToken | Self::KeySet | Self::AppKeys => {
                 (200, json!({"message": "Internal server error"}))
             }
@@ -143,6 +172,7 @@ impl Case {
                 | Self::CreateAppToken
                 | Self::IssueCode
                 | Self::CreateRegistration
+                | Self::ClientCredentials
         )
     }
 }
@@ -269,6 +299,13 @@ impl Fixture {
             Case::ListTokens | Case::RevokeToken | Case::ListAppTokens | Case::RevokeAppToken => {
                 self.minted(case, unique).await
             }
+            Case::Introspect
+            | Case::ClientCredentials
+            | Case::ClientCredentialsOnce
+            | Case::StandardCode
+            | Case::StandardRefresh
+            | Case::RevokeGrant
+            | Case::Userinfo => self.standard(case).await,
             Case::KeySet | Case::AppKeys => {
                 let path = if case == Case::KeySet { json!({}) } else { json!({"clientId": CLIENT}) };
                 Subject { request: ApiRequest::new(function, &path, "", &json!({})), held: Held::Nothing }
@@ -354,6 +391,50 @@ impl Fixture {
         }
     }
 
+    /// A request of a standard client.
+    async fn standard(&self, case: Case) -> Subject {
+        let (stack, function) = (&self.stack, case.function());
+        let token = |form: &[(&str, &str)]| ApiRequest::form(function, "POST /oauth2/token", form);
+        match case {
+            Case::ClientCredentials | Case::ClientCredentialsOnce => {
+                let registration = self.registration(10).await;
+                let request = token(&[
+                    ("grant_type", "client_credentials"),
+                    ("client_id", &registration),
+                    ("client_secret", &self.tenant.key),
+                ]);
+                let once = case == Case::ClientCredentialsOnce;
+                let request = if once { request.with_idempotency_key("once") } else { request };
+                Subject { request, held: Held::Tokens(registration) }
+            }
+            Case::StandardCode => {
+                let code = oauth2::code(stack, &json!({})).await;
+                Subject { request: token(&oauth2::code_form(&code)), held: Held::Live(items::grant_key(&code)) }
+            }
+            Case::StandardRefresh => {
+                let user = oauth2::user(stack).await;
+                let request = token(&[("grant_type", "refresh_token"), ("refresh_token", &user.refresh_token)]);
+                Subject { request, held: Held::Live(items::grant_key(&user.code)) }
+            }
+            Case::RevokeGrant => {
+                let user = oauth2::user(stack).await;
+                let request = ApiRequest::form(function, "POST /oauth2/revoke", &[("token", &user.refresh_token)]);
+                Subject { request, held: Held::Ended(items::grant_key(&user.code)) }
+            }
+            Case::Introspect => {
+                let form = [("token", self.token.as_str())];
+                let request = ApiRequest::form(function, "POST /oauth2/introspect", &form);
+                Subject { request: request.with_bearer(&self.tenant.key), held: Held::Nothing }
+            }
+            Case::Userinfo => {
+                let token = oauth2::user(stack).await.access_token;
+                let request = ApiRequest::new(function, &json!({}), &token, &json!({}));
+                Subject { request: request.with_route("GET /oauth2/userinfo", ""), held: Held::Nothing }
+            }
+            _ => unreachable!("{case:?}"),
+        }
+    }
+
     /// How many tokens, or what else the request makes, the table holds.
     pub(crate) async fn worth(&self, held: &Held) -> usize {
         match held {
@@ -391,11 +472,17 @@ impl Fixture {
             text.to_owned()
         };
         match held {
+            Held::Tokens(registration) if matches!(case, Case::ClientCredentials | Case::ClientCredentialsOnce) => {
+                let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(text("/access_token")).unwrap().claims;
+                assert!(self.stack.holds(registration, claims["jti"].as_str().unwrap()).await, "{answer:?}");
+            }
             Held::Tokens(registration) => {
                 assert!(self.stack.holds(registration, &text("/token/id")).await, "{answer:?}");
             }
             Held::Live(grant) => {
-                let token = GrantCredential::parse_refresh_token(&text("/items/0/refreshToken")).unwrap();
+                let standard = matches!(case, Case::StandardCode | Case::StandardRefresh);
+                let token = text(if standard { "/refresh_token" } else { "/items/0/refreshToken" });
+                let token = GrantCredential::parse_refresh_token(&token).unwrap();
                 assert_eq!(self.stack.item(grant).await["current"]["S"], token.hash().as_str(), "{answer:?}");
             }
             Held::Items("applicationId", _) => {
@@ -494,7 +581,7 @@ async fn exhaust_all(cases: impl Iterator<Item = Case>) {
 }
 
 /// Functions with many calls have a test of their own, so that these run at the same time.
-const WITH_THEIR_OWN: [&str; 4] = ["create-token", "create-app-token", "exchange-token", "manage-tokens"];
+const WITH_THEIR_OWN: [&str; 5] = ["create-token", "create-app-token", "exchange-token", "manage-tokens", "oauth2"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_costs_or_doubles_an_oauth_token() {
@@ -509,6 +596,11 @@ async fn no_fault_costs_or_doubles_an_app_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_costs_a_code_or_a_refresh_token() {
     exhaust_all(Case::of("exchange-token")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_costs_or_doubles_a_token_of_a_standard_client() {
+    exhaust_all(Case::of("oauth2")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

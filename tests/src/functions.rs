@@ -82,7 +82,14 @@ async fn tokens_outlive_the_replacement_of_their_key() {
 }
 
 /// Variables that have a default.
-const OPTIONAL: [&str; 4] = ["AUDIENCE", "PREVIOUS_SIGNING_KEY_IDS", "SIGNING_MODE", "WRAPPING_KEY_ID"];
+const OPTIONAL: [&str; 6] = [
+    "AUDIENCE",
+    "AUTHORIZATION_ENDPOINT",
+    "OIDC_ISSUER",
+    "PREVIOUS_SIGNING_KEY_IDS",
+    "SIGNING_MODE",
+    "WRAPPING_KEY_ID",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_refuses_to_start_and_says_which_variable() {

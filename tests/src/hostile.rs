@@ -25,7 +25,7 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    harness::{Answer, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, api, calls, current_kid, items, with},
+    harness::{Answer, Api, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, api, calls, current_kid, items, with},
     repository::events,
 };
 
@@ -460,6 +460,28 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
     prop_oneof![2 => Just(vec![]), 1 => vec(edit, 1..3)]
 }
 
+/// A form, changed and then edited. The JSON text of a value takes the place of a parameter's.
+fn broken_form(object: &Value, changes: Vec<Change>, edits: Vec<Edit>) -> Vec<u8> {
+    let members = object.as_object().unwrap().iter();
+    let mut pairs: Vec<(String, String)> =
+        members.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
+    for change in changes {
+        let at = |at: &Index| at.index(pairs.len());
+        match change {
+            Change::Unknown(value) => pairs.push(("unknown".to_owned(), value)),
+            _ if pairs.is_empty() => {}
+            Change::Value(index, value) => {
+                let at = at(&index);
+                pairs[at].1 = value;
+            }
+            Change::Repeat(index, value) => pairs.push((pairs[at(&index)].0.clone(), value)),
+            Change::Remove(index) => drop(pairs.remove(at(&index))),
+        }
+    }
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    edited(body.into_bytes(), edits)
+}
+
 /// A JSON object, changed and then edited.
 fn broken(object: &Value, changes: Vec<Change>, edits: Vec<Edit>) -> Vec<u8> {
     let mut members: Vec<(String, String)> =
@@ -478,7 +500,10 @@ fn broken(object: &Value, changes: Vec<Change>, edits: Vec<Edit>) -> Vec<u8> {
         }
     }
     let members: Vec<_> = members.into_iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
-    let mut bytes = format!("{{{}}}", members.join(",")).into_bytes();
+    edited(format!("{{{}}}", members.join(",")).into_bytes(), edits)
+}
+
+fn edited(mut bytes: Vec<u8>, edits: Vec<Edit>) -> Vec<u8> {
     for edit in edits {
         match edit {
             Edit::Replace(other) => bytes = other,
@@ -592,7 +617,11 @@ fn no_request_gets_an_answer_that_is_not_documented() {
         }
         let url = format!("{url}?{}", hostile.query);
         let mut request = stack.http.request(method.parse().unwrap(), url);
-        request = request.bearer_auth(&key).header("content-type", "application/json");
+        // The clients of forms have their credentials in the body.
+        let media_type = Api::body_of(operation).map_or("application/json", |(media_type, _)| media_type);
+        let takes_bearer = operation["security"][0].get("bearerAuth").is_some();
+        request = if takes_bearer { request.bearer_auth(&key) } else { request };
+        request = request.header("content-type", media_type);
         for (name, value) in hostile.headers {
             // Half of them replace the valid header, half are sent in addition to it.
             let replace = value.len() % 2 == 0;
@@ -602,10 +631,12 @@ fn no_request_gets_an_answer_that_is_not_documented() {
                 request.header(name, value)
             };
         }
-        if let Some(body) = operation.get("requestBody") {
-            let example = &body["content"]["application/json"]["examples"];
-            let example = &example.as_object().unwrap().values().next().unwrap()["value"];
-            request = request.body(broken(example, hostile.changes, hostile.edits));
+        if let Some((media_type, body)) = Api::body_of(operation) {
+            let example = &body["examples"].as_object().unwrap().values().next().unwrap()["value"];
+            request = request.body(match media_type {
+                "application/json" => broken(example, hostile.changes, hostile.edits),
+                _ => broken_form(example, hostile.changes, hostile.edits),
+            });
         }
         let (answer, took) = runtime.block_on(timed(stack.send(request)));
         slowest.set(slowest.get().max(took));

@@ -17,6 +17,7 @@ mod idempotency;
 mod issue_code;
 mod late_writes;
 mod manage_tokens;
+mod oauth2;
 mod openapi;
 mod processes;
 mod provision;

@@ -90,14 +90,16 @@ fn what_it_prints_can_be_pasted_and_a_restart_loses_nothing() {
     let data = directory.path().to_str().unwrap();
     let mut key = String::new();
     for run in 1..=2 {
-        let mut process = Process::start(&["--data-dir", data, "--issuer", "urn:test"]);
+        let mut process =
+            Process::start(&["--data-dir", data, "--issuer", "urn:test", "--oidc-issuer", "http://127.0.0.1:1"]);
         let base_url = process.base_url.clone();
         let lines = process.printed();
         let create = lines.iter().find(|line| line.contains("/create-token")).unwrap();
         assert!(create.starts_with(&format!("curl -i {base_url}/api/v1/create-token ")), "{create}");
         let answer = paste(create);
         assert!(answer.starts_with("HTTP/1.1 201 Created"), "{answer}");
-        assert!(answer.contains(&format!("\"activeTokens\":{run},")), "{answer}");
+        // In each run the line for `/oauth2/token` creates another one.
+        assert!(answer.contains(&format!("\"activeTokens\":{},", 2 * run - 1)), "{answer}");
         for line in lines.iter().filter(|line| line.starts_with("curl") && !line.contains("/create-token")) {
             let expected = if line.contains("/api/v1/tokens") { "HTTP/1.1 201 Created" } else { "HTTP/1.1 200 OK" };
             assert!(paste(line).starts_with(expected), "{line}");

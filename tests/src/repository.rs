@@ -11,7 +11,7 @@ use shared::{keys::SigningMode, store::Organization};
 
 use crate::{
     exchange_token,
-    harness::{AwsProxy, Deployment, TestStack, command, with},
+    harness::{ApiRequest, AwsProxy, Deployment, TestStack, command, with},
 };
 
 pub(crate) fn events() -> Vec<(String, Value)> {
@@ -133,6 +133,14 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
                 with_token["headers"]["authorization"] = format!("Bearer {token}").into();
                 events.push(with_token);
             }
+            if function == "oauth2" {
+                // Whoever holds a credential may end it. Of the events, one ends an app token.
+                let form = |token: &str| ApiRequest::form("oauth2", "POST /oauth2/revoke", &[("token", token)]).event;
+                let token = stack.local.invoke("oauth2", &event("oauth2.success-client-credentials")).await.unwrap();
+                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
+                events.push(form(token["access_token"].as_str().unwrap()));
+                events.push(form(&stack.api_key_that_may(&Organization::id(&demo).to_string(), &[]).await));
+            }
             if function == "provision" {
                 events.push(json!({"action": "createApiKey", "organizationId": Organization::id(&demo)}));
                 events.push(json!({"action": "updateRegistration", "registrationId": "demo", "maxAllowed": 20}));
@@ -173,8 +181,11 @@ fn each_key_of_the_stack_may_sign_and_every_key_is_published() {
                 resources.map(|resource| resource.as_str().unwrap().to_owned()).collect()
             };
             let variables = &properties["Environment"]["Variables"];
-            let expected =
-                if ["create-token", "exchange-token"].contains(&function.as_str()) { &*of_the_stack } else { &[] };
+            let expected = if ["create-token", "exchange-token", "oauth2"].contains(&function.as_str()) {
+                &*of_the_stack
+            } else {
+                &[]
+            };
             assert_eq!(may("kms:Sign"), expected.iter().cloned().collect(), "{function} with {keys}");
             if let Some(ids) = variables["PREVIOUS_SIGNING_KEY_IDS"].as_str() {
                 assert_eq!(variables["SIGNING_KEY_ID"], format!("SigningKey{}", &keys[..1]), "{function} with {keys}");

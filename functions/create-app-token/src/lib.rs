@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shared::{
-    auth::{Authenticator, Permission},
+    auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
-    keys::{Audience, Issuer, Keys, MacKey},
+    keys::{Issuers, Keys, MacKey},
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
@@ -31,10 +31,9 @@ impl Endpoint for CreateAppToken {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
         let public_keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
-        let issuer = Issuer::from_environment(environment)?;
-        let audience = Audience::from_environment(environment, &issuer)?;
+        let issuers = Issuers::from_environment(environment)?;
         Ok(Self {
-            authenticator: Authenticator::new(public_keys, issuer, audience, store.clone()),
+            authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
             tokens: AppTokens {
                 store,
                 mac_key: MacKey::from_environment(environment)?,

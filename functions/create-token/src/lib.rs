@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shared::{
-    auth::{Authenticator, Permission},
+    auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
     input::Email,
-    keys::{Audience, Issuer, Keys},
+    keys::{Issuers, Keys},
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
@@ -32,11 +32,12 @@ impl Endpoint for CreateToken {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
         let keys = Keys::from_environment(environment, &store)?;
-        let issuer = Issuer::from_environment(environment)?;
-        let audience = Audience::from_environment(environment, &issuer)?;
+        let issuers = Issuers::from_environment(environment)?;
         let public_keys = keys.public_keys(environment)?;
+        let issuer = issuers.documented().clone();
+        let audience = issuers.audience_of(&issuer);
         Ok(Self {
-            authenticator: Authenticator::new(public_keys, issuer.clone(), audience.clone(), store.clone()),
+            authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
             tokens: RegistrationTokens {
                 store,
                 signer: keys.signer(environment)?,
@@ -64,6 +65,7 @@ impl Endpoint for CreateToken {
         let request = IssueRequest {
             endpoint: Self::NAME,
             registration_id: &body.registration_id,
+            scopes: None,
             email: body.email.as_ref().map(Email::as_str),
             idempotency_key: body.idempotency_key.as_ref(),
         };

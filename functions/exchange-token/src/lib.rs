@@ -17,7 +17,7 @@ use shared::{
 };
 
 use self::{
-    claims::{CommonClaims, IdClaims},
+    claims::{IdClaims, access_claims},
     wire::{TokenRequest, Tokens},
 };
 
@@ -58,7 +58,7 @@ impl Endpoint for ExchangeToken {
 
         let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
         let random = self.grants.random.as_ref();
-        let access_claims = CommonClaims::new(&request, &redemption, &self.issuer, (now, expires_at), random)?;
+        let access_claims = access_claims(&request, &redemption, &self.issuer, (now, expires_at), random)?;
         let id_claims = IdClaims::new(&request, &redemption, &access_claims, random)?;
         let access_token = self.signer.sign(TokenType::Jwt, &access_claims);
         let (access_token, id_token) = tokio::join!(access_token, self.signer.sign(TokenType::Jwt, &id_claims));
@@ -66,7 +66,7 @@ impl Endpoint for ExchangeToken {
 
         // Up to here, a failure leaves the code or refresh token unchanged.
         let refresh_token = self.grants.commit(redemption, now).await?;
-        let redirect_uri = request.grant.redirect_uri;
+        let redirect_uri = request.redirect_uri;
         Ok(Tokens { access_token, id_token, expires_at, redirect_uri, refresh_token }.into())
     }
 

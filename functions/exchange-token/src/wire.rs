@@ -11,11 +11,13 @@ use shared::{
     input::{JsonObject, ScopeList, required},
     runtime::http::{Request, Response, StatusCode},
     runtime::{ApiError, Outcome},
-    tokens::grants::{GrantRequest, PresentedGrant},
+    tokens::grants::{Binding, CodeVerifier, GrantRequest, PresentedGrant, RequestClient},
 };
 
 pub(crate) struct TokenRequest {
     pub(crate) grant: GrantRequest,
+    pub(crate) redirect_uri: String,
+    pub(crate) nonce: Option<String>,
     pub(crate) language: Option<Language>,
 }
 
@@ -41,12 +43,12 @@ impl TokenRequest {
             PresentedGrant::RefreshToken(token.ok_or(ApiError::BadCredential)?)
         } else {
             let code = GrantCredential::parse_code(&required("code", code)?).ok_or(ApiError::BadCredential)?;
-            PresentedGrant::Code { code, state, code_verifier: code_verifier.map(|CodeVerifier(verifier)| verifier) }
+            PresentedGrant::Code { code, code_verifier }
         };
-        Ok(Self {
-            grant: GrantRequest { client_id, service, redirect_uri, nonce, scopes, presented: credential },
-            language,
-        })
+        let client = RequestClient::Unauthenticated(client_id);
+        let binding = Binding::Documented { service, redirect_uri: redirect_uri.clone(), state, nonce: nonce.clone() };
+        let grant = GrantRequest { client, binding, scopes, presented: credential };
+        Ok(Self { grant, redirect_uri, nonce, language })
     }
 }
 
@@ -93,18 +95,6 @@ impl FromStr for AuthTime {
     }
 }
 
-/// RFC 7636, 4.1.
-struct CodeVerifier(String);
-
-impl FromStr for CodeVerifier {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: &str = "must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
-        Constraint::check(text, 43..=128, |c| c.is_ascii_alphanumeric() || b"-._~".contains(&c), RULE).map(Self)
-    }
-}
-
 /// The tokens, signed and recorded.
 pub(crate) struct Tokens {
     pub(crate) access_token: String,
@@ -141,11 +131,17 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
         ApiError::BadCredential | ApiError::Replay => bad_request(BAD_CREDENTIAL),
         // The others never occur: the endpoint has no authentication, no quota and no idempotency keys.
         ApiError::Internal(_)
+        | ApiError::InvalidClient(_)
+        | ApiError::UnauthorizedClient
+        | ApiError::UnsupportedGrantType
+        | ApiError::InvalidScope
+        | ApiError::InsufficientScope
+        | ApiError::TooManyTokens { .. }
         | ApiError::Unauthenticated(_)
         | ApiError::Forbidden
         | ApiError::NotFound
         | ApiError::TokenNotFound
         | ApiError::IdempotencyKeyReused
-        | ApiError::QuotaExceeded => body("[E0000]", "Internal Server Error"),
+        | ApiError::QuotaExceeded { .. } => body("[E0000]", "Internal Server Error"),
     }
 }

@@ -105,6 +105,8 @@ fn decide(
     registered(request.scopes.iter().all(|scope| client.scopes.contains(scope)), "scope")?;
     Ok(GrantDetails {
         client_id: request.client_id,
+        organization_id: client.organization_id,
+        confidential: client.secret_hash.is_some(),
         service: request.service,
         redirect_uri: request.redirect_uri,
         subject: request.subject,

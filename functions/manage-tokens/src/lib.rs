@@ -8,9 +8,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use shared::{
-    auth::{Authenticator, Permission},
+    auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
-    keys::{Audience, Issuer, Keys},
+    keys::{Issuers, Keys},
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
@@ -35,10 +35,9 @@ impl Endpoint for ManageTokens {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
         let public_keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
-        let issuer = Issuer::from_environment(environment)?;
-        let audience = Audience::from_environment(environment, &issuer)?;
+        let issuers = Issuers::from_environment(environment)?;
         Ok(Self {
-            authenticator: Authenticator::new(public_keys, issuer, audience, store.clone()),
+            authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
             revocations: Revocations { store: store.clone(), random: Arc::clone(&environment.random) },
             store,
             clock: Arc::clone(&environment.clock),

@@ -1,11 +1,14 @@
 //! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`: publishes the keys that verify our tokens.
+//! `GET /.well-known/openid-configuration` and `GET /.well-known/oauth-authorization-server`: publishes where the endpoints are.
+
+mod discovery;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use shared::{
     error::InternalError,
     id::ClientId,
-    keys::{Keys, PublicKeys},
+    keys::{AuthorizationEndpoint, Keys, OidcIssuer, PublicKeys},
     runtime::http::{Endpoint, Request, Response, StatusCode, header},
     runtime::telemetry::{Phase, timed},
     runtime::{ApiError, Environment, Outcome, SettingsError},
@@ -19,6 +22,8 @@ const CACHE_CONTROL: &str = "public, max-age=300";
 pub struct PublishKeys {
     keys: PublicKeys,
     store: Store,
+    /// `None` if the deployment has no issuer that clients can find the endpoints by.
+    discovery: Option<Value>,
 }
 
 impl Endpoint for PublishKeys {
@@ -27,7 +32,10 @@ impl Endpoint for PublishKeys {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
         let keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
-        Ok(Self { keys, store })
+        let authorization_endpoint = AuthorizationEndpoint::from_environment(environment)?;
+        let discovery = OidcIssuer::from_environment(environment)?
+            .map(|issuer| discovery::document(&issuer, authorization_endpoint.as_ref()));
+        Ok(Self { keys, store, discovery })
     }
 
     async fn warm(&self) {
@@ -36,9 +44,12 @@ impl Endpoint for PublishKeys {
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
-        let body = match request.path_parameters.get("clientId") {
-            None => Some(self.key_set().await?),
-            Some(client) => self.app_keys(client).await?,
+        let body = match (request.route.as_str(), request.path_parameters.get("clientId")) {
+            ("GET /.well-known/openid-configuration" | "GET /.well-known/oauth-authorization-server", _) => {
+                self.discovery.clone()
+            }
+            (_, Some(client)) => self.app_keys(client).await?,
+            _ => Some(self.key_set().await?),
         };
         let response = match body {
             Some(body) => Response::new(StatusCode::OK, Outcome::Done, &body),
@@ -52,8 +63,12 @@ impl Endpoint for PublishKeys {
         Ok(response.with_header(header::CACHE_CONTROL, CACHE_CONTROL))
     }
 
-    fn error_body(_: &str, error: &ApiError) -> Value {
-        let message = if matches!(error, ApiError::NotFound) { "Client not found" } else { "Internal server error" };
+    fn error_body(route: &str, error: &ApiError) -> Value {
+        let message = match error {
+            ApiError::NotFound if route.ends_with("/keys") => "Client not found",
+            ApiError::NotFound => "this deployment has no OIDC_ISSUER, so it has no such document",
+            _ => "Internal server error",
+        };
         json!({"message": message})
     }
 }

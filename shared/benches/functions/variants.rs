@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{Result, aws::Stack};
@@ -26,7 +27,7 @@ pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
 /// A function that does nothing, to compare the others with.
 pub(crate) const HELLO: &str = "hello";
 
-pub(crate) const VARIANTS: [Variant; 17] = [
+pub(crate) const VARIANTS: [Variant; 22] = [
     variant("hello world", HELLO, |_, _| always("publish-keys.success")),
     variant("create-token", "create-token", create_tokens),
     variant("create-token, OAuth bearer", "create-token", |stack, count| {
@@ -51,6 +52,11 @@ pub(crate) const VARIANTS: [Variant; 17] = [
     variant("exchange-token, refresh, envelope", "exchange-token", refresh).with_envelope_signing(),
     variant("manage-tokens, list", "manage-tokens", |_, _| always("manage-tokens.success-list-tokens")),
     variant("manage-tokens, list app tokens", "manage-tokens", |_, _| always("manage-tokens.success-list-app-tokens")),
+    variant("oauth2, code", "oauth2", standard_codes),
+    variant("oauth2, code, envelope", "oauth2", standard_codes).with_envelope_signing(),
+    variant("oauth2, client credentials", "oauth2", client_credentials),
+    variant("oauth2, introspection", "oauth2", |_, _| always("oauth2.success-introspect")),
+    variant("oauth2, revocation", "oauth2", |_, _| always("oauth2.success-revoke")),
     variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
     variant("publish-keys, app keys", "publish-keys", |_, _| always("publish-keys.success-app-keys")),
     variant("issue-code", "issue-code", |_, _| always("issue-code.success")),
@@ -79,11 +85,52 @@ fn always(name: &str) -> Result<Events> {
     Ok(Box::new(move |_| Ok(event.clone())))
 }
 
-fn create_tokens(stack: &Stack, count: usize) -> Result<Events> {
+/// The registrations of that many tokens. They take turns, so that their items grow together.
+fn registrations(stack: &Stack, count: usize) -> Result<impl Iterator<Item = String> + use<>> {
     let registrations = (0..count.div_ceil(TOKENS_PER_REGISTRATION)).map(|_| registration(stack));
     let registrations = registrations.collect::<Result<Vec<_>>>()?;
-    // The registrations take turns, so that their items grow together.
-    let mut next = (0..TOKENS_PER_REGISTRATION).flat_map(move |_| registrations.clone());
+    Ok((0..TOKENS_PER_REGISTRATION).flat_map(move |_| registrations.clone()))
+}
+
+fn client_credentials(stack: &Stack, count: usize) -> Result<Events> {
+    let mut next = registrations(stack, count)?;
+    let key = text(&sample("create-token.success")?["headers"]["authorization"])?.replace("Bearer ", "");
+    Ok(Box::new(move |_| {
+        let registration = next.next().ok_or("every registration is full")?;
+        let form = [("grant_type", "client_credentials"), ("client_id", &registration), ("client_secret", &key)];
+        token_event(&form)
+    }))
+}
+
+fn standard_codes(stack: &Stack, count: usize) -> Result<Events> {
+    // Of the challenge in the sample (RFC 7636, appendix B).
+    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    let login = sample("issue-code.success")?;
+    let codes = (0..count).map(|_| text(&stack.invoke("issue-code", &login)?["code"])).collect::<Result<Vec<_>>>()?;
+    let mut codes = codes.into_iter();
+    let (client, redirect_uri) = (text(&login["clientId"])?, text(&login["redirectUri"])?);
+    Ok(Box::new(move |_| {
+        let code = codes.next().ok_or("no code is left")?;
+        token_event(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", &client),
+            ("code", &code),
+            ("redirect_uri", &redirect_uri),
+            ("code_verifier", VERIFIER),
+        ])
+    }))
+}
+
+/// A request to the standard token endpoint.
+fn token_event(form: &[(&str, &str)]) -> Result<Value> {
+    let mut event = sample("oauth2.success-refresh")?;
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    event["body"] = STANDARD.encode(body).into();
+    Ok(event)
+}
+
+fn create_tokens(stack: &Stack, count: usize) -> Result<Events> {
+    let mut next = registrations(stack, count)?;
     let event = sample("create-token.success")?;
     Ok(Box::new(move |_| with_field(&event, "registrationId", &next.next().ok_or("every registration is full")?)))
 }

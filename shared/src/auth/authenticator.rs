@@ -9,47 +9,46 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::http::{HeaderMap, header};
 
 use crate::{
-    auth::{Caller, Principal},
+    auth::{Caller, CredentialVerifier, InspectedAccessToken, InspectedCredential, Principal},
     clock::age,
     credential::{Credential, CredentialKind},
     error::{Unauthenticated, ValidationError},
-    id::{ObjectId, RegistrationId, TokenId},
-    keys::jwt::{ACCESS_TOKEN_PREFIX, UnverifiedAccessToken},
-    keys::{Audience, Issuer, PublicKeys},
+    id::ObjectId,
+    keys::jwt::ACCESS_TOKEN_PREFIX,
     runtime::ApiError,
     runtime::telemetry::{Phase, timed},
-    store::Store,
 };
 
-/// A credential that passed the checks that do not need its item: an API key in the right format, or an access token whose
-/// signature, issuer, audience, type and expiry are valid.
+/// A bearer that these endpoints take, before it is looked up.
 #[derive(Debug)]
 enum Bearer {
     ApiKey(Credential),
-    AccessToken { registration: RegistrationId, token: TokenId, scope: String },
+    AccessToken(InspectedAccessToken),
 }
 
-/// Authenticates callers in two steps: `inspect` checks format, signature and claims, and reads only public keys, at most
-/// once a second for an unknown one; `authenticate` looks the credential up. [`Self::admit`] does both in the right order.
+/// Authenticates the callers of endpoints that take an API key or an OAuth access token. [`Self::admit`] does it in the right
+/// order with the rest of a request.
 #[derive(Debug)]
 pub struct Authenticator {
-    keys: PublicKeys,
-    issuer: Issuer,
-    audience: Audience,
-    store: Store,
+    verifier: CredentialVerifier,
     recent: RecentKeys,
 }
 
 impl Authenticator {
-    /// An authenticator for the credentials of this deployment.
     #[must_use]
-    pub fn new(keys: PublicKeys, issuer: Issuer, audience: Audience, store: Store) -> Self {
-        Self { keys, issuer, audience, store, recent: RecentKeys::default() }
+    pub fn new(verifier: CredentialVerifier) -> Self {
+        Self { verifier, recent: RecentKeys::default() }
+    }
+
+    /// What verifies the credentials that are not the caller's own.
+    #[must_use]
+    pub fn verifier(&self) -> &CredentialVerifier {
+        &self.verifier
     }
 
     /// Fetches the public keys that the first access token would otherwise wait for. A failure is harmless.
     pub async fn warm(&self) {
-        self.keys.warm().await;
+        self.verifier.warm().await;
     }
 
     /// Authenticates the caller of a request and does the reads that its handler needs.
@@ -77,23 +76,30 @@ impl Authenticator {
         Ok((caller, body, read))
     }
 
+    /// Authenticates the API key of a caller, and does `reads`, as [`Self::admit`] does. It does not matter how the key was
+    /// presented.
+    pub async fn admit_api_key<T>(
+        &self,
+        api_key: &Credential,
+        now: DateTime<Utc>,
+        reads: impl Future<Output = T>,
+    ) -> Result<(Principal, T), ApiError> {
+        let caller = self.authenticate_api_key(api_key, now);
+        timed(Phase::Load, beside(self.recent.contains(api_key.id(), now), caller, reads)).await
+    }
+
     /// Parses the bearer of the `Authorization` header and does the checks that do not need its item.
     async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
-        let header = headers.get(header::AUTHORIZATION).ok_or(Unauthenticated::Missing)?;
-        let credential = header.to_str().ok().and_then(bearer_credential).ok_or(Unauthenticated::InvalidToken)?;
-        if let Some(api_key) = Credential::parse(CredentialKind::ApiKey, credential) {
+        let text = bearer(headers)?;
+        if let Some(api_key) = Credential::parse(CredentialKind::ApiKey, text) {
             return Ok(Bearer::ApiKey(api_key));
         }
-        let jwt = credential.strip_prefix(ACCESS_TOKEN_PREFIX).ok_or(Unauthenticated::InvalidToken)?;
-        let unverified = UnverifiedAccessToken::parse(jwt).ok_or(Unauthenticated::InvalidToken)?;
-        let key = self.keys.find(unverified.kid()).await?.ok_or(Unauthenticated::InvalidToken)?;
-        let claims = unverified.verify(key.rsa()).ok_or(Unauthenticated::InvalidToken)?;
-        let addressed = claims.iss == self.issuer.as_str() && claims.aud == self.audience.as_str();
-        let valid = addressed && now < claims.exp;
-        match claims.sub.parse() {
-            Ok(registration) if valid => {
-                Ok(Bearer::AccessToken { registration, token: claims.jti, scope: claims.scope })
-            }
+        // These endpoints take an access token with its prefix only.
+        if !text.starts_with(ACCESS_TOKEN_PREFIX) {
+            return Err(Unauthenticated::InvalidToken.into());
+        }
+        match self.verifier.inspect(text, now).await? {
+            Some(InspectedCredential::AccessToken(token)) => Ok(Bearer::AccessToken(token)),
             _ => Err(Unauthenticated::InvalidToken.into()),
         }
     }
@@ -101,24 +107,25 @@ impl Authenticator {
     /// Looks up the bearer, in one read.
     async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
         match bearer {
-            Bearer::ApiKey(secret) => {
-                let Some(key) = self.store.load_api_key(&secret).await? else {
-                    self.recent.remove(secret.id());
-                    return Err(Unauthenticated::InvalidToken.into());
-                };
-                self.recent.add(secret.id(), now);
-                let id = Caller::ApiKey(secret.id());
-                Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
-            }
-            Bearer::AccessToken { registration: id, token, scope } => {
-                let registration = self.store.load_registration(&id).await?.ok_or(Unauthenticated::InvalidToken)?;
-                // The token must be recorded with this `jti`. A token in the same slot is not enough.
-                registration.find_active(token, now).ok_or(Unauthenticated::InvalidToken)?;
-                let permissions = scope.split(' ').map(str::to_owned).collect();
-                let id = Caller::Registration(id);
-                Ok(Principal { organization: registration.organization_id, id, permissions })
+            Bearer::ApiKey(api_key) => self.authenticate_api_key(&api_key, now).await,
+            Bearer::AccessToken(token) => {
+                let id = Caller::Registration(token.registration.clone());
+                let active = self.verifier.load(InspectedCredential::AccessToken(token), now).await?;
+                let active = active.ok_or(Unauthenticated::InvalidToken)?;
+                let organization = active.organization.ok_or(Unauthenticated::InvalidToken)?;
+                Ok(Principal { organization, id, permissions: active.scopes })
             }
         }
+    }
+
+    async fn authenticate_api_key(&self, secret: &Credential, now: DateTime<Utc>) -> Result<Principal, ApiError> {
+        let Some(key) = self.verifier.store().load_api_key(secret).await? else {
+            self.recent.remove(secret.id());
+            return Err(Unauthenticated::InvalidToken.into());
+        };
+        self.recent.add(secret.id(), now);
+        let id = Caller::ApiKey(secret.id());
+        Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
     }
 
     async fn authenticate_beside<T>(
@@ -132,13 +139,21 @@ impl Authenticator {
             // Its signature is valid.
             Bearer::AccessToken { .. } => true,
         };
-        let caller = self.authenticate(bearer, now);
-        if probably_genuine {
-            let (caller, read) = tokio::join!(caller, reads);
-            Ok((caller?, read))
-        } else {
-            Ok((caller.await?, reads.await))
-        }
+        beside(probably_genuine, self.authenticate(bearer, now), reads).await
+    }
+}
+
+/// Does `reads` beside the authentication of a caller that is probably genuine, and otherwise after it.
+async fn beside<C, T>(
+    probably_genuine: bool,
+    caller: impl Future<Output = Result<C, ApiError>>,
+    reads: impl Future<Output = T>,
+) -> Result<(C, T), ApiError> {
+    if probably_genuine {
+        let (caller, read) = tokio::join!(caller, reads);
+        Ok((caller?, read))
+    } else {
+        Ok((caller.await?, reads.await))
     }
 }
 
@@ -173,6 +188,12 @@ impl RecentKeys {
     fn is_recent(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         age(at, now) < TimeDelta::seconds(Self::SECONDS)
     }
+}
+
+/// The bearer of the `Authorization` header (RFC 6750, 2.1).
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Unauthenticated> {
+    let header = headers.get(header::AUTHORIZATION).ok_or(Unauthenticated::Missing)?;
+    header.to_str().ok().and_then(bearer_credential).ok_or(Unauthenticated::InvalidToken)
 }
 
 /// The credential after the scheme `Bearer`, which is case-insensitive (RFC 9110, 11.1).

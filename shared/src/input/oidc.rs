@@ -154,6 +154,25 @@ impl Decimal {
     }
 }
 
+/// The scopes that OpenID Connect defines and this service knows (5.4).
+#[must_use]
+pub fn scopes() -> Vec<&'static str> {
+    let mut scopes = vec!["openid"];
+    for (_, scope, _) in STANDARD_CLAIMS {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes
+}
+
+/// The claims that ID tokens may have (2, 5.1).
+#[must_use]
+pub fn claims() -> Vec<&'static str> {
+    let of_token = ["iss", "sub", "aud", "iat", "exp", "auth_time", "sid", "at_hash", "nonce"];
+    of_token.into_iter().chain(STANDARD_CLAIMS.iter().map(|(name, ..)| *name)).collect()
+}
+
 /// The `claims` that `scopes` request.
 #[must_use]
 pub fn claims_of_scopes(claims: &Map<String, Value>, scopes: &[String]) -> Map<String, Value> {

@@ -6,10 +6,13 @@ use std::io;
 use aws_lc_rs::{rsa::PublicKey, signature::RSA_PKCS1_2048_8192_SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc, serde::ts_seconds};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-use crate::id::{KeyId, TokenId};
+use crate::{
+    credential::SessionId,
+    id::{ClientId, KeyId, TokenId},
+};
 
 /// The prefix of an OAuth access token before the JWT.
 pub const ACCESS_TOKEN_PREFIX: &str = "oauth2_";
@@ -67,6 +70,61 @@ pub struct RegistrationTokenClaims {
     pub email: Option<String>,
 }
 
+/// The claims of a user's access token in the profile of RFC 9068 (2.2).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct UserTokenClaims {
+    pub iss: String,
+    /// The user.
+    pub sub: String,
+    pub aud: String,
+    pub client_id: ClientId,
+    pub jti: TokenId,
+    #[serde(with = "ts_seconds")]
+    pub iat: DateTime<Utc>,
+    #[serde(with = "ts_seconds")]
+    pub exp: DateTime<Utc>,
+    /// When the user logged in.
+    #[serde(with = "ts_seconds")]
+    pub auth_time: DateTime<Utc>,
+    /// The grant (OpenID Connect Front-Channel Logout 1.0, 3).
+    pub sid: SessionId,
+    /// The scopes, separated by spaces. An empty one is left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scope: String,
+}
+
+/// What a token is for, so that an ID token is never accepted as an access token. Amazon Cognito uses the same claim.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenUse {
+    Access,
+    Id,
+}
+
+/// The claims that the access token and the ID token of `/api/v1/tokens` have in common, in its documented format.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DocumentedUserClaims {
+    pub iss: String,
+    /// The user.
+    pub sub: String,
+    /// The client.
+    pub aud: ClientId,
+    pub jti: TokenId,
+    #[serde(with = "ts_seconds")]
+    pub iat: DateTime<Utc>,
+    #[serde(with = "ts_seconds")]
+    pub exp: DateTime<Utc>,
+    /// When the user logged in.
+    #[serde(with = "ts_seconds")]
+    pub auth_time: DateTime<Utc>,
+    /// The language of the user.
+    pub lng: String,
+    pub scope: Vec<String>,
+    /// The grant (OpenID Connect Front-Channel Logout 1.0, 3).
+    pub sid: SessionId,
+    pub token_use: TokenUse,
+}
+
 /// The text that is signed: header and payload, encoded and joined by a dot (RFC 7515, 5.1).
 pub(crate) fn signing_input(typ: TokenType, kid: &KeyId, claims: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut text = encode(&Header { alg: Algorithm::Rs256, typ, kid: kid.as_str() })?;
@@ -111,16 +169,17 @@ impl Formatter for PlainBase64 {
     }
 }
 
-/// An access token in our format whose signature is not verified yet. Only its `kid` may be used, to find the key.
-pub(crate) struct UnverifiedAccessToken<'a> {
+/// A JWT in our format whose signature is not verified yet. Only its `kid` may be used, to find the key.
+pub(crate) struct UnverifiedJwt<'a> {
     signed: &'a str,
+    typ: TokenType,
     kid: String,
     payload: Vec<u8>,
     signature: Vec<u8>,
 }
 
-impl<'a> UnverifiedAccessToken<'a> {
-    /// Parses a JWT without the prefix. `None` if it cannot be one of our access tokens.
+impl<'a> UnverifiedJwt<'a> {
+    /// Parses a JWT without the prefix. `None` if it cannot be one of ours.
     pub(crate) fn parse(jwt: &'a str) -> Option<Self> {
         if jwt.len() > MAX_JWT_BYTES {
             return None;
@@ -128,21 +187,31 @@ impl<'a> UnverifiedAccessToken<'a> {
         let (signed, signature) = jwt.rsplit_once('.')?;
         let (header, payload) = signed.split_once('.')?;
         let decode = |part| URL_SAFE_NO_PAD.decode(part).ok();
-        let header: Header<String> = serde_json::from_slice(&decode(header)?).ok()?;
-        if header.typ != TokenType::AtJwt {
-            return None;
-        }
-        Some(Self { signed, kid: header.kid, payload: decode(payload)?, signature: decode(signature)? })
+        let Header { typ, kid, .. } = serde_json::from_slice::<Header<String>>(&decode(header)?).ok()?;
+        Some(Self { signed, typ, kid, payload: decode(payload)?, signature: decode(signature)? })
     }
 
     pub(crate) fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The claims, if `key` signed them.
-    pub(crate) fn verify(self, key: &PublicKey) -> Option<RegistrationTokenClaims> {
+    /// The token, if `key` signed it.
+    pub(crate) fn verify(self, key: &PublicKey) -> Option<VerifiedJwt> {
         let key = aws_lc_rs::signature::UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.as_ref());
         key.verify(self.signed.as_bytes(), &self.signature).ok()?;
+        Some(VerifiedJwt { typ: self.typ, payload: self.payload })
+    }
+}
+
+/// A JWT that one of our keys signed. Issuer, audience and expiry are not checked yet.
+pub(crate) struct VerifiedJwt {
+    pub(crate) typ: TokenType,
+    payload: Vec<u8>,
+}
+
+impl VerifiedJwt {
+    /// Its claims, if they are of this form.
+    pub(crate) fn claims<C: DeserializeOwned>(&self) -> Option<C> {
         serde_json::from_slice(&self.payload).ok()
     }
 }
@@ -180,19 +249,19 @@ mod tests {
             let jwt = |header: Value| format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), "A".repeat(length / 4 * 4), "AAAA");
             let ours = json!({"alg": "RS256", "typ": "at+jwt", "kid": kid});
             let text = jwt(ours.clone());
-            match UnverifiedAccessToken::parse(&text) {
+            match UnverifiedJwt::parse(&text) {
                 Some(token) => prop_assert!(token.kid() == kid && text.len() <= MAX_JWT_BYTES && text.ends_with("AAAA")),
                 None => prop_assert!(text.len() > MAX_JWT_BYTES),
             }
             let mut other = ours;
             other[more] = value.into();
-            prop_assert!(other["alg"] == "RS256" && other["typ"] == "at+jwt" && other["kid"] != kid || UnverifiedAccessToken::parse(&jwt(other)).is_none());
+            prop_assert!(other["alg"] == "RS256" && other["typ"] == "at+jwt" && other["kid"] != kid || UnverifiedJwt::parse(&jwt(other)).is_none());
         }
 
         #[test]
         fn no_text_panics(text in "[A-Za-z0-9_.-]{0,80}", any in ".{0,80}") {
-            let _ = UnverifiedAccessToken::parse(&text);
-            let _ = UnverifiedAccessToken::parse(&any);
+            let _ = UnverifiedJwt::parse(&text);
+            let _ = UnverifiedJwt::parse(&any);
         }
     }
 }

@@ -15,7 +15,7 @@ pub use self::{
     data_key::WrappingKey,
     mac::MacKey,
     public_keys::PublicKeys,
-    settings::{Audience, Issuer, SigningMode},
+    settings::{Audience, AuthorizationEndpoint, Issuer, Issuers, OidcIssuer, SigningMode},
     signer::Signer,
     verification_key::VerificationKey,
 };

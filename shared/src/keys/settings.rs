@@ -1,6 +1,8 @@
 //! The settings of JWTs: the keys that sign and verify them, their issuer and their audience.
 
-use std::str::FromStr;
+use std::{net::IpAddr, str::FromStr};
+
+use lambda_http::http::uri::Authority;
 
 use crate::{
     error::Constraint,
@@ -83,7 +85,7 @@ impl FromStr for KmsKeyList {
 
 /// `ISSUER`: the `iss` of our JWTs (RFC 7519, 4.1.1). Any string is allowed, such as a URL or a UUID;
 /// verifiers compare it exactly.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Issuer(String);
 
 impl Issuer {
@@ -97,20 +99,173 @@ impl Issuer {
     }
 }
 
-/// `AUDIENCE`: the `aud` of OAuth access tokens (RFC 7519, 4.1.3). The default is the issuer.
-#[derive(Clone, Debug)]
+/// The `aud` of access tokens (RFC 7519, 4.1.3).
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Audience(String);
 
 impl Audience {
-    pub fn from_environment(environment: &Environment, issuer: &Issuer) -> Result<Self, SettingsError> {
-        let audience = environment.optional("AUDIENCE")?;
-        let Issuer(audience) = audience.unwrap_or_else(|| issuer.clone());
-        Ok(Self(audience))
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The issuers of this deployment, and the audiences of their access tokens.
+#[derive(Clone, Debug)]
+pub struct Issuers {
+    issuer: Issuer,
+    oidc: Option<Issuer>,
+    audience: Option<Issuer>,
+}
+
+impl Issuers {
+    /// Reads `ISSUER`, `OIDC_ISSUER` and `AUDIENCE`.
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        Ok(Self {
+            issuer: Issuer::from_environment(environment)?,
+            oidc: OidcIssuer::from_environment(environment)?.map(|OidcIssuer(issuer)| issuer),
+            audience: environment.optional("AUDIENCE")?,
+        })
+    }
+
+    /// The issuer of `create-token` and `/api/v1/tokens`.
+    #[must_use]
+    pub fn documented(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    /// The issuer of the endpoints under `/oauth2`; `None` if `ISSUER` cannot be one and `OIDC_ISSUER` is not set.
+    #[must_use]
+    pub fn oidc(&self) -> Option<&Issuer> {
+        self.oidc.as_ref()
+    }
+
+    /// The audience of the access tokens of an issuer: `AUDIENCE`, or the issuer.
+    #[must_use]
+    pub fn audience_of(&self, issuer: &Issuer) -> Audience {
+        let Issuer(audience) = self.audience.as_ref().unwrap_or(issuer);
+        Audience(audience.clone())
+    }
+
+    /// Whether this is one of the issuers.
+    #[must_use]
+    pub(crate) fn contain(&self, iss: &str) -> bool {
+        self.find(iss).is_some()
+    }
+
+    /// Whether an access token with these claims is from one of the issuers, for its audience.
+    #[must_use]
+    pub(crate) fn issued(&self, iss: &str, aud: &str) -> bool {
+        self.find(iss).is_some_and(|issuer| self.audience_of(issuer).as_str() == aud)
+    }
+
+    fn find(&self, iss: &str) -> Option<&Issuer> {
+        [Some(&self.issuer), self.oidc.as_ref()].into_iter().flatten().find(|issuer| issuer.as_str() == iss)
+    }
+}
+
+/// `OIDC_ISSUER`: the issuer of OpenID Connect Discovery 1.0 and RFC 8414, which is the URL that clients reach this API at. The
+/// default is `ISSUER`, if that is such a URL.
+///
+/// It has no path: RFC 8414 (3.1) would put its metadata where no route is.
+#[derive(Clone, Debug)]
+pub struct OidcIssuer(Issuer);
+
+impl OidcIssuer {
+    /// Reads the variable, and `ISSUER` for its default. `None` if there is no such issuer.
+    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, SettingsError> {
+        let Issuer(default) = Issuer::from_environment(environment)?;
+        let issuer = environment.optional("OIDC_ISSUER")?;
+        Ok(issuer.or_else(|| default.parse().ok()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl FromStr for OidcIssuer {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const NO_URL: Constraint = Constraint::new("must be a URL such as https://tokens.example.com");
+        let issuer: Issuer = text.parse().map_err(|_| NO_URL)?;
+        let HttpUrl { after_authority, .. } = HttpUrl::parse(text).ok_or(NO_URL)?.secure()?;
+        match after_authority.chars().next() {
+            None => Ok(Self(issuer)),
+            Some('/') if after_authority == "/" => Err(Constraint::new("must not end with a slash")),
+            Some('/') => Err(Constraint::new("must have no path: RFC 8414 would move its metadata there")),
+            Some(_) => Err(Constraint::new("must have no query and no fragment")),
+        }
+    }
+}
+
+/// `AUTHORIZATION_ENDPOINT`: the URL of the login service, to which a client sends the user's browser (RFC 6749, 3.1).
+#[derive(Clone, Debug)]
+pub struct AuthorizationEndpoint(String);
+
+impl AuthorizationEndpoint {
+    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, SettingsError> {
+        environment.optional("AUTHORIZATION_ENDPOINT")
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for AuthorizationEndpoint {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be a URL such as https://login.example.com/authorize, of at most 2048 characters";
+        let url = Constraint::check(text, 1..=2048, |c| c.is_ascii_graphic(), RULE)?;
+        let HttpUrl { after_authority, .. } = HttpUrl::parse(text).ok_or(Constraint::new(RULE))?.secure()?;
+        if after_authority.contains('#') {
+            return Err(Constraint::new("must have no fragment"));
+        }
+        Ok(Self(url))
+    }
+}
+
+/// The parts of an `http:` or `https:` URL that settings are checked by.
+struct HttpUrl<'a> {
+    encrypted: bool,
+    host: String,
+    /// Path, query and fragment.
+    after_authority: &'a str,
+}
+
+impl<'a> HttpUrl<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let encrypted = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let (authority, after_authority) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let authority: Authority = authority.parse().ok().filter(|_| !authority.contains('@'))?;
+        let host = Some(authority.host().to_owned()).filter(|host| !host.is_empty())?;
+        let port = authority.as_str().strip_prefix(host.as_str())?;
+        let port_is_right = port.is_empty() || port.strip_prefix(':')?.parse::<u16>().is_ok();
+        if !port_is_right {
+            return None;
+        }
+        Some(Self { encrypted, host, after_authority })
+    }
+
+    /// Only on the loopback may it be unencrypted.
+    fn secure(self) -> Result<Self, Constraint> {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.encrypted || loopback {
+            Ok(self)
+        } else {
+            Err(Constraint::new("must begin with https://; only on the loopback may it be http://"))
+        }
     }
 }
 
@@ -179,14 +334,79 @@ mod tests {
     #[test]
     fn the_audience_is_the_issuer_unless_set() {
         let audience = |variables: &[(&str, &str)]| {
-            let environment = Environment::of(variables);
-            Audience::from_environment(&environment, &Issuer::from_environment(&environment)?)
+            let issuers = Issuers::from_environment(&Environment::of(variables))?;
+            Ok::<_, SettingsError>(issuers.audience_of(issuers.documented()).as_str().to_owned())
         };
-        assert_eq!(audience(&[("ISSUER", "a")]).unwrap().as_str(), "a");
-        assert_eq!(audience(&[("ISSUER", "a"), ("AUDIENCE", "b")]).unwrap().as_str(), "b");
+        assert_eq!(audience(&[("ISSUER", "a")]).unwrap(), "a");
+        assert_eq!(audience(&[("ISSUER", "a"), ("AUDIENCE", "b")]).unwrap(), "b");
         assert!(audience(&[("ISSUER", "a b")]).is_err());
         assert!(audience(&[("ISSUER", "a"), ("AUDIENCE", "b c")]).is_err());
         assert_eq!(audience(&[]).unwrap_err().to_string(), "environment variable ISSUER is not set");
+    }
+
+    #[test]
+    fn each_issuer_has_its_own_audience_unless_one_is_set() {
+        let issuers = |more: &[(&str, &str)]| {
+            let variables = [&[("ISSUER", "one"), ("OIDC_ISSUER", "https://two.example")], more].concat();
+            Issuers::from_environment(&Environment::of(&variables)).unwrap()
+        };
+        let (own, shared) = (issuers(&[]), issuers(&[("AUDIENCE", "three")]));
+        assert!(own.issued("one", "one") && own.issued("https://two.example", "https://two.example"));
+        assert!(!own.issued("one", "https://two.example") && !own.issued("three", "three"));
+        assert!(shared.issued("one", "three") && shared.issued("https://two.example", "three"));
+        assert!(!shared.issued("one", "one") && shared.contain("one") && !shared.contain("three"));
+    }
+
+    #[test]
+    fn an_oidc_issuer_is_the_url_of_the_api() {
+        let oidc = |variables: &[(&str, &str)]| {
+            let issuer = OidcIssuer::from_environment(&Environment::of(variables));
+            issuer.map(|issuer| issuer.map(|issuer| issuer.as_str().to_owned())).map_err(|error| error.to_string())
+        };
+        for url in [
+            "https://a.example",
+            "https://a.example:8443",
+            "http://127.0.0.1:3000",
+            "http://localhost",
+            "http://[::1]:1",
+        ] {
+            assert_eq!(oidc(&[("ISSUER", url)]), Ok(Some(url.to_owned())));
+            assert_eq!(oidc(&[("ISSUER", "name"), ("OIDC_ISSUER", url)]), Ok(Some(url.to_owned())));
+        }
+        for (refused, rule) in [
+            ("name", "must be a URL such as https://tokens.example.com"),
+            ("ftp://a.example", "must be a URL such as https://tokens.example.com"),
+            ("https://", "must be a URL such as https://tokens.example.com"),
+            ("https://user@a.example", "must be a URL such as https://tokens.example.com"),
+            ("https://a.example:x", "must be a URL such as https://tokens.example.com"),
+            ("https://a.example:", "must be a URL such as https://tokens.example.com"),
+            ("https://a b", "must be a URL such as https://tokens.example.com"),
+            ("http://a.example", "must begin with https://; only on the loopback may it be http://"),
+            ("http://localhost.example", "must begin with https://; only on the loopback may it be http://"),
+            ("https://a.example/", "must not end with a slash"),
+            ("https://a.example/b", "must have no path: RFC 8414 would move its metadata there"),
+            ("https://a.example?b", "must have no query and no fragment"),
+            ("https://a.example#b", "must have no query and no fragment"),
+        ] {
+            // As the default it is only left out.
+            if refused != "https://a b" {
+                assert_eq!(oidc(&[("ISSUER", refused)]), Ok(None), "{refused}");
+            }
+            let error = format!("environment variable OIDC_ISSUER {rule}");
+            assert_eq!(oidc(&[("ISSUER", "https://a.example"), ("OIDC_ISSUER", refused)]), Err(error));
+        }
+    }
+
+    #[test]
+    fn an_authorization_endpoint_is_a_url_without_fragment() {
+        for right in ["https://a.example/authorize", "https://a.example/?b=c", "http://127.0.0.1:3000/authorize"] {
+            assert_eq!(right.parse::<AuthorizationEndpoint>().unwrap().as_str(), right);
+        }
+        for wrong in
+            ["", "authorize", "/authorize", "http://a.example/authorize", "https://a.example/#b", "javascript://a"]
+        {
+            assert!(wrong.parse::<AuthorizationEndpoint>().is_err(), "{wrong}");
+        }
     }
 
     proptest! {

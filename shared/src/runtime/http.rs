@@ -6,18 +6,18 @@
 use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-pub use lambda_http::http::{StatusCode, header};
+pub use lambda_http::http::{HeaderName, StatusCode, header};
 use lambda_http::{
     Body, LambdaEvent,
     aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderValue},
 };
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     error::{Constraint, ValidationError},
-    input::{JsonObject, Query},
+    input::{Form, JsonObject, Query},
     runtime::function::Function,
     runtime::{ApiError, Environment, Handled, Outcome, SettingsError, telemetry},
 };
@@ -41,6 +41,9 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
 
     /// The body of an error of a route, in the format of its endpoint.
     fn error_body(route: &str, error: &ApiError) -> Value;
+
+    /// A header that every response has beside the common ones.
+    const HEADER: Option<(HeaderName, &str)> = None;
 }
 
 /// An [`Endpoint`] as a Lambda [`Function`].
@@ -72,12 +75,14 @@ impl<E: Endpoint> Function for Http<E> {
             if let ApiError::Internal(internal) = &error {
                 telemetry::log_internal_error(internal);
             }
-            let response = Response::new(error.status(), error.outcome(), &E::error_body(&route, &error));
-            match error {
-                ApiError::Unauthenticated(reason) => response.with_header(header::WWW_AUTHENTICATE, reason.challenge()),
-                _ => response,
-            }
+            let mut response = Response::new(error.status(), error.outcome(), &E::error_body(&route, &error));
+            response.headers.extend(error.header().map(|(name, value)| (Some(name), value)));
+            response
         });
+        let response = match E::HEADER {
+            None => response,
+            Some((name, value)) => response.with_header(name, value),
+        };
         Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
     }
 }
@@ -114,10 +119,21 @@ impl Request {
     /// The fields of the body, which must be a JSON object of at most [`MAX_BODY_BYTES`] with the content type
     /// `application/json`.
     pub fn fields(&self) -> Result<JsonObject, ValidationError> {
+        JsonObject::from_json(self.body_of_type("application/json", "must be application/json")?)
+    }
+
+    /// The parameters of the body, which must be a form of at most [`MAX_BODY_BYTES`] with the content type
+    /// `application/x-www-form-urlencoded`.
+    pub fn form(&self) -> Result<Form, ValidationError> {
+        const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
+        Form::parse(self.body_of_type(MEDIA_TYPE, "must be application/x-www-form-urlencoded")?)
+    }
+
+    fn body_of_type(&self, expected: &str, rule: &'static str) -> Result<&[u8], ValidationError> {
         let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim();
-        if !media_type.eq_ignore_ascii_case("application/json") {
-            return Err(ValidationError::new("Content-Type", "must be application/json"));
+        if !media_type.eq_ignore_ascii_case(expected) {
+            return Err(ValidationError::new("Content-Type", rule));
         }
         match &self.body {
             None => Err(ValidationError::new("body", "is not valid base64")),
@@ -125,7 +141,7 @@ impl Request {
             Some(body) if body.len() > MAX_BODY_BYTES => {
                 Err(ValidationError::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))
             }
-            Some(body) => JsonObject::from_json(body),
+            Some(body) => Ok(body),
         }
     }
 }

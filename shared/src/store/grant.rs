@@ -16,7 +16,7 @@ use super::{List, Store, Update, WriteId, key::Key, listing, number, read, send,
 use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
-    id::ClientId,
+    id::{ClientId, ObjectId},
     random::Random,
     runtime::telemetry::{Phase, timed},
 };
@@ -52,6 +52,12 @@ impl Grant {
 pub struct GrantDetails {
     /// The client that it was issued to.
     pub client_id: ClientId,
+    /// The organization of the client, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<ObjectId>,
+    /// Whether the client is confidential (RFC 6749, 2.1), so that only it may use or end the grant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confidential: bool,
     /// The login service that the user came through.
     pub service: String,
     /// Where the code was sent.

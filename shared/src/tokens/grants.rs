@@ -19,17 +19,20 @@
 //!    a *replay*: it revokes the grant (RFC 6749, 4.1.2; RFC 9700, 4.14.2).
 //!
 //! Redirect URI, service, scope and PKCE are checked after that: a used token is evidence of theft, whatever else the request
-//! says. A wrong client has no reuse window, so its repeat is a replay.
+//! says. A wrong client has no reuse window, so its repeat is a replay. The grant of a confidential client is only touched by
+//! requests that it has authenticated.
 
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
+    auth::ClientCredentials,
     clock::expiry,
     credential::{CredentialHash, GrantCredential, SessionId},
+    error::Constraint,
     id::ClientId,
     random::Random,
     runtime::ApiError,
@@ -43,18 +46,41 @@ pub const GRANT_LIFETIME_SECONDS: u32 = 30 * 86400;
 /// A request for tokens.
 #[derive(Debug)]
 pub struct GrantRequest {
-    /// The client that asks.
-    pub client_id: ClientId,
-    /// The login service that the user came through.
-    pub service: String,
-    /// Where the code was sent.
-    pub redirect_uri: String,
-    /// The `nonce` of the authorization request.
-    pub nonce: Option<String>,
+    pub client: RequestClient,
+    pub binding: Binding,
     /// The scopes that are asked for. `None` asks for those that were granted.
     pub scopes: Option<Vec<String>>,
-    /// What is presented.
     pub presented: PresentedGrant,
+}
+
+/// Which client a request is from.
+#[derive(Debug)]
+pub enum RequestClient {
+    /// It names this one, at the endpoint that authenticates no client. So a confidential client is of no use there.
+    Unauthenticated(ClientId),
+    /// It names this one, and has its secret if it is confidential.
+    Authenticated(ClientId, ClientCredentials),
+    /// It names none, as public clients may when they refresh: it is the one that the refresh token was issued to.
+    OfToken,
+}
+
+/// What else a request must have in common with the authorization request.
+#[derive(Debug)]
+pub enum Binding {
+    /// At `/api/v1/tokens`.
+    Documented {
+        /// The login service that the user came through.
+        service: String,
+        redirect_uri: String,
+        /// Compared in a code exchange, if the code has one.
+        state: Option<String>,
+        /// Compared in a code exchange, if the code has one.
+        nonce: Option<String>,
+    },
+    /// At `/oauth2/token`, in a code exchange (RFC 6749, 4.1.3). A public client needs a PKCE challenge (RFC 9700, 2.1.1).
+    Code { redirect_uri: String },
+    /// At `/oauth2/token`, in a refresh (RFC 6749, 6).
+    Refresh,
 }
 
 /// What is presented for tokens.
@@ -62,12 +88,9 @@ pub struct GrantRequest {
 pub enum PresentedGrant {
     /// An authorization code (RFC 6749, 4.1.3).
     Code {
-        /// The code.
         code: GrantCredential,
-        /// The `state` of the authorization request.
-        state: Option<String>,
         /// What answers the challenge of the authorization request (RFC 7636, 4.5).
-        code_verifier: Option<String>,
+        code_verifier: Option<CodeVerifier>,
     },
     /// A refresh token (RFC 6749, 6).
     RefreshToken(GrantCredential),
@@ -91,6 +114,7 @@ pub struct Redemption<'a> {
     /// The grant.
     pub grant: Grant,
     request: &'a GrantRequest,
+    /// The client of the grant, if the request is from it.
     client: Option<Client>,
     /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may succeed, and
     /// each must know its own.
@@ -103,6 +127,18 @@ impl Redemption<'_> {
     #[must_use]
     pub fn session_id(&self) -> SessionId {
         self.request.presented.session_id()
+    }
+
+    /// Whether a code is exchanged, and not a refresh token.
+    #[must_use]
+    pub fn is_code_exchange(&self) -> bool {
+        matches!(self.request.presented, PresentedGrant::Code { .. })
+    }
+
+    /// The scopes of the tokens.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        self.request.scopes.as_ref().unwrap_or(&self.grant.details.scopes)
     }
 }
 
@@ -122,6 +158,8 @@ enum Issue {
 #[derive(Debug)]
 enum Denial {
     BadCredential,
+    /// The scope is wider than what was granted.
+    InvalidScope,
     /// The grant is to be revoked.
     Replay,
 }
@@ -136,20 +174,43 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Loads what the request names and decides on it. A replay revokes the grant.
+    /// Loads what the request names, authenticates the client and decides. A replay revokes the grant.
     ///
     /// # Errors
-    /// [`ApiError::BadCredential`], [`ApiError::Replay`], or a failure.
+    /// [`ApiError::InvalidClient`], [`ApiError::BadCredential`], [`ApiError::InvalidScope`], [`ApiError::Replay`], or a failure.
     pub async fn redeem<'a>(&self, request: &'a GrantRequest, now: DateTime<Utc>) -> Result<Redemption<'a>, ApiError> {
-        let session_id = request.presented.session_id();
-        let reads =
-            async { tokio::join!(self.store.load_grant(&session_id), self.store.load_client(request.client_id)) };
-        let (grant, client) = timed(Phase::Load, reads).await;
-        let (grant, client) = (grant?.ok_or(ApiError::BadCredential)?, client?);
+        let (grant, client) = timed(Phase::Load, self.load(request)).await?;
+        let client = own_client(request, &grant, client);
         let grant_id = request.presented.credential().grant();
         let first = GrantCredential::generate_refresh_token(grant_id, self.random.as_ref())?;
-        let issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), request, &grant).await?;
+        let issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), request).await?;
         Ok(Redemption { grant, request, client, first, issue })
+    }
+
+    /// The grant, and the client that the request names or, if it names none, the client of the grant.
+    async fn load(&self, request: &GrantRequest) -> Result<(Grant, Option<Client>), ApiError> {
+        let session_id = request.presented.session_id();
+        let grant = self.store.load_grant(&session_id);
+        match &request.client {
+            RequestClient::Unauthenticated(id) => {
+                let (grant, client) = tokio::join!(grant, self.store.load_client(*id));
+                Ok((grant?.ok_or(ApiError::BadCredential)?, client?))
+            }
+            RequestClient::Authenticated(id, credentials) => {
+                let (grant, client) = tokio::join!(grant, self.store.load_client(*id));
+                let client = client?;
+                credentials.authenticate(client.as_ref())?;
+                Ok((grant?.ok_or(ApiError::BadCredential)?, client))
+            }
+            RequestClient::OfToken => {
+                let grant = grant.await?.ok_or(ApiError::BadCredential)?;
+                if grant.details.confidential {
+                    return Err(ApiError::InvalidClient(None));
+                }
+                let client = self.store.load_client(grant.details.client_id).await?;
+                Ok((grant, client))
+            }
+        }
     }
 
     /// Records the redemption and returns the refresh token. A write that loses a race is decided again on the grant that it
@@ -180,27 +241,17 @@ impl Grants {
                 Err(Denial::Replay) if forgives_lateness(request, client.as_ref()) => Err(Denial::BadCredential),
                 decision => decision,
             };
-            issue = self.enforce(decision, request, &grant).await?;
+            issue = self.enforce(decision, request).await?;
         }
     }
 
-    /// Turns a denial into an error, and revokes the grant of a replay. The grant of a confidential client is left alone: this
-    /// endpoint authenticates no client, and another `client_id` in the request does not change whose grant it is.
-    async fn enforce(
-        &self,
-        decision: Result<Issue, Denial>,
-        request: &GrantRequest,
-        grant: &Grant,
-    ) -> Result<Issue, ApiError> {
+    /// Turns a denial into an error, and revokes the grant of a replay.
+    async fn enforce(&self, decision: Result<Issue, Denial>, request: &GrantRequest) -> Result<Issue, ApiError> {
         match decision {
             Ok(issue) => Ok(issue),
             Err(Denial::BadCredential) => Err(ApiError::BadCredential),
+            Err(Denial::InvalidScope) => Err(ApiError::InvalidScope),
             Err(Denial::Replay) => {
-                let owner = grant.details.client_id;
-                let of_another = if request.client_id == owner { None } else { self.store.load_client(owner).await? };
-                if of_another.is_some_and(|client| client.secret_hash.is_some()) {
-                    return Err(ApiError::BadCredential);
-                }
                 self.store.revoke_grant(&request.presented.session_id(), self.random.as_ref()).await?;
                 Err(ApiError::Replay)
             }
@@ -208,6 +259,17 @@ impl Grants {
     }
 }
 
+/// The client that the request is from, if the grant is its own.
+fn own_client(request: &GrantRequest, grant: &Grant, client: Option<Client>) -> Option<Client> {
+    let owner = grant.details.client_id;
+    client.filter(|client| match &request.client {
+        RequestClient::Unauthenticated(id) => *id == owner && client.secret_hash.is_none(),
+        RequestClient::Authenticated(id, _) => *id == owner,
+        RequestClient::OfToken => true,
+    })
+}
+
+/// `client` is that of the grant, if the request is from it.
 fn decide(
     request: &GrantRequest,
     grant: &Grant,
@@ -215,10 +277,8 @@ fn decide(
     first: &GrantCredential,
     now: DateTime<Utc>,
 ) -> Result<Issue, Denial> {
-    // A client other than the grant's counts as no client.
-    let client = client.filter(|_| request.client_id == grant.details.client_id);
-    // This endpoint authenticates no client, so it does nothing for one that has a secret, and nothing to its grants.
-    if client.is_some_and(|client| client.secret_hash.is_some()) {
+    // Nobody else can use the grant of a confidential client, or end it by a replay.
+    if grant.details.confidential && client.is_none() {
         return Err(Denial::BadCredential);
     }
     let issue = match (&request.presented, &grant.status) {
@@ -252,7 +312,14 @@ fn decide(
         }
     };
     let bound = client.is_some_and(|client| is_bound(request, &grant.details, client));
-    if bound { Ok(issue) } else { Err(Denial::BadCredential) }
+    let granted = |scopes: &Vec<String>| scopes.iter().all(|scope| grant.details.scopes.contains(scope));
+    match (&request.binding, request.scopes.as_ref().is_none_or(granted)) {
+        _ if !bound => Err(Denial::BadCredential),
+        (_, true) => Ok(issue),
+        // The documented endpoint has one error for both.
+        (Binding::Documented { .. }, false) => Err(Denial::BadCredential),
+        (Binding::Code { .. } | Binding::Refresh, false) => Err(Denial::InvalidScope),
+    }
 }
 
 /// Whether a refresh that lost a race is refused without ending the grant.
@@ -274,22 +341,53 @@ fn may_be_repeated(
     window > 0 && rotation.from == *presented && since <= TimeDelta::seconds(window.into())
 }
 
-/// Whether the request is the one that the grant was made for.
+/// Whether the request has in common with the authorization request what it must. The client must still be registered for it.
 fn is_bound(request: &GrantRequest, grant: &GrantDetails, client: &Client) -> bool {
-    let same = request.redirect_uri == grant.redirect_uri && request.service == grant.service;
     let registered = client.redirect_uris.contains(&grant.redirect_uri) && client.services.contains(&grant.service);
-    let scope = request.scopes.as_ref().is_none_or(|scopes| scopes.iter().all(|scope| grant.scopes.contains(scope)));
-    let code = match &request.presented {
-        PresentedGrant::RefreshToken(_) => true,
-        PresentedGrant::Code { state, code_verifier, .. } => {
-            // What was not given at issue binds nothing, except the verifier: without a challenge it would go unchecked, and
-            // its sender would not notice that an attacker had removed the challenge (RFC 9700, 4.8.2).
-            let bound = |issued: &Option<String>, given: &Option<String>| issued.is_none() || issued == given;
-            let challenge = code_verifier.as_ref().map(|verifier| s256(verifier));
-            bound(&grant.state, state) && bound(&grant.nonce, &request.nonce) && grant.code_challenge == challenge
+    // What was not given at issue binds nothing.
+    let same = |issued: &Option<String>, given: &Option<String>| issued.is_none() || issued == given;
+    let is_code = matches!(request.presented, PresentedGrant::Code { .. });
+    let bound = match &request.binding {
+        Binding::Documented { service, redirect_uri, state, nonce } => {
+            let code = !is_code || same(&grant.state, state) && same(&grant.nonce, nonce);
+            *redirect_uri == grant.redirect_uri && *service == grant.service && code
         }
+        Binding::Code { redirect_uri } => {
+            let challenged = client.secret_hash.is_some() || grant.code_challenge.is_some();
+            *redirect_uri == grant.redirect_uri && challenged
+        }
+        Binding::Refresh => true,
     };
-    same && registered && scope && code
+    registered && bound && answers_challenge(&request.presented, grant)
+}
+
+/// A verifier answers the challenge. Without a challenge it would go unchecked, and its sender would not notice that an
+/// attacker had removed the challenge (RFC 9700, 4.8.2), so it is refused.
+fn answers_challenge(presented: &PresentedGrant, grant: &GrantDetails) -> bool {
+    match presented {
+        PresentedGrant::RefreshToken(_) => true,
+        PresentedGrant::Code { code_verifier, .. } => {
+            grant.code_challenge == code_verifier.as_ref().map(|CodeVerifier(verifier)| s256(verifier))
+        }
+    }
+}
+
+/// What a client proves with that it made the authorization request (RFC 7636, 4.1).
+pub struct CodeVerifier(String);
+
+impl FromStr for CodeVerifier {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
+        Constraint::check(text, 43..=128, |c| c.is_ascii_alphanumeric() || b"-._~".contains(&c), RULE).map(Self)
+    }
+}
+
+impl fmt::Debug for CodeVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CodeVerifier(…)")
+    }
 }
 
 /// The S256 challenge of a verifier (RFC 7636, 4.6).

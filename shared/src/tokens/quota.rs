@@ -43,6 +43,17 @@ pub(super) fn plan(registration: &Registration, slot: TokenSlot, now: DateTime<U
     }
 }
 
+/// How many seconds it takes until a full registration has a place for another token, at least 1.
+pub(super) fn seconds_until_free(registration: &Registration, now: DateTime<Utc>) -> u32 {
+    let mut active: Vec<_> = registration.tokens.values().filter(|token| token.is_active(now)).collect();
+    active.sort_unstable_by_key(|token| token.expires_at);
+    // After a lower quota was set, more than one must expire.
+    let above = active.len().saturating_sub(registration.max_allowed.try_into().unwrap_or(usize::MAX));
+    // Tokens expire at whole seconds.
+    let wait = active.get(above).map_or(1, |token| token.expires_at.timestamp() - now.timestamp());
+    u32::try_from(wait.max(1)).unwrap_or(u32::MAX)
+}
+
 /// A random `start` for [`plan`].
 pub(super) fn random_start(random: &dyn Random) -> Result<usize, InternalError> {
     random.bytes().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
@@ -100,6 +111,13 @@ mod tests {
         assert_eq!(plan(&registration(1, &[NOW + 1]), slot(), now(), 0), Plan::Full);
         assert_eq!(recorded(&registration(1, &[NOW]), slot()).expired.len(), 1);
         assert!(recorded(&registration(1, &[]), slot()).expired.is_empty());
+    }
+
+    #[test]
+    fn a_full_registration_says_when_a_place_is_free() {
+        assert_eq!(seconds_until_free(&registration(2, &[NOW + 30, NOW + 9]), now()), 9);
+        assert_eq!(seconds_until_free(&registration(1, &[NOW + 30, NOW + 9, NOW, NOW + 20]), now()), 30);
+        assert_eq!(seconds_until_free(&registration(1, &[NOW + 1]), now()), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
     error::InternalError,
-    id::{RegistrationId, TokenId, TokenSlot},
+    id::{ObjectId, RegistrationId, TokenId, TokenSlot},
     keys::jwt::{RegistrationTokenClaims, TokenType},
     keys::{Audience, Issuer, Signer},
     random::Random,
@@ -31,6 +31,8 @@ pub struct IssueRequest<'a> {
     pub endpoint: &'static str,
     /// The registration that the token is for.
     pub registration_id: &'a RegistrationId,
+    /// The scopes that are asked for, which must be the registration's. `None` asks for all of them.
+    pub scopes: Option<&'a [String]>,
     /// An address to put into it.
     pub email: Option<&'a str>,
     /// What the caller names the request by.
@@ -86,7 +88,7 @@ impl RegistrationTokens {
     ///
     /// # Errors
     /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
-    /// [`ApiError::QuotaExceeded`], [`ApiError::IdempotencyKeyReused`], or a failure.
+    /// [`ApiError::InvalidScope`] if the registration lacks one of the scopes, [`ApiError::QuotaExceeded`], [`ApiError::IdempotencyKeyReused`], or a failure.
     pub async fn issue(
         &self,
         caller: &Principal,
@@ -181,29 +183,37 @@ impl RegistrationTokens {
                 TokenSlot::derived(&key.derivation_input(request.endpoint, caller, request.registration_id.as_str()))
             }
         };
+        let narrowed_to = request.scopes.map(scopes_hash);
         if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now)) {
             let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
             let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
-            caller.require_grantable(scopes)?;
-            if existing.email.as_deref() != request.email {
+            let same = existing.email.as_deref() == request.email && record.narrowed_to == narrowed_to;
+            // Another request's scopes may be none of these. What counts then is that the key was used.
+            let scopes = if same { granted(scopes, request.scopes)? } else { scopes.to_vec() };
+            caller.require_grantable(&scopes)?;
+            if !same {
                 return Err(ApiError::IdempotencyKeyReused);
             }
-            let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
+            let claims = claims(record.jti, record.issued_at, existing.expires_at, &scopes);
             return Ok(Decision::Repeat(claims));
         }
-        caller.require_grantable(&registration.scopes)?;
+        let scopes = granted(&registration.scopes, request.scopes)?;
+        caller.require_grantable(&scopes)?;
         let start = quota::random_start(self.random.as_ref())?;
         let plan = match quota::plan(registration, slot, now, start) {
             Plan::Record(plan) => plan,
             Plan::MakeRoom(expired) => return Ok(Decision::MakeRoom(expired)),
-            Plan::Full => return Err(ApiError::QuotaExceeded),
+            Plan::Full => {
+                return Err(ApiError::QuotaExceeded { retry_after: quota::seconds_until_free(registration, now) });
+            }
         };
         let expires_at = expiry(now, registration.token_ttl_seconds);
-        let claims = claims(jti, now, expires_at, &registration.scopes);
+        let claims = claims(jti, now, expires_at, &scopes);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
             jti,
             issued_at: now.trunc_subsecs(0),
             scopes_revision: registration.scopes_revision,
+            narrowed_to,
         });
         let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
         Ok(Decision::Record { claims, token, plan })
@@ -217,6 +227,23 @@ enum Decision {
     Record { claims: RegistrationTokenClaims, token: RegistrationToken, plan: TokenWritePlan },
     /// Remove these expired tokens, and decide again.
     MakeRoom(Vec<TokenSlot>),
+}
+
+/// Those of a registration's scopes that are asked for, in the registration's order.
+fn granted(scopes: &[String], requested: Option<&[String]>) -> Result<Vec<String>, ApiError> {
+    let Some(requested) = requested else { return Ok(scopes.to_vec()) };
+    if requested.iter().all(|scope| scopes.contains(scope)) {
+        Ok(scopes.iter().filter(|scope| requested.contains(scope)).cloned().collect())
+    } else {
+        Err(ApiError::InvalidScope)
+    }
+}
+
+/// A hash of the scopes that were asked for, in any order: a request with the same idempotency key must ask for the same.
+fn scopes_hash(requested: &[String]) -> String {
+    let mut sorted = requested.to_vec();
+    sorted.sort_unstable();
+    ObjectId::of_sha256(sorted.join(" ").as_bytes()).to_string()
 }
 
 fn damaged() -> InternalError {

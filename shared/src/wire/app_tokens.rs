@@ -72,9 +72,16 @@ pub fn error_body(error: &ApiError) -> Value {
         ApiError::Forbidden => body(4003, "Permission denied"),
         ApiError::NotFound | ApiError::TokenNotFound => body(3001, "Entity not found"),
         ApiError::IdempotencyKeyReused => body(2002, IdempotencyKey::REUSED),
-        // These endpoints have no quota and read no code or refresh token, so the last three do not occur.
-        ApiError::Internal(_) | ApiError::QuotaExceeded | ApiError::BadCredential | ApiError::Replay => {
-            body(1001, "Internal server error")
-        }
+        // These endpoints have no quota and read no code, refresh token or client, so the rest does not occur.
+        ApiError::Internal(_)
+        | ApiError::QuotaExceeded { .. }
+        | ApiError::TooManyTokens { .. }
+        | ApiError::BadCredential
+        | ApiError::Replay
+        | ApiError::InvalidClient(_)
+        | ApiError::UnauthorizedClient
+        | ApiError::UnsupportedGrantType
+        | ApiError::InvalidScope
+        | ApiError::InsufficientScope => body(1001, "Internal server error"),
     }
 }

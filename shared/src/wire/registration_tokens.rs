@@ -14,9 +14,17 @@ pub fn error_body(error: &ApiError) -> Value {
         ApiError::NotFound => "OAuth registration not found",
         ApiError::TokenNotFound => "Token not found",
         ApiError::IdempotencyKeyReused => IdempotencyKey::REUSED,
-        ApiError::QuotaExceeded => "Active token quota exceeded or registration not found",
-        // These endpoints read no code or refresh token, so the last two do not occur.
-        ApiError::Internal(_) | ApiError::BadCredential | ApiError::Replay => "Internal server error",
+        ApiError::QuotaExceeded { .. } => "Active token quota exceeded or registration not found",
+        // These endpoints read no code, refresh token, client or scope, so the rest does not occur.
+        ApiError::Internal(_)
+        | ApiError::TooManyTokens { .. }
+        | ApiError::BadCredential
+        | ApiError::Replay
+        | ApiError::InvalidClient(_)
+        | ApiError::UnauthorizedClient
+        | ApiError::UnsupportedGrantType
+        | ApiError::InvalidScope
+        | ApiError::InsufficientScope => "Internal server error",
     };
     json!({"message": message})
 }

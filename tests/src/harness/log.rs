@@ -18,6 +18,7 @@ pub(crate) struct Secrets;
 impl Secrets {
     /// Adds a credential and its hash.
     pub(crate) fn add_credential(credential: &str) {
+        assert!(!credential.is_empty());
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, credential.as_bytes());
         lock(&SECRETS).extend([credential.to_owned(), URL_SAFE_NO_PAD.encode(hash)]);
     }
@@ -52,7 +53,8 @@ impl Write for Watched {
         let text = String::from_utf8_lossy(line);
         if let Some(secret) = Secrets::found_in(&text) {
             // A panic would only end the task that logged.
-            eprintln!("a secret is in the log ({secret}): {text}");
+            // Not `eprintln!`, whose output the test runner keeps to itself.
+            let _ = writeln!(io::stderr(), "a secret is in the log ({secret}): {text}");
             std::process::exit(101);
         }
         *lock(&LINES) += 1;

@@ -42,7 +42,7 @@ pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 pub(crate) use self::node::{ApiRequest, Node, Outcome};
-pub(crate) use self::openapi::api;
+pub(crate) use self::openapi::{Api, api, encoded};
 pub(crate) use self::random::SeededRandom;
 pub(crate) use self::tenant::{CREATE_TOKEN, Tenant, app_tokens};
 
@@ -131,6 +131,7 @@ impl TestStack {
             host: [127, 0, 0, 1].into(),
             port: 0,
             issuer: Some(ISSUER.to_owned()),
+            oidc_issuer: None,
             allow_hosts: vec![],
             allow_origins: vec!["*".to_owned()],
             data_dir: None,
@@ -180,6 +181,18 @@ impl TestStack {
     pub(crate) async fn introduce(&self, path: &str, bearer: &str) {
         let without_body = self.http.post(self.url(path)).bearer_auth(bearer);
         assert_eq!(self.send(without_body).await.status, 400);
+    }
+
+    /// Posts a form.
+    pub(crate) async fn post_form(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        self.send(self.form(path, form)).await
+    }
+
+    /// A request with a form.
+    pub(crate) fn form(&self, path: &str, form: &[(&str, &str)]) -> reqwest::RequestBuilder {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.http.post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
+        request.body(body)
     }
 
     pub(crate) async fn provision(&self, action: &Value) -> Value {

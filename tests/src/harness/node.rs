@@ -9,6 +9,7 @@ use std::{
 };
 
 use aws_config::{Region, timeout::TimeoutConfig};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::lambda_runtime::Diagnostic;
 use local::Functions;
@@ -46,6 +47,15 @@ impl ApiRequest {
         });
         let request = Self { function, event };
         if bearer.is_empty() { request } else { request.with_bearer(bearer) }
+    }
+
+    /// A request of a route that takes a form.
+    pub(crate) fn form(function: &'static str, route: &str, form: &[(&str, &str)]) -> Self {
+        let mut request = Self::new(function, &json!({}), "", &json!({})).with_route(route, "");
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        request.event["headers"]["content-type"] = "application/x-www-form-urlencoded".into();
+        (request.event["body"], request.event["isBase64Encoded"]) = (STANDARD.encode(body).into(), true.into());
+        request
     }
 
     pub(crate) fn with_bearer(mut self, bearer: &str) -> Self {

@@ -45,6 +45,15 @@ pub(crate) fn api() -> &'static Api {
     })
 }
 
+/// The text of an example: JSON, or a form of the strings in it.
+pub(crate) fn encoded(media_type: &str, example: &Value) -> String {
+    if media_type == "application/json" {
+        return example.to_string();
+    }
+    let fields = example.as_object().unwrap().iter().map(|(name, value)| (name, value.as_str().unwrap()));
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+}
+
 impl Api {
     /// Its operations by route, such as `POST /api/v1/tokens`.
     pub(crate) fn operations(&self) -> Vec<(String, Value)> {
@@ -65,6 +74,12 @@ impl Api {
     /// The operation of this id.
     pub(crate) fn operation(&self, id: &str) -> Value {
         self.operations().into_iter().find(|(_, operation)| operation["operationId"] == id).unwrap().1
+    }
+
+    /// The content of the body of an operation: its media type, schema and examples. `None` if it has no body.
+    pub(crate) fn body_of(operation: &Value) -> Option<(&str, &Value)> {
+        let content = operation["requestBody"]["content"].as_object()?;
+        content.iter().next().map(|(media_type, content)| (media_type.as_str(), content))
     }
 
     /// The target of a `$ref`, or the node itself.

@@ -1,0 +1,95 @@
+//! The claims of a user's access token (RFC 9068, 2.2) and ID token (OpenID Connect Core 1.0, 2).
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, SubsecRound as _, Utc, serde::ts_seconds};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::{
+    credential::SessionId,
+    error::InternalError,
+    id::{ClientId, TokenId},
+    input::oidc::claims_of_scopes,
+    keys::jwt::UserTokenClaims,
+    keys::{Audience, Issuer},
+    random::Random,
+    tokens::grants::Redemption,
+};
+
+pub(crate) fn access_claims(
+    redemption: &Redemption<'_>,
+    (issuer, audience): (&Issuer, &Audience),
+    (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
+    random: &dyn Random,
+) -> Result<UserTokenClaims, InternalError> {
+    let grant = &redemption.grant.details;
+    Ok(UserTokenClaims {
+        iss: issuer.as_str().to_owned(),
+        sub: grant.subject.clone(),
+        aud: audience.as_str().to_owned(),
+        client_id: grant.client_id,
+        jti: TokenId::random(random)?,
+        iat: now.trunc_subsecs(0),
+        exp: expires_at,
+        auth_time: grant.auth_time,
+        sid: redemption.session_id(),
+        scope: redemption.scopes().join(" "),
+    })
+}
+
+/// The claims of the ID token.
+#[derive(Debug, Serialize)]
+pub(crate) struct IdClaims {
+    iss: String,
+    sub: String,
+    aud: ClientId,
+    #[serde(with = "ts_seconds")]
+    iat: DateTime<Utc>,
+    #[serde(with = "ts_seconds")]
+    exp: DateTime<Utc>,
+    #[serde(with = "ts_seconds")]
+    auth_time: DateTime<Utc>,
+    sid: SessionId,
+    /// Binds the access token to this token (3.1.3.6).
+    at_hash: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
+    #[serde(flatten)]
+    user_claims: Map<String, Value>,
+}
+
+impl IdClaims {
+    pub(crate) fn new(redemption: &Redemption<'_>, access_claims: &UserTokenClaims, access_token: &str) -> Self {
+        let grant = &redemption.grant.details;
+        Self {
+            iss: access_claims.iss.clone(),
+            sub: access_claims.sub.clone(),
+            aud: access_claims.client_id,
+            iat: access_claims.iat,
+            exp: access_claims.exp,
+            auth_time: access_claims.auth_time,
+            sid: access_claims.sid.clone(),
+            at_hash: at_hash(access_token),
+            // The token of a refresh should have none, even if the first one had (12.2).
+            nonce: grant.nonce.clone().filter(|_| redemption.is_code_exchange()),
+            user_claims: claims_of_scopes(&grant.claims, redemption.scopes()),
+        }
+    }
+}
+
+/// The left half of the access token's SHA-256.
+fn at_hash(access_token: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, access_token.as_bytes());
+    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_hash_is_the_left_half_of_the_hash() {
+        // Computed with another implementation (Python's hashlib).
+        assert_eq!(at_hash("eyJhbGciOiJSUzI1NiJ9.e30.AA"), "dpBwNZ-XqMYFlcei2TeXJQ");
+    }
+}

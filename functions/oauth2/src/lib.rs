@@ -1,0 +1,96 @@
+//! The endpoints of the standards, for clients that were not written for this service: the token endpoint (RFC 6749, 3.2),
+//! revocation (RFC 7009), introspection (RFC 7662) and user information (OpenID Connect Core 1.0, 5.3).
+
+mod claims;
+mod introspect;
+mod revoke;
+mod token;
+mod userinfo;
+mod wire;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use shared::{
+    auth::{Authenticator, CredentialVerifier},
+    clock::Clock,
+    keys::{Audience, Issuer, Issuers, Keys},
+    runtime::http::{Endpoint, HeaderName, Request, Response, header},
+    runtime::{ApiError, Environment, SettingsError},
+    store::Store,
+    tokens::{grants::Grants, registration_tokens::RegistrationTokens, revocation::Revocations},
+};
+
+/// The function.
+#[derive(Debug)]
+pub struct Oauth2 {
+    /// `None` if the deployment has no issuer that clients can find these endpoints by.
+    endpoints: Option<Endpoints>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the endpoints need.
+#[derive(Debug)]
+struct Endpoints {
+    issuer: Issuer,
+    audience: Audience,
+    authenticator: Authenticator,
+    grants: Grants,
+    tokens: RegistrationTokens,
+    revocations: Revocations,
+}
+
+impl Endpoint for Oauth2 {
+    const NAME: &'static str = "oauth2";
+    /// RFC 6749, 5.1.
+    const HEADER: Option<(HeaderName, &str)> = Some((header::PRAGMA, "no-cache"));
+
+    fn load(environment: &Environment) -> Result<Self, SettingsError> {
+        let store = Store::from_environment(environment)?;
+        let keys = Keys::from_environment(environment, &store)?;
+        let issuers = Issuers::from_environment(environment)?;
+        let (public_keys, signer) = (keys.public_keys(environment)?, keys.signer(environment)?);
+        let endpoints = issuers.oidc().cloned().map(|issuer| {
+            let audience = issuers.audience_of(&issuer);
+            let random = || Arc::clone(&environment.random);
+            Endpoints {
+                authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
+                grants: Grants { store: store.clone(), random: random() },
+                tokens: RegistrationTokens {
+                    store: store.clone(),
+                    signer,
+                    issuer: issuer.clone(),
+                    audience: audience.clone(),
+                    random: random(),
+                },
+                revocations: Revocations { store, random: random() },
+                issuer,
+                audience,
+            }
+        });
+        Ok(Self { endpoints, clock: Arc::clone(&environment.clock) })
+    }
+
+    async fn warm(&self) {
+        if let Some(Endpoints { authenticator, tokens, .. }) = &self.endpoints {
+            tokio::join!(authenticator.warm(), tokens.signer.warm_key(), tokens.store.warm());
+        }
+    }
+
+    async fn respond(&self, request: Request) -> Result<Response, ApiError> {
+        let now = self.clock.now();
+        let endpoints = self.endpoints.as_ref().ok_or(ApiError::NotFound)?;
+        match request.route.as_str() {
+            "POST /oauth2/token" => endpoints.token(&request, now).await,
+            "POST /oauth2/revoke" => endpoints.revoke(&request, now).await,
+            "POST /oauth2/introspect" => endpoints.introspect(&request, now).await,
+            "GET /oauth2/userinfo" | "POST /oauth2/userinfo" => endpoints.userinfo(&request, now).await,
+            // Unreachable behind API Gateway, which sends only these.
+            _ => Err(ApiError::NotFound),
+        }
+    }
+
+    fn error_body(_: &str, error: &ApiError) -> Value {
+        wire::error_body(error)
+    }
+}
