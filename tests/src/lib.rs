@@ -27,5 +27,6 @@ mod revoked_stays_revoked;
 mod sessions;
 mod signing_keys;
 mod skew;
+mod standard_clients;
 mod storms;
 mod whole_answers;
