@@ -33,6 +33,7 @@ const OAUTH2_REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsD0PublicDemoRefreshT
 const EVENTS: &str = "demo-events";
 const EVENTS_TOKEN: &str = "d3300000-0000-4000-8000-000000000001";
 const EVENTS_APP_BEARER: &str = "tma_PublicDemoAppTokenOfTheEventsNotASecret00011PEKvZ";
+const AUTHORIZED_APP_BEARER: &str = "tma_PublicDemoBearerOfTheAuthorizerNotASecret012e0uXa";
 const OAUTH2_APP_BEARER: &str = "tma_PublicDemoBearerToRevokeNotASecret0000000012NqDG4";
 const ORGANIZATION: &str = "demo";
 const REGISTRATION: &str = "demo";
@@ -81,7 +82,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         let application = Application { organization_id, slug: slug.to_string(), name };
         let _ = store.create_application(Application::id(organization_id, &slug), &application, now, random).await?;
     }
-    for bearer in [EVENTS_APP_BEARER, OAUTH2_APP_BEARER] {
+    for bearer in [AUTHORIZED_APP_BEARER, EVENTS_APP_BEARER, OAUTH2_APP_BEARER] {
         let bearer = constant(Credential::parse(CredentialKind::AppToken, bearer))?;
         let token = AppToken {
             app_token_id: bearer.id(),

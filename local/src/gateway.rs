@@ -30,6 +30,7 @@ use crate::{
     database::DynamoDb,
     kms::Kms,
     lambda::Functions,
+    protected,
     template::{Route, Template},
 };
 
@@ -199,6 +200,9 @@ impl Gateway {
 
     async fn dispatch(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
+        if parts.method == Method::GET && parts.uri.path() == protected::PATH {
+            return self.whoami(&parts).await;
+        }
         let matching = |route| Some((route, Route::parameters(route, &parts.method, parts.uri.path())?));
         let route = self.template.routes.iter().find_map(matching);
         let Some((route, parameters)) = route else { return message(StatusCode::NOT_FOUND, "Not Found") };
@@ -214,7 +218,13 @@ impl Gateway {
     }
 
     /// An event of payload format 2.0.
-    fn event(&self, route_key: &str, path_parameters: Map<String, Value>, parts: &Parts, body: &[u8]) -> Value {
+    pub(crate) fn event(
+        &self,
+        route_key: &str,
+        path_parameters: Map<String, Value>,
+        parts: &Parts,
+        body: &[u8],
+    ) -> Value {
         let now = self.clock.now();
         let mut headers = Map::new();
         for name in parts.headers.keys() {
@@ -295,6 +305,6 @@ fn aws_error(status: StatusCode, error_type: &'static str, text: &str) -> Respon
 }
 
 /// An answer of API Gateway's own.
-fn message(status: StatusCode, text: &str) -> Response {
+pub(crate) fn message(status: StatusCode, text: &str) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], json!({"message": text}).to_string()).into_response()
 }

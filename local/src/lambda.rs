@@ -19,6 +19,7 @@ type Handler = Box<dyn Fn(Bytes) -> Invocation + Send + Sync>;
 
 /// The list of functions. Whatever else needs to know them takes their names from here, through [`Functions::names`].
 const FUNCTIONS: &[Entry] = &[
+    Entry::new::<authorize::Authorize>(),
     Entry::new::<Http<create_app_token::CreateAppToken>>(),
     Entry::new::<Http<create_token::CreateToken>>(),
     Entry::new::<Http<exchange_token::ExchangeToken>>(),

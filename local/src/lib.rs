@@ -9,6 +9,7 @@ mod demo;
 mod gateway;
 mod kms;
 mod lambda;
+mod protected;
 mod template;
 
 use std::{
@@ -33,6 +34,9 @@ use self::{
     gateway::{Gateway, LocalAddress},
     kms::Kms,
 };
+/// The variables that the authorizer's settings are read from.
+pub const AUTHORIZER_VARIABLES: [&str; 4] = ["CLIENT_IDS", "CREDENTIAL_KINDS", "ORGANIZATION_ID", "REQUIRED_SCOPES"];
+
 pub use self::{
     database::TABLE,
     lambda::Functions,
@@ -65,6 +69,8 @@ pub struct Options {
     pub random: Arc<dyn Random>,
     /// Where tokens are signed.
     pub signing_mode: SigningMode,
+    /// The settings of the authorizer, by the names of their variables.
+    pub authorizer: HashMap<String, String>,
     /// How the functions reach AWS; the endpoint and the credentials are set by the stack.
     pub aws: aws_config::ConfigLoader,
 }
@@ -116,6 +122,7 @@ impl Stack {
         if options.host.is_loopback() {
             variables.insert("AUTHORIZATION_ENDPOINT".to_owned(), format!("{base_url}/authorize"));
         }
+        variables.extend(options.authorizer);
         variables.extend(options.oidc_issuer.map(|issuer| ("OIDC_ISSUER".to_owned(), issuer)));
         let aws = aws_config(options.aws, &base_url).await;
         let clock = Arc::clone(&options.clock);

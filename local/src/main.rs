@@ -1,6 +1,6 @@
 //! `cargo run -p local`: the whole service on this machine.
 
-use std::{io::Write as _, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{collections::HashMap, io::Write as _, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use local::{Options, Stack};
@@ -39,6 +39,12 @@ struct Arguments {
     ready_file: Option<PathBuf>,
 }
 
+#[expect(clippy::disallowed_methods, reason = "this process gets the settings that a deployment's template gets")]
+fn authorizer_settings() -> HashMap<String, String> {
+    let set = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
+    local::AUTHORIZER_VARIABLES.into_iter().filter_map(set).collect()
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     shared::runtime::telemetry::to_stderr();
@@ -63,6 +69,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         allow_origins: arguments.allow_origin,
         data_dir: arguments.data_dir,
         signing_mode: arguments.signing_mode,
+        authorizer: authorizer_settings(),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         aws: shared::runtime::aws::config(),

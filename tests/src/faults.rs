@@ -12,6 +12,7 @@ use shared::{
 };
 
 use crate::{
+    authorize,
     exchange_token::{self, CLIENT, code_body, refresh_body},
     harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, items, scale, with},
     oauth2,
@@ -51,12 +52,13 @@ pub(crate) enum Case {
     StandardRefresh,
     RevokeGrant,
     Userinfo,
+    Authorize,
     KeySet,
     AppKeys,
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::CreateToken,
         Self::CreateTokenOnce,
         Self::CreateTokenAsToken,
@@ -83,6 +85,7 @@ impl Case {
         Self::StandardRefresh,
         Self::RevokeGrant,
         Self::Userinfo,
+        Self::Authorize,
         Self::KeySet,
         Self::AppKeys,
     ];
@@ -109,6 +112,7 @@ impl Case {
             | Self::StandardRefresh
             | Self::RevokeGrant
             | Self::Userinfo => "oauth2",
+            Self::Authorize => "authorize",
             Self::KeySet | Self::AppKeys => "publish-keys",
         }
     }
@@ -131,7 +135,8 @@ impl Case {
                 let error = json!({"validation": "error", "code": "[E0000]", "message": "Internal Server Error"});
                 (201, json!({"errors": [error]}))
             }
-            Self::IssueCode
+            Self::Authorize
+            | Self::IssueCode
             | Self::CreateRegistration
             | Self::UpdateRegistration
             | Self::RevokeApiKey
@@ -306,6 +311,9 @@ impl Fixture {
             | Case::StandardRefresh
             | Case::RevokeGrant
             | Case::Userinfo => self.standard(case).await,
+            Case::Authorize => {
+                Subject { request: ApiRequest { function, event: authorize::event(&self.token) }, held: Held::Nothing }
+            }
             Case::KeySet | Case::AppKeys => {
                 let path = if case == Case::KeySet { json!({}) } else { json!({"clientId": CLIENT}) };
                 Subject { request: ApiRequest::new(function, &path, "", &json!({})), held: Held::Nothing }

@@ -34,7 +34,10 @@ async fn every_binary_answers_its_events_as_the_local_stack_does() {
             let answer = lambda.invoke(event.clone()).await;
             let expected = twin.local.invoke(function, event).await;
             match (&answer, &expected) {
-                (Ok(answer), Ok(expected)) => assert_eq!(answer["statusCode"], expected["statusCode"], "{name}"),
+                (Ok(answer), Ok(expected)) => {
+                    assert_eq!(answer["statusCode"], expected["statusCode"], "{name}");
+                    assert_eq!(answer["isAuthorized"], expected["isAuthorized"], "{name}");
+                }
                 (Err(error), Err(expected)) => {
                     assert_eq!(error["errorType"], expected["errorType"], "{name}");
                     assert_eq!(error["errorMessage"], expected["errorMessage"], "{name}");
@@ -82,11 +85,15 @@ async fn tokens_outlive_the_replacement_of_their_key() {
 }
 
 /// Variables that have a default.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 10] = [
     "AUDIENCE",
     "AUTHORIZATION_ENDPOINT",
+    "CLIENT_IDS",
+    "CREDENTIAL_KINDS",
     "OIDC_ISSUER",
+    "ORGANIZATION_ID",
     "PREVIOUS_SIGNING_KEY_IDS",
+    "REQUIRED_SCOPES",
     "SIGNING_MODE",
     "WRAPPING_KEY_ID",
 ];

@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod allowed_hosts;
+mod authorize;
 mod checklist;
 mod create_app_token;
 mod create_token;

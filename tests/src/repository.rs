@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use shared::{keys::SigningMode, store::Organization};
 
 use crate::{
-    exchange_token,
+    authorize, exchange_token,
     harness::{ApiRequest, AwsProxy, Deployment, TestStack, command, with},
+    oauth2,
 };
 
 pub(crate) fn events() -> Vec<(String, Value)> {
@@ -45,7 +46,7 @@ async fn every_event_is_answered_as_its_name_says() {
                 assert_eq!(success, status < 300, "{name}: {answer}");
                 assert!(success || (400..500).contains(&status), "{name}: {answer}");
             }
-            Ok(_) => assert!(success, "{name}"),
+            Ok(answer) => assert_eq!(success, answer["isAuthorized"] != false, "{name}: {answer}"),
             Err(error) => assert!(!success && error["errorType"] != "InternalError", "{name}: {error}"),
         }
     }
@@ -79,7 +80,7 @@ async fn each_function_has_the_variables_that_it_reads_and_no_other() {
         for variable in &known {
             let mut command = command(&stack, &function);
             // If it starts, it asks a Runtime API that does not exist for its first event, and ends.
-            let output = command.env(variable, "not valid").output().unwrap();
+            let output = command.env(variable, "not  valid").output().unwrap();
             let refused = String::from_utf8(output.stdout).unwrap().contains("refusing to start");
             assert_eq!(refused, set.contains(variable), "{function} {variable}");
         }
@@ -132,6 +133,13 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
                 let token = token["token"]["accessToken"].as_str().unwrap();
                 with_token["headers"]["authorization"] = format!("Bearer {token}").into();
                 events.push(with_token);
+            }
+            if function == "authorize" {
+                // The tokens of registrations and of users, beside what the events have.
+                let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
+                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
+                events.push(authorize::event(token["token"]["accessToken"].as_str().unwrap()));
+                events.push(authorize::event(&oauth2::user(&stack).await.access_token));
             }
             if function == "oauth2" {
                 // Whoever holds a credential may end it. Of the events, one ends an app token.

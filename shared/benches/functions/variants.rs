@@ -27,7 +27,7 @@ pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
 /// A function that does nothing, to compare the others with.
 pub(crate) const HELLO: &str = "hello";
 
-pub(crate) const VARIANTS: [Variant; 22] = [
+pub(crate) const VARIANTS: [Variant; 23] = [
     variant("hello world", HELLO, |_, _| always("publish-keys.success")),
     variant("create-token", "create-token", create_tokens),
     variant("create-token, OAuth bearer", "create-token", |stack, count| {
@@ -57,6 +57,7 @@ pub(crate) const VARIANTS: [Variant; 22] = [
     variant("oauth2, client credentials", "oauth2", client_credentials),
     variant("oauth2, introspection", "oauth2", |_, _| always("oauth2.success-introspect")),
     variant("oauth2, revocation", "oauth2", |_, _| always("oauth2.success-revoke")),
+    variant("authorize, API key", "authorize", |_, _| always("authorize.success-api-key")),
     variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
     variant("publish-keys, app keys", "publish-keys", |_, _| always("publish-keys.success-app-keys")),
     variant("issue-code", "issue-code", |_, _| always("issue-code.success")),

@@ -35,6 +35,13 @@ impl Environment {
         }
     }
 
+    /// An environment with these variables and without AWS, to read settings from.
+    #[must_use]
+    pub fn with_variables(variables: HashMap<String, String>) -> Self {
+        let aws = SdkConfig::builder().build();
+        Self { variables, aws, clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+    }
+
     /// A setting that the function cannot run without.
     pub fn required<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<T, SettingsError> {
         self.optional(variable)?.ok_or_else(|| SettingsError::not_set(variable))
@@ -74,12 +81,7 @@ impl SettingsError {
 impl Environment {
     /// With these variables, for unit tests.
     pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
-        Self {
-            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-            aws: SdkConfig::builder().build(),
-            clock: Arc::new(SystemClock),
-            random: Arc::new(SystemRandom),
-        }
+        Self::with_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 }
 

@@ -17,7 +17,6 @@ impl Deployment {
     /// A stack with these parameters, and the defaults of the others.
     pub(crate) fn new(parameters: &[(&str, &str)]) -> Self {
         let mut template = Template::read().unwrap().document;
-        expand(template["Resources"].as_object_mut().unwrap());
         let defaults = template["Parameters"].as_object().unwrap().iter().filter_map(|(name, parameter)| {
             let default = &parameter["Default"];
             Some((name.clone(), default.as_str().map(str::to_owned).or_else(|| Some(default.as_i64()?.to_string()))?))
@@ -25,6 +24,7 @@ impl Deployment {
         let mut all: BTreeMap<String, String> = defaults.collect();
         all.insert("Issuer".to_owned(), super::ISSUER.to_owned());
         all.extend(parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        expand(template["Resources"].as_object_mut().unwrap(), &all);
         Self { template, parameters: all, ids: BTreeMap::new() }
     }
 
@@ -99,7 +99,11 @@ impl Deployment {
                 self.evaluated(&choice[if holds { 1 } else { 2 }])
             }
             (Some(("Fn::Join", join)), _) => {
-                let parts: Vec<_> = join[1].as_array().unwrap().iter().map(text).collect();
+                // A parameter that is a list is a text with commas.
+                let parts = match &join[1] {
+                    Value::Array(entries) => entries.iter().map(text).collect::<Vec<_>>(),
+                    list => text(list).split(',').map(str::to_owned).collect(),
+                };
                 Some(parts.join(join[0].as_str().unwrap()).into())
             }
             (Some(("Fn::Split", split)), _) => {
@@ -145,14 +149,18 @@ impl Deployment {
     }
 }
 
-/// Expands each `Fn::ForEach`.
-fn expand(resources: &mut Map<String, Value>) {
+/// Expands each `Fn::ForEach`, over a list or over a parameter that is one.
+fn expand(resources: &mut Map<String, Value>, parameters: &BTreeMap<String, String>) {
     let loops: Vec<String> = resources.keys().filter(|name| name.starts_with("Fn::ForEach::")).cloned().collect();
     for name in loops {
         let each = resources.remove(&name).unwrap();
         let placeholder = format!("${{{}}}", each[0].as_str().unwrap());
-        for entry in each[1].as_array().unwrap() {
-            let body = each[2].to_string().replace(&placeholder, entry.as_str().unwrap());
+        let entries: Vec<&str> = match each[1]["Ref"].as_str() {
+            Some(parameter) => parameters[parameter].split(',').collect(),
+            None => each[1].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap()).collect(),
+        };
+        for entry in entries {
+            let body = each[2].to_string().replace(&placeholder, entry);
             let made: Map<String, Value> = serde_json::from_str(&body).unwrap();
             resources.extend(made);
         }

@@ -13,7 +13,7 @@ mod random;
 mod tenant;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -136,6 +136,7 @@ impl TestStack {
             allow_origins: vec!["*".to_owned()],
             data_dir: None,
             signing_mode: SigningMode::Kms,
+            authorizer: HashMap::new(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(SeededRandom::of_this_test()),
             aws: shared::runtime::aws::config()

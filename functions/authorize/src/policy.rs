@@ -1,0 +1,179 @@
+//! Which credentials the settings allow. Each setting is optional, and all that are set must hold.
+
+use std::str::FromStr;
+
+use shared::{
+    auth::{ActiveCredential, ActiveKind},
+    error::Constraint,
+    id::{ClientId, ObjectId, RegistrationId},
+    input::ScopeList,
+    runtime::{Environment, SettingsError},
+};
+
+/// The kinds of credentials that are bearers.
+const KINDS: [ActiveKind; 4] =
+    [ActiveKind::ApiKey, ActiveKind::AppToken, ActiveKind::AccessToken, ActiveKind::UserToken];
+
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// `REQUIRED_SCOPES`: the credential must hold all of them.
+    required_scopes: Vec<String>,
+    /// `ORGANIZATION_ID`: only credentials of this organization.
+    organization: Option<ObjectId>,
+    /// `CREDENTIAL_KINDS`: only these kinds.
+    kinds: Vec<ActiveKind>,
+    /// `CLIENT_IDS`: only the tokens of these clients and registrations. API keys and app tokens have neither.
+    clients: Option<Vec<String>>,
+}
+
+impl Policy {
+    pub(crate) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let kinds: Option<Kinds> = environment.optional("CREDENTIAL_KINDS")?;
+        let clients: Option<Clients> = environment.optional("CLIENT_IDS")?;
+        Ok(Self {
+            required_scopes: environment.optional("REQUIRED_SCOPES")?.map_or_else(Vec::new, ScopeList::into_inner),
+            organization: environment.optional("ORGANIZATION_ID")?,
+            kinds: kinds.map_or_else(|| KINDS.into(), |Kinds(kinds)| kinds),
+            clients: clients.map(|Clients(clients)| clients),
+        })
+    }
+
+    pub(crate) fn allows(&self, credential: &ActiveCredential) -> bool {
+        let organization = self.organization.is_none_or(|required| credential.organization == Some(required));
+        let scopes = self.required_scopes.iter().all(|required| credential.scopes.contains(required));
+        let client = match (&self.clients, &credential.client_id) {
+            (Some(allowed), Some(client)) => allowed.contains(client),
+            (None, _) | (_, None) => true,
+        };
+        self.kinds.contains(&credential.kind) && organization && scopes && client
+    }
+}
+
+/// The name of a kind, in settings and in the context.
+pub(crate) fn name(kind: ActiveKind) -> &'static str {
+    match kind {
+        ActiveKind::ApiKey => "apiKey",
+        ActiveKind::AppToken => "appToken",
+        ActiveKind::AccessToken => "accessToken",
+        ActiveKind::UserToken => "userToken",
+        // It is no bearer, so it is never allowed.
+        ActiveKind::RefreshToken => "refreshToken",
+    }
+}
+
+struct Kinds(Vec<ActiveKind>);
+
+impl FromStr for Kinds {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be some of apiKey, appToken, accessToken and userToken, separated by commas";
+        let kind = |text: &str| KINDS.into_iter().find(|kind| name(*kind) == text.trim());
+        text.split(',').map(kind).collect::<Option<_>>().map(Self).ok_or(Constraint::new(RULE))
+    }
+}
+
+/// UUIDs are kept in lower case, as in tokens.
+struct Clients(Vec<String>);
+
+impl FromStr for Clients {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be ids of clients or registrations, separated by commas";
+        let id = |text: &str| {
+            let client = text.parse::<ClientId>().map(|id| id.to_string());
+            client.or_else(|_| text.parse::<RegistrationId>().map(|id| id.to_string()))
+        };
+        let ids = text.split(',').map(|text| id(text.trim())).collect::<Result<_, Constraint>>();
+        ids.map(Self).map_err(|_| Constraint::new(RULE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use proptest::{prelude::*, sample::subsequence};
+
+    use super::*;
+
+    const SCOPES: [&str; 5] = ["read", "read:all", "write", "Read", "oauth.token.create"];
+
+    fn policy(variables: &[(&str, &str)]) -> Result<Policy, String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment = Environment::with_variables(variables.collect::<HashMap<_, _>>());
+        Policy::from_environment(&environment).map_err(|error| error.to_string())
+    }
+
+    fn credential(kind: ActiveKind, scopes: &[&str]) -> ActiveCredential {
+        ActiveCredential {
+            kind,
+            id: None,
+            subject: "x".to_owned(),
+            organization: Some("a".repeat(24).parse().unwrap()),
+            application: None,
+            client_id: matches!(kind, ActiveKind::AccessToken | ActiveKind::UserToken).then(|| "client".to_owned()),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            session: None,
+            issuer: None,
+            audience: None,
+            issued_at: None,
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn without_settings_every_kind_is_allowed() {
+        let policy = policy(&[]).unwrap();
+        assert!(KINDS.iter().all(|kind| policy.allows(&credential(*kind, &[]))));
+        assert!(!policy.allows(&credential(ActiveKind::RefreshToken, &[])));
+    }
+
+    #[test]
+    fn every_setting_restricts() {
+        let allowed = |name, value: &str| {
+            let policy = policy(&[(name, value)]).unwrap();
+            KINDS.map(|kind| policy.allows(&credential(kind, &["read"])))
+        };
+        assert_eq!(allowed("ORGANIZATION_ID", &"A".repeat(24)), [true; 4]);
+        assert_eq!(allowed("ORGANIZATION_ID", &"b".repeat(24)), [false; 4]);
+        assert_eq!(allowed("CREDENTIAL_KINDS", "appToken, userToken"), [false, true, false, true]);
+        assert_eq!(allowed("CLIENT_IDS", "other,client"), [true; 4]);
+        assert_eq!(allowed("CLIENT_IDS", "other"), [true, true, false, false]);
+        assert_eq!(allowed("REQUIRED_SCOPES", "read"), [true; 4]);
+        assert_eq!(allowed("REQUIRED_SCOPES", "read write"), [false; 4]);
+        let both = policy(&[("CREDENTIAL_KINDS", "userToken"), ("CLIENT_IDS", "other")]).unwrap();
+        assert!(KINDS.iter().all(|kind| !both.allows(&credential(*kind, &[]))));
+        // Who has no organization is of no organization.
+        let mut nobody = credential(ActiveKind::UserToken, &[]);
+        nobody.organization = None;
+        assert!(!policy(&[("ORGANIZATION_ID", &"a".repeat(24))]).unwrap().allows(&nobody));
+    }
+
+    #[test]
+    fn a_malformed_setting_is_refused() {
+        for (name, value) in [
+            ("REQUIRED_SCOPES", "a  b"),
+            ("ORGANIZATION_ID", "acme"),
+            ("CREDENTIAL_KINDS", "apiKey,refreshToken"),
+            ("CREDENTIAL_KINDS", "apikey"),
+            ("CLIENT_IDS", "a,,b"),
+            ("CLIENT_IDS", "a b"),
+        ] {
+            let error = policy(&[(name, value)]).unwrap_err();
+            assert!(error.starts_with(&format!("environment variable {name} must be ")), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn all_required_scopes_must_be_held(required in subsequence(&SCOPES[..], 0..=5).prop_shuffle(), held in subsequence(&SCOPES[..], 0..=5).prop_shuffle()) {
+            let policy = policy(&[("REQUIRED_SCOPES", &required.join(" "))]).unwrap();
+            let (needed, has): (BTreeSet<_>, BTreeSet<_>) = (required.iter().collect(), held.iter().collect());
+            for kind in KINDS {
+                prop_assert_eq!(policy.allows(&credential(kind, &held)), needed.is_subset(&has));
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The Lambda authorizer, and the route of the local stack that it protects.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use shared::{
+    auth::Permission,
+    credential::{Credential, CredentialKind},
+    keys::SigningMode,
+};
+
+use crate::{
+    exchange_token::{self, CLIENT},
+    harness::{
+        Answer, ApiRequest, InjectedFault, Lambda, Node, START, Secrets, Tenant, TestStack, calls, command, with,
+    },
+    oauth2,
+    repository::event as sample,
+};
+
+/// The event of API Gateway for a request with this bearer.
+pub(crate) fn event(bearer: &str) -> Value {
+    event_of_header(&format!("Bearer {bearer}"))
+}
+
+fn event_of_header(header: &str) -> Value {
+    let mut event = sample("authorize.success-api-key");
+    event["headers"]["authorization"] = header.into();
+    event["identitySource"] = json!([header]);
+    event
+}
+
+async fn authorize(stack: &TestStack, event: &Value) -> Value {
+    stack.local.invoke("authorize", event).await.unwrap()
+}
+
+fn denied() -> Value {
+    json!({"isAuthorized": false})
+}
+
+/// One credential of each kind that is a bearer, with the context that it must give.
+async fn credentials(stack: &TestStack, tenant: &Tenant) -> Vec<(String, Value)> {
+    exchange_token::client(stack, &json!({"organizationId": tenant.organization})).await;
+    let organization = tenant.organization.as_str();
+    let all = Permission::ALL.map(Permission::as_str).join(" ");
+    let key_id = Credential::parse(CredentialKind::ApiKey, &tenant.key).unwrap().id().to_string();
+    let made = tenant.create_app_token(stack, &json!({"scopes": ["sdk", "x"]})).await.json()["data"].clone();
+    let app_token = made["bearer"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&app_token);
+    let created = tenant.create_token(stack).await.json()["token"].clone();
+    let token = created["accessToken"].as_str().unwrap().to_owned();
+    let user = oauth2::user(stack).await;
+    let documented = exchange_token::refresh(stack, &user.refresh_token).await.json()["items"][0].clone();
+    let documented = documented["accessToken"].as_str().unwrap().to_owned();
+    let jti = |token: &str| {
+        let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(token).unwrap().claims;
+        claims["jti"].clone()
+    };
+    let registration = tenant.registration.as_str();
+    let of_token = json!({
+        "kind": "accessToken", "tokenId": created["id"], "organization": organization, "registration": registration,
+        "clientId": registration, "sub": registration, "scope": "oauth.token.create",
+        "exp": (START + 31_536_000).to_string(),
+    });
+    let of_user = json!({
+        "kind": "userToken", "organization": organization, "clientId": CLIENT, "sub": "user-1",
+        "scope": "openid profile email", "exp": (START + 3600).to_string(),
+    });
+    vec![
+        (
+            tenant.key.clone(),
+            json!({"kind": "apiKey", "tokenId": key_id, "sub": key_id, "organization": organization, "scope": all}),
+        ),
+        (
+            app_token,
+            json!({
+                "kind": "appToken", "tokenId": made["id"], "sub": made["id"], "organization": organization,
+                "application": tenant.application, "scope": "sdk x",
+            }),
+        ),
+        (token["oauth2_".len()..].to_owned(), of_token.clone()),
+        (token, of_token),
+        (user.access_token.clone(), with(&of_user, &json!({"tokenId": jti(&user.access_token)}))),
+        (documented.clone(), with(&of_user, &json!({"tokenId": jti(&documented)}))),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_credential_is_allowed_until_it_is_revoked() {
+    let stack = TestStack::start().await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    let credentials = credentials(&stack, &tenant).await;
+    // From now on it has the public key.
+    authorize(&stack, &event(&credentials[2].0)).await;
+    for (bearer, context) in &credentials {
+        stack.calls.reset();
+        let decision = authorize(&stack, &event(bearer)).await;
+        assert_eq!(decision, json!({"isAuthorized": true, "context": context}));
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", 1)]));
+        assert!(context.as_object().unwrap().values().all(Value::is_string));
+    }
+    for (bearer, _) in credentials {
+        assert_eq!(stack.post_form("/oauth2/revoke", &[("token", &bearer)]).await.status, 200);
+        assert_eq!(authorize(&stack, &event(&bearer)).await, denied());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_not_a_good_bearer_is_denied() {
+    let stack = TestStack::start().await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    let (bearer, _) = credentials(&stack, &tenant).await.remove(2);
+    let user = oauth2::user(&stack).await;
+    let code = oauth2::code(&stack, &json!({})).await;
+    authorize(&stack, &event(&bearer)).await;
+    stack.calls.reset();
+    let mut changed = bearer.clone();
+    changed.replace_range(
+        bearer.len() - 5..bearer.len() - 4,
+        if &bearer[bearer.len() - 5..][..1] == "A" { "B" } else { "A" },
+    );
+    for header in [
+        String::new(),
+        "Bearer".to_owned(),
+        "Bearer ".to_owned(),
+        bearer.clone(),
+        format!("Basic {bearer}"),
+        format!("Bearer {bearer},Bearer {bearer}"),
+        format!("Bearer {changed}"),
+        format!("Bearer oauth2_{}", user.access_token),
+        format!("Bearer {}x", tenant.key),
+        format!("Bearer {}", "x".repeat(9000)),
+        "Bearer é".to_owned(),
+    ] {
+        assert_eq!(authorize(&stack, &event_of_header(&header)).await, denied(), "{header}");
+    }
+    for event in [
+        json!({}),
+        json!([]),
+        json!("x"),
+        json!({"headers": {"authorization": format!("Bearer {}", tenant.key)}}),
+        with(&event(&tenant.key), &json!({"headers": {}})),
+        with(&event(&tenant.key), &json!({"headers": 1})),
+        // Decisions would be cached for something else than the credential.
+        with(&event(&tenant.key), &json!({"identitySource": null})),
+        with(&event(&tenant.key), &json!({"identitySource": []})),
+        with(&event(&tenant.key), &json!({"identitySource": ["GET"]})),
+        with(&event(&tenant.key), &json!({"identitySource": ["Bearer x"]})),
+    ] {
+        assert_eq!(authorize(&stack, &event).await, denied(), "{event}");
+    }
+    assert!(stack.calls.count().is_empty());
+    // These need a read, or are no bearers.
+    let unknown = Credential::generate(CredentialKind::ApiKey, &shared::random::SystemRandom).unwrap();
+    for bearer in [unknown.expose(), &user.refresh_token, &code, &user.code] {
+        stack.calls.reset();
+        assert_eq!(authorize(&stack, &event(bearer)).await, denied(), "{bearer}");
+        assert!(stack.calls.count().values().sum::<usize>() <= 1);
+    }
+    stack.clock.advance(3600);
+    assert_eq!(authorize(&stack, &event(&user.access_token)).await, denied());
+    let further = [event(&tenant.key)["identitySource"].clone(), json!(["GET"])].map(|source| source[0].clone());
+    let cached_by_more = with(&event(&tenant.key), &json!({"identitySource": further}));
+    assert_eq!(authorize(&stack, &cached_by_more).await["isAuthorized"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_restrict_whom_it_allows() {
+    let stack = TestStack::start().await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    let credentials = credentials(&stack, &tenant).await;
+    for (name, value, expected) in [
+        ("REQUIRED_SCOPES", "sdk", "appToken"),
+        ("REQUIRED_SCOPES", "openid email", "userToken userToken"),
+        ("REQUIRED_SCOPES", "oauth.token.create", "apiKey accessToken accessToken"),
+        ("REQUIRED_SCOPES", "sdk openid", ""),
+        (
+            "ORGANIZATION_ID",
+            tenant.organization.as_str(),
+            "apiKey appToken accessToken accessToken userToken userToken",
+        ),
+        ("ORGANIZATION_ID", "000000000000000000000000", ""),
+        ("CREDENTIAL_KINDS", "apiKey,appToken", "apiKey appToken"),
+        ("CLIENT_IDS", CLIENT, "apiKey appToken userToken userToken"),
+        ("CLIENT_IDS", tenant.registration.as_str(), "apiKey appToken accessToken accessToken"),
+    ] {
+        let node = Node::start_with(&stack, TimeDelta::zero(), &[(name, value)]);
+        let mut allowed = vec![];
+        for (bearer, context) in &credentials {
+            let request = ApiRequest { function: "authorize", event: event(bearer) };
+            let decision = node.send(&request).await.body;
+            if decision["isAuthorized"] == true {
+                allowed.push(context["kind"].as_str().unwrap());
+            } else {
+                assert_eq!(decision, denied());
+            }
+        }
+        assert_eq!(allowed.join(" "), expected, "{name} {value}");
+    }
+}
+
+/// A failure is not a denial: the caller gets a 500 and not a 403.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_of_aws_is_a_function_error() {
+    let stack = TestStack::start().await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    stack.calls.fail("GetItem", &[InjectedFault::NotSent; 3]);
+    let error = stack.local.invoke("authorize", &event(&tenant.key)).await.unwrap_err();
+    assert_eq!(error, json!({"errorType": "InternalError", "errorMessage": "Internal server error"}));
+    assert_eq!(authorize(&stack, &event(&tenant.key)).await["isAuthorized"], true);
+    stack.calls.fail("GetItem", &[InjectedFault::NotSent; 3]);
+    let answer = whoami(&stack, Some(&tenant.key)).await;
+    assert_eq!((answer.status, answer.json()), (500, json!({"message": "Internal Server Error"})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_envelope_signing_it_takes_one_read_once_it_is_warm() {
+    let stack = TestStack::start_with(|options| options.signing_mode = SigningMode::Envelope).await;
+    stack.provision(&json!({"action": "rotateSigningKey"})).await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    for (bearer, context) in credentials(&stack, &tenant).await {
+        authorize(&stack, &event(&bearer)).await;
+        stack.calls.reset();
+        assert_eq!(authorize(&stack, &event(&bearer)).await, json!({"isAuthorized": true, "context": context}));
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", 1)]));
+    }
+}
+
+/// The binary, whose log must not show the credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_log_has_no_credential() {
+    let stack = TestStack::start().await;
+    stack.clock.meet_the_systems();
+    let tenant = Tenant::new(&stack, "acme").await;
+    let user = {
+        exchange_token::client(&stack, &json!({})).await;
+        oauth2::user(&stack).await
+    };
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let lambda = Lambda::start_logging_to(command(&stack, "authorize"), log.reopen().unwrap()).await;
+    for bearer in [&tenant.key, &user.access_token, &user.refresh_token, "made-up-secret"] {
+        lambda.invoke(event(bearer)).await.unwrap();
+    }
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("\"authorize\"")).collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    for line in lines {
+        assert!(Secrets::found_in(line).is_none() && !line.contains("made-up-secret"), "{line}");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ the protected route
+
+async fn whoami(stack: &TestStack, bearer: Option<&str>) -> Answer {
+    let request = stack.http.get(stack.url("/demo/whoami"));
+    stack
+        .send(match bearer {
+            None => request,
+            Some(bearer) => request.bearer_auth(bearer),
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protected_route_sees_a_credential_until_it_is_revoked() {
+    let stack = TestStack::start().await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    let (bearer, context) = credentials(&stack, &tenant).await.remove(1);
+    let answer = whoami(&stack, Some(&bearer)).await;
+    assert_eq!((answer.status, answer.json()), (200, context));
+    assert!(stack.revoke_app_token(answer.json()["tokenId"].as_str().unwrap()).await);
+    let answer = whoami(&stack, Some(&bearer)).await;
+    assert_eq!((answer.status, answer.json()), (403, json!({"message": "Forbidden"})));
+    let answer = whoami(&stack, None).await;
+    assert_eq!((answer.status, answer.json()), (401, json!({"message": "Unauthorized"})));
+    assert_eq!(stack.send(stack.http.post(stack.url("/demo/whoami"))).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_stack_takes_the_settings_of_the_authorizer() {
+    let stack = TestStack::start_with(|options| {
+        options.authorizer.insert("REQUIRED_SCOPES".to_owned(), "sdk".to_owned());
+    });
+    let stack = stack.await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    let credentials = credentials(&stack, &tenant).await;
+    assert_eq!(whoami(&stack, Some(&credentials[0].0)).await.status, 403);
+    assert_eq!(whoami(&stack, Some(&credentials[1].0)).await.status, 200);
+}
