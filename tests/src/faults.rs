@@ -123,7 +123,7 @@ impl Case {
     }
 
     /// The documented status of the success, and the documented body of a 500.
-    pub(crate) fn documented(self) -> (u64, Value) {
+    pub(crate) fn api_v1(self) -> (u64, Value) {
         match self {
             Self::CreateToken | Self::CreateTokenOnce | Self::CreateTokenAsToken => {
                 (201, json!({"message": "Internal server error"}))
@@ -315,8 +315,13 @@ impl Fixture {
                 Subject { request: ApiRequest { function, event: authorize::event(&self.token) }, held: Held::Nothing }
             }
             Case::KeySet | Case::AppKeys => {
-                let path = if case == Case::KeySet { json!({}) } else { json!({"clientId": CLIENT}) };
-                Subject { request: ApiRequest::new(function, &path, "", &json!({})), held: Held::Nothing }
+                let (path, route) = if case == Case::KeySet {
+                    (json!({}), "GET /.well-known/jwks.json")
+                } else {
+                    (json!({"clientId": CLIENT}), "GET /api/v1/apps/{clientId}/keys")
+                };
+                let request = ApiRequest::new(function, &path, "", &json!({})).with_route(route, "");
+                Subject { request, held: Held::Nothing }
             }
         }
     }
@@ -516,7 +521,7 @@ impl Fixture {
 
     /// Repeats a failed request until it succeeds. Returns the number of failures and of what the table holds.
     async fn repeat_and_count(&self, case: Case, subject: &Subject, mut answer: Outcome, what: &str) -> (usize, usize) {
-        let (success, failure) = case.documented();
+        let (success, failure) = case.api_v1();
         let mut failures = 0;
         let node = Node::start(&self.stack, TimeDelta::zero());
         while answer.status != success && !case.is_done_already(&answer) {
@@ -545,7 +550,7 @@ async fn exhaust(case: Case, mode: SigningMode) {
     let subject = fixture.subject(case).await;
     let node = Node::start(&fixture.stack, TimeDelta::zero());
     let answer = node.send(&subject.request).await;
-    assert_eq!(answer.status, case.documented().0, "{answer:?}");
+    assert_eq!(answer.status, case.api_v1().0, "{answer:?}");
     fixture.assert_good(case, &subject.held, &answer).await;
     assert_eq!(fixture.worth(&subject.held).await, 1);
 
@@ -567,7 +572,7 @@ async fn exhaust(case: Case, mode: SigningMode) {
             let answer = node.send(&subject.request).await;
             // The SDK retries after fewer faults than it has attempts, except if it cannot read an answer.
             assert!(
-                attempts == ATTEMPTS || fault == InjectedFault::Truncated || answer.status == case.documented().0,
+                attempts == ATTEMPTS || fault == InjectedFault::Truncated || answer.status == case.api_v1().0,
                 "{what}: {answer:?}"
             );
             node.calls.heal();

@@ -22,7 +22,6 @@ use shared::{
 
 use self::policy::Policy;
 
-/// The function.
 #[derive(Debug)]
 pub struct Authorize {
     policy: Policy,
@@ -91,8 +90,8 @@ impl Authorize {
             return Ok(None);
         }
         let Ok(text) = bearer(&event.headers) else { return Ok(None) };
-        let Some(inspected) = self.verifier.inspect(text, now).await? else { return Ok(None) };
-        let active = timed(Phase::Load, self.verifier.load(inspected, now)).await?;
+        let Some(checked) = self.verifier.check(text, now).await? else { return Ok(None) };
+        let active = timed(Phase::Load, self.verifier.load(checked, now)).await?;
         Ok(active.filter(|credential| credential.kind != ActiveKind::RefreshToken))
     }
 }
@@ -106,7 +105,7 @@ fn is_cached_by_credential(event: &ApiGatewayV2CustomAuthorizerV2Request) -> boo
 
 /// What the API learns of its caller, each member where the credential has one.
 fn context(credential: ActiveCredential) -> Map<String, Value> {
-    let registration = (credential.kind == ActiveKind::AccessToken).then(|| credential.subject.clone());
+    let registration = (credential.kind == ActiveKind::RegistrationToken).then(|| credential.subject.clone());
     let scope = Some(credential.scopes.join(" ")).filter(|scope| !scope.is_empty());
     let members = [
         ("kind", Some(policy::name(credential.kind).to_owned())),

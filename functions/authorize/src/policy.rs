@@ -12,7 +12,7 @@ use shared::{
 
 /// The kinds of credentials that are bearers.
 const KINDS: [ActiveKind; 4] =
-    [ActiveKind::ApiKey, ActiveKind::AppToken, ActiveKind::AccessToken, ActiveKind::UserToken];
+    [ActiveKind::ApiKey, ActiveKind::AppToken, ActiveKind::RegistrationToken, ActiveKind::UserToken];
 
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -54,7 +54,7 @@ pub(crate) fn name(kind: ActiveKind) -> &'static str {
     match kind {
         ActiveKind::ApiKey => "apiKey",
         ActiveKind::AppToken => "appToken",
-        ActiveKind::AccessToken => "accessToken",
+        ActiveKind::RegistrationToken => "accessToken",
         ActiveKind::UserToken => "userToken",
         // It is no bearer, so it is never allowed.
         ActiveKind::RefreshToken => "refreshToken",
@@ -108,18 +108,11 @@ mod tests {
 
     fn credential(kind: ActiveKind, scopes: &[&str]) -> ActiveCredential {
         ActiveCredential {
-            kind,
-            id: None,
-            subject: "x".to_owned(),
             organization: Some("a".repeat(24).parse().unwrap()),
-            application: None,
-            client_id: matches!(kind, ActiveKind::AccessToken | ActiveKind::UserToken).then(|| "client".to_owned()),
+            client_id: matches!(kind, ActiveKind::RegistrationToken | ActiveKind::UserToken)
+                .then(|| "client".to_owned()),
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-            session: None,
-            issuer: None,
-            audience: None,
-            issued_at: None,
-            expires_at: None,
+            ..ActiveCredential::new(kind, "x".to_owned())
         }
     }
 

@@ -34,7 +34,7 @@ impl Endpoint for CreateToken {
         let keys = Keys::from_environment(environment, &store)?;
         let issuers = Issuers::from_environment(environment)?;
         let public_keys = keys.public_keys(environment)?;
-        let issuer = issuers.documented().clone();
+        let issuer = issuers.api_v1().clone();
         let audience = issuers.audience_of(&issuer);
         Ok(Self {
             authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),

@@ -9,7 +9,7 @@ use shared::{
     id::TokenId,
     input::oidc::{Language, claims_of_scopes},
     keys::Issuer,
-    keys::jwt::{DocumentedUserClaims, TokenUse},
+    keys::jwt::{ApiV1UserClaims, TokenUse},
     random::Random,
     tokens::grants::Redemption,
 };
@@ -22,7 +22,7 @@ const DEFAULT_LANGUAGE: &str = "en";
 #[derive(Debug, Serialize)]
 pub(crate) struct IdClaims {
     #[serde(flatten)]
-    common: DocumentedUserClaims,
+    common: ApiV1UserClaims,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
     #[serde(flatten)]
@@ -35,10 +35,10 @@ pub(crate) fn access_claims(
     issuer: &Issuer,
     (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
     random: &dyn Random,
-) -> Result<DocumentedUserClaims, InternalError> {
+) -> Result<ApiV1UserClaims, InternalError> {
     let grant = &redemption.grant.details;
     let language = request.language.as_ref().map(Language::as_str).or(grant.language.as_deref());
-    Ok(DocumentedUserClaims {
+    Ok(ApiV1UserClaims {
         iss: issuer.as_str().to_owned(),
         sub: grant.subject.clone(),
         aud: grant.client_id,
@@ -57,16 +57,12 @@ impl IdClaims {
     pub(crate) fn new(
         request: &TokenRequest,
         redemption: &Redemption<'_>,
-        access_claims: &DocumentedUserClaims,
+        access_claims: &ApiV1UserClaims,
         random: &dyn Random,
     ) -> Result<Self, InternalError> {
         let grant = &redemption.grant.details;
         Ok(Self {
-            common: DocumentedUserClaims {
-                jti: TokenId::random(random)?,
-                token_use: TokenUse::Id,
-                ..access_claims.clone()
-            },
+            common: ApiV1UserClaims { jti: TokenId::random(random)?, token_use: TokenUse::Id, ..access_claims.clone() },
             // A refresh too uses the nonce of the authorization request, if it had one (OpenID Connect Core 1.0, 12.2).
             nonce: grant.nonce.as_ref().or(request.nonce.as_ref()).cloned(),
             user_claims: claims_of_scopes(&grant.claims, &access_claims.scope),

@@ -13,16 +13,13 @@ use shared::{
     runtime::http::{Endpoint, Request, Response},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
-    tokens::grants::Grants,
+    tokens::grants::{Grants, TOKEN_LIFETIME_SECONDS},
 };
 
 use self::{
     claims::{IdClaims, access_claims},
     wire::{TokenRequest, Tokens},
 };
-
-/// How long the access token and the ID token live.
-const TOKEN_LIFETIME_SECONDS: u32 = 3600;
 
 #[derive(Debug)]
 pub struct ExchangeToken {

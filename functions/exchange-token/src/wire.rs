@@ -10,7 +10,7 @@ use shared::{
     input::oidc::Language,
     input::{JsonObject, ScopeList, required},
     runtime::http::{Request, Response, StatusCode},
-    runtime::{ApiError, Outcome},
+    runtime::{ApiError, OauthError, Outcome},
     tokens::grants::{Binding, CodeVerifier, GrantRequest, PresentedGrant, RequestClient},
 };
 
@@ -45,8 +45,8 @@ impl TokenRequest {
             let code = GrantCredential::parse_code(&required("code", code)?).ok_or(ApiError::BadCredential)?;
             PresentedGrant::Code { code, code_verifier }
         };
-        let client = RequestClient::Unauthenticated(client_id);
-        let binding = Binding::Documented { service, redirect_uri: redirect_uri.clone(), state, nonce: nonce.clone() };
+        let client = RequestClient::IdOnly(client_id);
+        let binding = Binding::ApiV1 { service, redirect_uri: redirect_uri.clone(), state, nonce: nonce.clone() };
         let grant = GrantRequest { client, binding, scopes, presented: credential };
         Ok(Self { grant, redirect_uri, nonce, language })
     }
@@ -128,15 +128,12 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
     let bad_request = |what: &str| body("[E4000]", &format!("Bad Request / validation error: {what}"));
     match error {
         ApiError::Invalid(invalid) => bad_request(&invalid.to_string()),
-        ApiError::BadCredential | ApiError::Replay => bad_request(BAD_CREDENTIAL),
+        ApiError::BadCredential | ApiError::Replay | ApiError::Oauth(OauthError::InvalidScope) => {
+            bad_request(BAD_CREDENTIAL)
+        }
         // The others never occur: the endpoint has no authentication, no quota and no idempotency keys.
         ApiError::Internal(_)
-        | ApiError::InvalidClient(_)
-        | ApiError::UnauthorizedClient
-        | ApiError::UnsupportedGrantType
-        | ApiError::InvalidScope
-        | ApiError::InsufficientScope
-        | ApiError::TooManyTokens { .. }
+        | ApiError::Oauth(_)
         | ApiError::Unauthenticated(_)
         | ApiError::Forbidden
         | ApiError::NotFound

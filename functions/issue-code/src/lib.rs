@@ -106,7 +106,7 @@ fn decide(
     Ok(GrantDetails {
         client_id: request.client_id,
         organization_id: client.organization_id,
-        confidential: client.secret_hash.is_some(),
+        confidential: client.is_confidential(),
         service: request.service,
         redirect_uri: request.redirect_uri,
         subject: request.subject,

@@ -70,7 +70,7 @@ impl IdClaims {
             auth_time: access_claims.auth_time,
             sid: access_claims.sid.clone(),
             at_hash: at_hash(access_token),
-            // The token of a refresh should have none, even if the first one had (12.2).
+            // An ID token from a refresh should have no nonce (12.2).
             nonce: grant.nonce.clone().filter(|_| redemption.is_code_exchange()),
             user_claims: claims_of_scopes(&grant.claims, redemption.scopes()),
         }

@@ -4,34 +4,37 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::{
-    auth::{ActiveCredential, ActiveKind, ClientCredentials, Permission, bearer},
+    auth::{ActiveCredential, ActiveKind, ClientCredentials, Permission, bearer, two_methods},
     credential::{Credential, CredentialKind},
-    error::{InternalError, Unauthenticated, ValidationError},
-    input::{Form, required},
+    error::{InternalError, Unauthenticated},
+    input::Form,
     runtime::http::{Request, Response, StatusCode, header},
-    runtime::{ApiError, Challenge, Outcome},
+    runtime::{ApiError, Challenge, OauthError, Outcome},
 };
 
 use crate::Endpoints;
 
-/// How the caller authenticates.
-enum Caller {
+/// How the caller presents its API key.
+enum KeyPresentation {
     Bearer(Option<Credential>),
     Client { credentials: ClientCredentials, api_key: Option<Credential> },
 }
 
-impl Caller {
-    fn read(request: &Request, form: Option<&Form>) -> Result<Self, ApiError> {
-        let empty = Form::default();
-        let form = form.unwrap_or(&empty);
+impl KeyPresentation {
+    fn read(request: &Request, form: &Form) -> Result<Self, ApiError> {
         let headers = &request.headers;
-        if headers.contains_key(header::AUTHORIZATION) && !ClientCredentials::use_basic(headers) {
-            if form.text("client_secret").is_some() {
-                let rule = "must not be used together with client credentials in the body";
-                return Err(ValidationError::new("Authorization", rule).into());
+        if headers.contains_key(header::AUTHORIZATION) && !ClientCredentials::uses_basic(headers) {
+            if form.get("client_secret").is_some() {
+                return Err(two_methods().into());
             }
             let api_key = bearer(headers).ok().and_then(|text| Credential::parse(CredentialKind::ApiKey, text));
             return Ok(Self::Bearer(api_key));
+        }
+        if form.get("client_secret").is_some()
+            && form.get("client_id").is_none()
+            && !ClientCredentials::uses_basic(headers)
+        {
+            return Err(OauthError::InvalidClient(Some(Challenge::Bearer)).into());
         }
         let credentials = ClientCredentials::read(headers, form)?.ok_or(Unauthenticated::Missing)?;
         let api_key = credentials.secret(CredentialKind::ApiKey);
@@ -50,7 +53,7 @@ impl Caller {
         match self {
             Self::Bearer(_) => Unauthenticated::InvalidToken.into(),
             Self::Client { credentials, .. } if credentials.is_basic => credentials.invalid(),
-            Self::Client { .. } => ApiError::InvalidClient(Some(Challenge::Bearer)),
+            Self::Client { .. } => OauthError::InvalidClient(Some(Challenge::Bearer)).into(),
         }
     }
 }
@@ -58,31 +61,29 @@ impl Caller {
 impl Endpoints {
     pub(crate) async fn introspect(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
         let form = request.form();
-        let caller = Caller::read(request, form.as_ref().ok())?;
-        let api_key = caller.api_key().ok_or_else(|| caller.invalid())?;
-        let token = form.and_then(|form| required("token", form.text("token").map(str::to_owned)));
-        let read = async {
-            match &token {
-                Ok(token) => self.load(token, now).await,
-                Err(_) => Ok(None),
+        let presented = match &form {
+            Ok(form) => KeyPresentation::read(request, form)?,
+            // The credentials may be in the form, so without a header there is nothing to check.
+            Err(malformed) if !request.headers.contains_key(header::AUTHORIZATION) => {
+                return Err(malformed.clone().into());
             }
+            Err(_) => KeyPresentation::read(request, &Form::default())?,
         };
-        let admitted = self.authenticator.admit_api_key(api_key, now, read).await;
-        let (owner, found) = admitted.map_err(|error| match error {
-            ApiError::Unauthenticated(_) => caller.invalid(),
-            other => other,
-        })?;
-        token?;
-        owner.require(Permission::OauthTokenIntrospect).map_err(|_| ApiError::InsufficientScope)?;
-        let own = found?.filter(|credential| credential.organization == Some(owner.organization));
+        let api_key = presented.api_key().ok_or_else(|| presented.invalid())?.clone();
+        let token = form.and_then(|form| form.required("token").map(str::to_owned));
+        let read = async |token: &String| self.load(token, now).await;
+        let admitted = self.authenticator.admit_api_key(api_key, now, token, read).await;
+        let (caller, _, found) = admitted.map_err(|error| error.if_unauthenticated(|| presented.invalid()))?;
+        caller.require(Permission::OauthTokenIntrospect).map_err(|_| OauthError::InsufficientScope)?;
+        let own = found?.filter(|credential| credential.organization == Some(caller.organization));
         let body = own.map_or_else(|| json!({"active": false}), active);
         Ok(Response::new(StatusCode::OK, Outcome::Done, &body))
     }
 
     async fn load(&self, token: &str, now: DateTime<Utc>) -> Result<Option<ActiveCredential>, InternalError> {
-        let verifier = self.authenticator.verifier();
-        match verifier.inspect(token, now).await? {
-            Some(inspected) => verifier.load(inspected, now).await,
+        let verifier = &self.authenticator.verifier;
+        match verifier.check(token, now).await? {
+            Some(checked) => verifier.load(checked, now).await,
             None => Ok(None),
         }
     }
@@ -90,10 +91,11 @@ impl Endpoints {
 
 /// RFC 7662, 2.2: each member where the credential has one.
 fn active(credential: ActiveCredential) -> Value {
-    // A refresh token is of no token type (RFC 6749, 7.1), so that nobody takes one for an access token.
+    // RFC 7662's `token_type` is that of RFC 6749 (7.1), which refresh tokens do not have.
     let token_type = (credential.kind != ActiveKind::RefreshToken).then_some("Bearer");
     // The id of an API key or app token is its subject.
-    let jti = credential.id.filter(|_| matches!(credential.kind, ActiveKind::AccessToken | ActiveKind::UserToken));
+    let jti =
+        credential.id.filter(|_| matches!(credential.kind, ActiveKind::RegistrationToken | ActiveKind::UserToken));
     let scope = Some(credential.scopes.join(" ")).filter(|scope| !scope.is_empty());
     let members = [
         ("active", Some(true.into())),

@@ -14,14 +14,13 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier},
     clock::Clock,
-    keys::{Audience, Issuer, Issuers, Keys},
+    keys::{Issuers, Keys},
     runtime::http::{Endpoint, HeaderName, Request, Response, header},
     runtime::{ApiError, Environment, SettingsError},
     store::Store,
     tokens::{grants::Grants, registration_tokens::RegistrationTokens, revocation::Revocations},
 };
 
-/// The function.
 #[derive(Debug)]
 pub struct Oauth2 {
     /// `None` if the deployment has no issuer that clients can find these endpoints by.
@@ -29,11 +28,8 @@ pub struct Oauth2 {
     clock: Arc<dyn Clock>,
 }
 
-/// What the endpoints need.
 #[derive(Debug)]
 struct Endpoints {
-    issuer: Issuer,
-    audience: Audience,
     authenticator: Authenticator,
     grants: Grants,
     tokens: RegistrationTokens,
@@ -51,21 +47,18 @@ impl Endpoint for Oauth2 {
         let issuers = Issuers::from_environment(environment)?;
         let (public_keys, signer) = (keys.public_keys(environment)?, keys.signer(environment)?);
         let endpoints = issuers.oidc().cloned().map(|issuer| {
-            let audience = issuers.audience_of(&issuer);
             let random = || Arc::clone(&environment.random);
             Endpoints {
-                authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
                 grants: Grants { store: store.clone(), random: random() },
                 tokens: RegistrationTokens {
                     store: store.clone(),
                     signer,
-                    issuer: issuer.clone(),
-                    audience: audience.clone(),
+                    audience: issuers.audience_of(&issuer),
+                    issuer,
                     random: random(),
                 },
-                revocations: Revocations { store, random: random() },
-                issuer,
-                audience,
+                revocations: Revocations { store: store.clone(), random: random() },
+                authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store)),
             }
         });
         Ok(Self { endpoints, clock: Arc::clone(&environment.clock) })

@@ -1,16 +1,14 @@
-//! `POST /oauth2/revoke` (RFC 7009). Whoever holds a credential may end it; only the tokens of a confidential client want its
-//! authentication, too.
+//! `POST /oauth2/revoke` (RFC 7009). Possession of a token is enough to revoke it. A confidential client must also authenticate.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use shared::{
     auth::{AuthenticatedClient, ClientCredentials},
     error::InternalError,
-    input::required,
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, Outcome},
-    tokens::revocation::HeldCredential,
+    runtime::{ApiError, OauthError, Outcome},
+    tokens::revocation::RevocableCredential,
 };
 
 use crate::Endpoints;
@@ -19,16 +17,19 @@ impl Endpoints {
     pub(crate) async fn revoke(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
         let form = request.form()?;
         let client = ClientCredentials::read(&request.headers, &form)?;
-        let token = required("token", form.text("token"));
+        let token = form.required("token");
         let authenticated = async {
             match &client {
-                None => Ok(None),
-                Some(client) => self.authenticator.authenticate_client(client, now).await.map(Some),
+                None => Ok::<_, ApiError>(None),
+                Some(client) => {
+                    let (authenticated, ()) = self.authenticator.authenticate_client(client, now, async {}).await?;
+                    Ok(Some(authenticated))
+                }
             }
         };
         let held = async {
             match token {
-                Ok(token) => timed(Phase::Load, self.load_held(token, now)).await,
+                Ok(token) => timed(Phase::Load, self.load_revocable(token, now)).await,
                 Err(_) => Ok(None),
             }
         };
@@ -36,20 +37,24 @@ impl Endpoints {
         let authenticated = authenticated?;
         token?;
         if let Some(held) = held? {
-            if let HeldCredential::Grant { client: owner, confidential: true, .. } = &held
-                && !matches!(&authenticated, Some(AuthenticatedClient::Client(id)) if id == owner)
+            if let RevocableCredential::Grant { client: owner, confidential: true, .. } = &held
+                && !matches!(&authenticated, Some(AuthenticatedClient::UserClient(id)) if id == owner)
             {
-                return Err(client.map_or(ApiError::InvalidClient(None), |client| client.invalid()));
+                return Err(client.map_or_else(|| OauthError::InvalidClient(None).into(), |client| client.invalid()));
             }
-            self.revocations.end(held, now).await?;
+            self.revocations.revoke(held, now).await?;
         }
         // Some clients read the body of every answer as JSON.
         Ok(Response::new(StatusCode::OK, Outcome::Done, &json!({})))
     }
 
-    async fn load_held(&self, token: &str, now: DateTime<Utc>) -> Result<Option<HeldCredential>, InternalError> {
-        match self.authenticator.verifier().inspect(token, now).await? {
-            Some(inspected) => self.revocations.load_held(inspected, now).await,
+    async fn load_revocable(
+        &self,
+        token: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<RevocableCredential>, InternalError> {
+        match self.authenticator.verifier.check(token, now).await? {
+            Some(checked) => self.revocations.load_revocable(checked, now).await,
             None => Ok(None),
         }
     }

@@ -1,19 +1,22 @@
 //! `POST /oauth2/token` (RFC 6749, 3.2).
 //!
 //! 1. The form and its `grant_type`.
-//! 2. Client authentication: whatever else is wrong, a client that is not who it says it is learns only that.
+//! 2. Client authentication. Its errors take precedence over all others but those of the form itself.
 //! 3. The grant: a code or refresh token, or a registration's own token.
 
 use chrono::{DateTime, Utc};
 use shared::{
-    auth::{AuthenticatedClient, AuthenticatedRegistration, ClientCredentials, ClientName, IdempotencyKey, Permission},
+    auth::{
+        AuthenticatedClient, AuthenticatedRegistration, ClientCredentials, IdempotencyKey, ParsedClientId, Permission,
+    },
     clock::expiry,
     credential::GrantCredential,
-    input::{Form, ScopeList, required},
+    input::oidc::OPENID,
+    input::{Form, ScopeList},
     keys::jwt::TokenType,
-    runtime::ApiError,
     runtime::http::{Request, Response},
-    tokens::grants::{Binding, GrantRequest, PresentedGrant, RequestClient},
+    runtime::{ApiError, OauthError},
+    tokens::grants::{Binding, CodeVerifier, GrantRequest, PresentedGrant, RequestClient, TOKEN_LIFETIME_SECONDS},
     tokens::registration_tokens::IssueRequest,
 };
 
@@ -23,12 +26,8 @@ use crate::{
     wire::TokenResponse,
 };
 
-/// How long a user's access token and ID token live.
-const TOKEN_LIFETIME_SECONDS: u32 = 3600;
-/// What an idempotency key belongs to. It never changes, because ids are derived from it.
+/// The endpoint in the derivation of idempotent ids. It must never change.
 const ENDPOINT: &str = "oauth2/token";
-/// The scope that asks for an ID token (OpenID Connect Core 1.0, 3.1.2.1).
-pub(crate) const OPENID: &str = "openid";
 
 enum GrantType {
     AuthorizationCode,
@@ -38,11 +37,11 @@ enum GrantType {
 
 impl GrantType {
     fn parse(form: &Form) -> Result<Self, ApiError> {
-        match required("grant_type", form.text("grant_type"))? {
+        match form.required("grant_type")? {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "refresh_token" => Ok(Self::RefreshToken),
             "client_credentials" => Ok(Self::ClientCredentials),
-            _ => Err(ApiError::UnsupportedGrantType),
+            _ => Err(OauthError::UnsupportedGrantType.into()),
         }
     }
 }
@@ -57,9 +56,10 @@ struct GrantParameters {
 impl GrantParameters {
     /// RFC 6749, 4.1.3, and RFC 7636, 4.5. A malformed code gets the same answer as an unknown one.
     fn of_code(form: &Form) -> Result<Self, ApiError> {
-        let code = required("code", form.text("code"))?;
-        let redirect_uri = required("redirect_uri", form.text("redirect_uri"))?.to_owned();
-        let code_verifier = form.parsed("code_verifier")?;
+        let code = form.required("code")?;
+        let redirect_uri = form.required("redirect_uri")?.to_owned();
+        // A malformed verifier is a wrong one, so that it does not hide a second use of the code.
+        let code_verifier = form.get("code_verifier").map(CodeVerifier::of);
         let code = GrantCredential::parse_code(code).ok_or(ApiError::BadCredential)?;
         let presented = PresentedGrant::Code { code, code_verifier };
         Ok(Self { binding: Binding::Code { redirect_uri }, scopes: None, presented })
@@ -67,7 +67,7 @@ impl GrantParameters {
 
     /// RFC 6749, 6. A malformed refresh token gets the same answer as an unknown one.
     fn of_refresh(form: &Form) -> Result<Self, ApiError> {
-        let token = required("refresh_token", form.text("refresh_token"))?;
+        let token = form.required("refresh_token")?;
         let scopes = scopes(form)?;
         let token = GrantCredential::parse_refresh_token(token).ok_or(ApiError::BadCredential)?;
         Ok(Self { binding: Binding::Refresh, scopes, presented: PresentedGrant::RefreshToken(token) })
@@ -75,7 +75,7 @@ impl GrantParameters {
 }
 
 fn scopes(form: &Form) -> Result<Option<Vec<String>>, ApiError> {
-    let scopes = form.parsed("scope").map_err(|_| ApiError::InvalidScope)?;
+    let scopes = form.parsed("scope").map_err(|_| OauthError::InvalidScope)?;
     Ok(scopes.map(ScopeList::into_inner))
 }
 
@@ -86,13 +86,13 @@ impl Endpoints {
         let client = ClientCredentials::read(&request.headers, &form)?;
         match grant_type {
             GrantType::AuthorizationCode => {
-                let client = client.ok_or(ApiError::InvalidClient(None))?;
+                let client = client.ok_or(OauthError::InvalidClient(None))?;
                 self.redeem(Some(client), GrantParameters::of_code(&form), now).await
             }
             GrantType::RefreshToken => self.redeem(client, GrantParameters::of_refresh(&form), now).await,
             GrantType::ClientCredentials => {
-                let client = client.ok_or(ApiError::InvalidClient(None))?;
-                self.client_credentials(request, &form, &client, now).await
+                let client = client.ok_or(OauthError::InvalidClient(None))?;
+                self.issue_registration_token(request, &form, &client, now).await
             }
         }
     }
@@ -104,29 +104,32 @@ impl Endpoints {
         parameters: Result<GrantParameters, ApiError>,
         now: DateTime<Utc>,
     ) -> Result<Response, ApiError> {
-        let client_name = client.as_ref().map(ClientCredentials::name).transpose()?;
-        let (client, GrantParameters { binding, scopes, presented }) = match (client, client_name, parameters) {
-            (Some(credentials), Some(ClientName::Client(id)), Ok(parameters)) => {
-                (RequestClient::Authenticated(id, credentials), parameters)
-            }
-            (Some(credentials), Some(name), parameters) => {
-                self.authenticator.authenticate_client(&credentials, now).await?;
-                return Err(match (name, parameters) {
-                    (ClientName::Client(_), Err(error)) => error,
-                    // Registrations have no users.
-                    _ => ApiError::UnauthorizedClient,
-                });
-            }
-            (_, _, parameters) => (RequestClient::OfToken, parameters?),
+        let (client, parameters) = match client {
+            None => (RequestClient::Omitted, parameters?),
+            Some(credentials) => match (credentials.parse_id()?, parameters) {
+                (ParsedClientId::UserClient(id), Ok(parameters)) => {
+                    (RequestClient::WithCredentials(id, credentials), parameters)
+                }
+                (id, parameters) => {
+                    // Wrong credentials take precedence over wrong parameters.
+                    self.authenticator.authenticate_client(&credentials, now, async {}).await?;
+                    return Err(match (id, parameters) {
+                        (ParsedClientId::UserClient(_), Err(error)) => error,
+                        // Registrations have no users.
+                        _ => OauthError::UnauthorizedClient.into(),
+                    });
+                }
+            },
         };
+        let GrantParameters { binding, scopes, presented } = parameters;
         let request = GrantRequest { client, binding, scopes, presented };
         let (redemption, prepared) = tokio::join!(self.grants.redeem(&request, now), self.tokens.signer.prepare());
         let redemption = redemption?;
         prepared?;
 
         let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
-        let claims =
-            access_claims(&redemption, (&self.issuer, &self.audience), (now, expires_at), self.grants.random.as_ref())?;
+        let (random, tokens) = (self.grants.random.as_ref(), &self.tokens);
+        let claims = access_claims(&redemption, (&tokens.issuer, &tokens.audience), (now, expires_at), random)?;
         let signer = &self.tokens.signer;
         let access_token = signer.sign(TokenType::AtJwt, &claims).await?;
         let id_token = if redemption.scopes().iter().any(|scope| scope == OPENID) {
@@ -140,32 +143,30 @@ impl Endpoints {
         // Up to here, a failure leaves the code or refresh token unchanged.
         let refresh_token = self.grants.commit(redemption, now).await?;
         let response = TokenResponse {
-            expires_in: TOKEN_LIFETIME_SECONDS.into(),
-            scope: claims.scope,
             refresh_token: Some(refresh_token.expose().to_owned()),
             id_token,
-            ..TokenResponse::bearer(access_token)
+            ..TokenResponse::new(access_token, TOKEN_LIFETIME_SECONDS.into(), claims.scope)
         };
         Ok(response.into())
     }
 
     /// Issues a token for a registration itself (RFC 6749, 4.4).
-    async fn client_credentials(
+    async fn issue_registration_token(
         &self,
         request: &Request,
         form: &Form,
         client: &ClientCredentials,
         now: DateTime<Utc>,
     ) -> Result<Response, ApiError> {
-        let (authenticated, prepared) =
-            tokio::join!(self.authenticator.authenticate_client(client, now), self.tokens.signer.prepare());
-        let AuthenticatedClient::Registration(authenticated) = authenticated? else {
-            return Err(ApiError::UnauthorizedClient);
+        let prepare = self.tokens.signer.prepare();
+        let (authenticated, prepared) = self.authenticator.authenticate_client(client, now, prepare).await?;
+        let AuthenticatedClient::Registration(authenticated) = authenticated else {
+            return Err(OauthError::UnauthorizedClient.into());
         };
         let AuthenticatedRegistration { id: registration_id, registration, caller } = *authenticated;
         let idempotency_key = request.header(IdempotencyKey::HEADER)?;
         let scopes = scopes(form)?;
-        caller.require(Permission::OauthTokenCreate).map_err(|_| ApiError::UnauthorizedClient)?;
+        caller.require(Permission::OauthTokenCreate).map_err(|_| OauthError::UnauthorizedClient)?;
         prepared?;
         let request = IssueRequest {
             endpoint: ENDPOINT,
@@ -176,16 +177,13 @@ impl Endpoints {
         };
         let issued =
             self.tokens.issue(&caller, Some(registration), &request, now).await.map_err(|error| match error {
-                ApiError::Forbidden => ApiError::InvalidScope,
+                ApiError::Forbidden => OauthError::InvalidScope.into(),
                 ApiError::NotFound => client.invalid(),
-                ApiError::QuotaExceeded { retry_after } => ApiError::TooManyTokens { retry_after },
+                ApiError::QuotaExceeded { retry_after } => OauthError::TooManyTokens { retry_after }.into(),
                 other => other,
             })?;
-        let response = Response::from(TokenResponse {
-            expires_in: issued.claims.exp.timestamp().saturating_sub(now.timestamp()),
-            scope: issued.claims.scope,
-            ..TokenResponse::bearer(issued.jwt)
-        });
+        let expires_in = issued.claims.exp.timestamp().saturating_sub(now.timestamp());
+        let response = Response::from(TokenResponse::new(issued.jwt, expires_in, issued.claims.scope));
         Ok(if issued.replayed { response.replayed() } else { response })
     }
 }

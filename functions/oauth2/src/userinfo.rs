@@ -3,24 +3,24 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use shared::{
-    auth::{InspectedCredential, InspectedUserToken, bearer},
+    auth::{CheckedCredential, CheckedUserToken, bearer},
     error::Unauthenticated,
-    input::oidc::claims_of_scopes,
+    input::oidc::{OPENID, claims_of_scopes},
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, Outcome},
+    runtime::{ApiError, OauthError, Outcome},
 };
 
-use crate::{Endpoints, token::OPENID};
+use crate::Endpoints;
 
 impl Endpoints {
     pub(crate) async fn userinfo(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
-        let token = self.inspect_user_token(request, now).await?;
-        let verifier = self.authenticator.verifier();
+        let token = self.check_user_token(request, now).await?;
+        let verifier = &self.authenticator.verifier;
         let grant = timed(Phase::Load, verifier.load_grant_of(&token, now)).await?;
         let grant = grant.ok_or(Unauthenticated::InvalidToken)?;
         if !token.scopes.iter().any(|scope| scope == OPENID) {
-            return Err(ApiError::InsufficientScope);
+            return Err(OauthError::InsufficientScope.into());
         }
         let mut claims = Map::from_iter([("sub".to_owned(), Value::from(token.subject))]);
         claims.extend(claims_of_scopes(&grant.details.claims, &token.scopes));
@@ -28,10 +28,10 @@ impl Endpoints {
     }
 
     /// The caller's access token, which must be one of the token endpoint beside this one.
-    async fn inspect_user_token(&self, request: &Request, now: DateTime<Utc>) -> Result<InspectedUserToken, ApiError> {
+    async fn check_user_token(&self, request: &Request, now: DateTime<Utc>) -> Result<CheckedUserToken, ApiError> {
         let text = bearer(&request.headers)?;
-        match self.authenticator.verifier().inspect(text, now).await? {
-            Some(InspectedCredential::UserToken(token)) if token.is_rfc9068 => Ok(token),
+        match self.authenticator.verifier.check(text, now).await? {
+            Some(CheckedCredential::UserToken(token)) if token.is_rfc9068 => Ok(token),
             _ => Err(Unauthenticated::InvalidToken.into()),
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::{
     auth::IdempotencyKey,
     runtime::http::{Response, StatusCode},
-    runtime::{ApiError, Outcome},
+    runtime::{ApiError, OauthError, Outcome},
 };
 
 /// The tokens, signed and recorded.
@@ -23,8 +23,8 @@ pub(crate) struct TokenResponse {
 }
 
 impl TokenResponse {
-    pub(crate) fn bearer(access_token: String) -> Self {
-        let (scope, expires_in) = (String::new(), 0);
+    /// `expires_in` is in seconds.
+    pub(crate) fn new(access_token: String, expires_in: i64, scope: String) -> Self {
         Self { access_token, token_type: "Bearer", expires_in, scope, refresh_token: None, id_token: None }
     }
 }
@@ -42,23 +42,30 @@ pub(crate) fn error_body(error: &ApiError) -> Value {
         ApiError::Invalid(invalid) => body("invalid_request", &invalid.to_string()),
         ApiError::IdempotencyKeyReused => body("invalid_request", IdempotencyKey::REUSED),
         ApiError::NotFound => body("invalid_request", "this deployment has no OIDC_ISSUER, so it has no such endpoint"),
-        ApiError::InvalidClient(_) => body("invalid_client", "client authentication failed"),
         // One message for every reason, so that the answer reveals nothing about the code or token.
         ApiError::BadCredential | ApiError::Replay => {
             body("invalid_grant", "the code or refresh token is not valid for this request")
         }
-        ApiError::UnauthorizedClient => body("unauthorized_client", "the client may not use this grant type"),
-        ApiError::UnsupportedGrantType => {
+        ApiError::Unauthenticated(_) => body("invalid_token", "the bearer token is missing or not valid"),
+        ApiError::Oauth(OauthError::InvalidClient(_)) => body("invalid_client", "client authentication failed"),
+        ApiError::Oauth(OauthError::UnauthorizedClient) => {
+            body("unauthorized_client", "the client may not use this grant type")
+        }
+        ApiError::Oauth(OauthError::UnsupportedGrantType) => {
             body("unsupported_grant_type", "grant_type must be authorization_code, refresh_token or client_credentials")
         }
-        ApiError::InvalidScope => body("invalid_scope", "scope is malformed or wider than what may be granted"),
-        ApiError::Unauthenticated(_) => body("invalid_token", "the bearer token is missing or not valid"),
-        ApiError::InsufficientScope => body("insufficient_scope", "the credential does not allow this"),
-        ApiError::TooManyTokens { .. } => body(
+        ApiError::Oauth(OauthError::InvalidScope) => {
+            body("invalid_scope", "scope is malformed or wider than what may be granted")
+        }
+        ApiError::Oauth(OauthError::InsufficientScope) => {
+            body("insufficient_scope", "the credential does not allow this")
+        }
+        // The token endpoint has no code for this in RFC 6749; this one is the authorization endpoint's (4.1.2.1).
+        ApiError::Oauth(OauthError::TooManyTokens { .. }) => body(
             "temporarily_unavailable",
             "as many tokens as are allowed are active; Retry-After says when one expires",
         ),
-        // The others but the first do not occur here.
+        // Only `Internal` occurs here.
         ApiError::Internal(_) | ApiError::Forbidden | ApiError::TokenNotFound | ApiError::QuotaExceeded { .. } => {
             body("server_error", "internal server error")
         }

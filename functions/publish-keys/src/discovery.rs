@@ -1,4 +1,4 @@
-//! The metadata by which clients find the endpoints: OpenID Connect Discovery 1.0 (3), which RFC 8414 (2) made general.
+//! The metadata by which clients find the endpoints: OpenID Connect Discovery 1.0 (3), which RFC 8414 (2) generalizes.
 
 use serde_json::{Value, json};
 use shared::{
@@ -27,6 +27,7 @@ pub(crate) fn document(issuer: &OidcIssuer, authorization_endpoint: Option<&Auth
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": client_authentication,
         "revocation_endpoint_auth_methods_supported": client_authentication,
+        // RFC 8414 allows access token types here.
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "Bearer"],
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,

@@ -15,6 +15,9 @@ use shared::{
     store::Store,
 };
 
+/// Where the metadata is: the same document at both.
+const METADATA: [&str; 2] = ["GET /.well-known/openid-configuration", "GET /.well-known/oauth-authorization-server"];
+
 /// Anyone may cache a response for five minutes: keys change rarely, and a verifier that meets an unknown key asks again.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
@@ -44,12 +47,10 @@ impl Endpoint for PublishKeys {
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
-        let body = match (request.route.as_str(), request.path_parameters.get("clientId")) {
-            ("GET /.well-known/openid-configuration" | "GET /.well-known/oauth-authorization-server", _) => {
-                self.discovery.clone()
-            }
-            (_, Some(client)) => self.app_keys(client).await?,
-            _ => Some(self.key_set().await?),
+        let body = match request.path_parameters.get("clientId") {
+            Some(client) => self.app_keys(client).await?,
+            None if METADATA.contains(&request.route.as_str()) => self.discovery.clone(),
+            None => Some(self.key_set().await?),
         };
         let response = match body {
             Some(body) => Response::new(StatusCode::OK, Outcome::Done, &body),
@@ -65,8 +66,10 @@ impl Endpoint for PublishKeys {
 
     fn error_body(route: &str, error: &ApiError) -> Value {
         let message = match error {
-            ApiError::NotFound if route.ends_with("/keys") => "Client not found",
-            ApiError::NotFound => "this deployment has no OIDC_ISSUER, so it has no such document",
+            ApiError::NotFound if METADATA.contains(&route) => {
+                "this deployment has no OIDC_ISSUER, so it has no such document"
+            }
+            ApiError::NotFound => "Client not found",
             _ => "Internal server error",
         };
         json!({"message": message})

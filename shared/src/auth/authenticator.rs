@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::http::{HeaderMap, header};
 
 use crate::{
-    auth::{Caller, CredentialVerifier, InspectedAccessToken, InspectedCredential, Principal},
+    auth::{Caller, CheckedCredential, CheckedRegistrationToken, CredentialVerifier, Principal},
     clock::age,
-    credential::{Credential, CredentialKind},
+    credential::Credential,
     error::{Unauthenticated, ValidationError},
     id::ObjectId,
     keys::jwt::ACCESS_TOKEN_PREFIX,
@@ -23,14 +23,15 @@ use crate::{
 #[derive(Debug)]
 enum Bearer {
     ApiKey(Credential),
-    AccessToken(InspectedAccessToken),
+    RegistrationToken(CheckedRegistrationToken),
 }
 
 /// Authenticates the callers of endpoints that take an API key or an OAuth access token. [`Self::admit`] does it in the right
 /// order with the rest of a request.
 #[derive(Debug)]
 pub struct Authenticator {
-    verifier: CredentialVerifier,
+    /// What verifies credentials, the caller's and others.
+    pub verifier: CredentialVerifier,
     recent: RecentKeys,
 }
 
@@ -38,12 +39,6 @@ impl Authenticator {
     #[must_use]
     pub fn new(verifier: CredentialVerifier) -> Self {
         Self { verifier, recent: RecentKeys::default() }
-    }
-
-    /// What verifies the credentials that are not the caller's own.
-    #[must_use]
-    pub fn verifier(&self) -> &CredentialVerifier {
-        &self.verifier
     }
 
     /// Fetches the public keys that the first access token would otherwise wait for. A failure is harmless.
@@ -65,6 +60,27 @@ impl Authenticator {
         reads: impl AsyncFnOnce(&B) -> T,
     ) -> Result<(Principal, B, T), ApiError> {
         let bearer = self.inspect(headers, now).await?;
+        self.admit_bearer(bearer, now, parsed, reads).await
+    }
+
+    /// As [`Self::admit`], for an API key that was presented in another way.
+    pub async fn admit_api_key<B, T>(
+        &self,
+        api_key: Credential,
+        now: DateTime<Utc>,
+        parsed: Result<B, ValidationError>,
+        reads: impl AsyncFnOnce(&B) -> T,
+    ) -> Result<(Principal, B, T), ApiError> {
+        self.admit_bearer(Bearer::ApiKey(api_key), now, parsed, reads).await
+    }
+
+    async fn admit_bearer<B, T>(
+        &self,
+        bearer: Bearer,
+        now: DateTime<Utc>,
+        parsed: Result<B, ValidationError>,
+        reads: impl AsyncFnOnce(&B) -> T,
+    ) -> Result<(Principal, B, T), ApiError> {
         let body = match parsed {
             Ok(body) => body,
             Err(invalid) => {
@@ -76,30 +92,15 @@ impl Authenticator {
         Ok((caller, body, read))
     }
 
-    /// Authenticates the API key of a caller, and does `reads`, as [`Self::admit`] does. It does not matter how the key was
-    /// presented.
-    pub async fn admit_api_key<T>(
-        &self,
-        api_key: &Credential,
-        now: DateTime<Utc>,
-        reads: impl Future<Output = T>,
-    ) -> Result<(Principal, T), ApiError> {
-        let caller = self.authenticate_api_key(api_key, now);
-        timed(Phase::Load, beside(self.recent.contains(api_key.id(), now), caller, reads)).await
-    }
-
     /// Parses the bearer of the `Authorization` header and does the checks that do not need its item.
     async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
         let text = bearer(headers)?;
-        if let Some(api_key) = Credential::parse(CredentialKind::ApiKey, text) {
-            return Ok(Bearer::ApiKey(api_key));
-        }
-        // These endpoints take an access token with its prefix only.
-        if !text.starts_with(ACCESS_TOKEN_PREFIX) {
-            return Err(Unauthenticated::InvalidToken.into());
-        }
-        match self.verifier.inspect(text, now).await? {
-            Some(InspectedCredential::AccessToken(token)) => Ok(Bearer::AccessToken(token)),
+        match self.verifier.check(text, now).await? {
+            Some(CheckedCredential::ApiKey(api_key)) => Ok(Bearer::ApiKey(api_key)),
+            // These endpoints take an access token with its prefix only.
+            Some(CheckedCredential::RegistrationToken(token)) if text.starts_with(ACCESS_TOKEN_PREFIX) => {
+                Ok(Bearer::RegistrationToken(token))
+            }
             _ => Err(Unauthenticated::InvalidToken.into()),
         }
     }
@@ -108,9 +109,9 @@ impl Authenticator {
     async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
         match bearer {
             Bearer::ApiKey(api_key) => self.authenticate_api_key(&api_key, now).await,
-            Bearer::AccessToken(token) => {
+            Bearer::RegistrationToken(token) => {
                 let id = Caller::Registration(token.registration.clone());
-                let active = self.verifier.load(InspectedCredential::AccessToken(token), now).await?;
+                let active = self.verifier.load(CheckedCredential::RegistrationToken(token), now).await?;
                 let active = active.ok_or(Unauthenticated::InvalidToken)?;
                 let organization = active.organization.ok_or(Unauthenticated::InvalidToken)?;
                 Ok(Principal { organization, id, permissions: active.scopes })
@@ -119,7 +120,7 @@ impl Authenticator {
     }
 
     async fn authenticate_api_key(&self, secret: &Credential, now: DateTime<Utc>) -> Result<Principal, ApiError> {
-        let Some(key) = self.verifier.store().load_api_key(secret).await? else {
+        let Some(key) = self.verifier.store.load_api_key(secret).await? else {
             self.recent.remove(secret.id());
             return Err(Unauthenticated::InvalidToken.into());
         };
@@ -137,23 +138,15 @@ impl Authenticator {
         let probably_genuine = match &bearer {
             Bearer::ApiKey(secret) => self.recent.contains(secret.id(), now),
             // Its signature is valid.
-            Bearer::AccessToken { .. } => true,
+            Bearer::RegistrationToken { .. } => true,
         };
-        beside(probably_genuine, self.authenticate(bearer, now), reads).await
-    }
-}
-
-/// Does `reads` beside the authentication of a caller that is probably genuine, and otherwise after it.
-async fn beside<C, T>(
-    probably_genuine: bool,
-    caller: impl Future<Output = Result<C, ApiError>>,
-    reads: impl Future<Output = T>,
-) -> Result<(C, T), ApiError> {
-    if probably_genuine {
-        let (caller, read) = tokio::join!(caller, reads);
-        Ok((caller?, read))
-    } else {
-        Ok((caller.await?, reads.await))
+        let caller = self.authenticate(bearer, now);
+        if probably_genuine {
+            let (caller, read) = tokio::join!(caller, reads);
+            Ok((caller?, read))
+        } else {
+            Ok((caller.await?, reads.await))
+        }
     }
 }
 

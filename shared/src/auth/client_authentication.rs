@@ -20,7 +20,7 @@ use crate::{
     id::{ClientId, RegistrationId},
     input::{Form, form_decoded},
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, Challenge},
+    runtime::{ApiError, Challenge, OauthError},
     store::{Client, Registration},
 };
 
@@ -34,24 +34,25 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct ClientCredentials {
     /// The `client_id`.
     pub id: String,
-    /// `None` of a public client.
+    /// `None` for a public client.
     pub secret: Option<String>,
     /// Whether they were in the `Authorization` header, as `client_secret_basic` has it.
     pub is_basic: bool,
 }
 
-/// What a client id names.
-#[derive(Debug)]
-pub enum ClientName {
-    Client(ClientId),
+/// A `client_id`, by the kind of client that it may be of.
+#[derive(Debug, Eq, PartialEq)]
+pub enum ParsedClientId {
+    /// Of a client that logs users in.
+    UserClient(ClientId),
     Registration(RegistrationId),
 }
 
 /// A client that is who it says it is.
 #[derive(Debug)]
 pub enum AuthenticatedClient {
-    /// A client that logs users in. A public one only named itself.
-    Client(ClientId),
+    /// A client that logs users in. A public one is only identified.
+    UserClient(ClientId),
     Registration(Box<AuthenticatedRegistration>),
 }
 
@@ -69,72 +70,64 @@ impl ClientCredentials {
     /// harm.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] if there are two methods at once, [`ApiError::InvalidClient`] if the header cannot be read.
+    /// [`ApiError::Invalid`] if there are two methods at once, [`OauthError::InvalidClient`] if the header cannot be read.
     pub fn read(headers: &HeaderMap, form: &Form) -> Result<Option<Self>, ApiError> {
-        let (body_id, body_secret) = (form.text("client_id"), form.text("client_secret"));
+        let (body_id, body_secret) = (form.get("client_id"), form.get("client_secret"));
         let Some(header) = headers.get(header::AUTHORIZATION) else {
             let secret = body_secret.map(str::to_owned);
             return match body_id {
                 Some(id) => Ok(Some(Self { id: id.to_owned(), secret, is_basic: false })),
-                None if secret.is_some() => Err(ApiError::InvalidClient(None)),
+                None if secret.is_some() => Err(OauthError::InvalidClient(None).into()),
                 None => Ok(None),
             };
         };
         let basic = Self::from_basic(header)?;
-        if body_secret.is_some() || body_id.is_some_and(|id| id != basic.id) {
-            let rule = "must not be used together with client credentials in the body";
-            return Err(ValidationError::new("Authorization", rule).into());
+        let another = |id: &str| id != basic.id && (parse_id(id) != parse_id(&basic.id) || parse_id(id).is_none());
+        if body_secret.is_some() || body_id.is_some_and(another) {
+            return Err(two_methods().into());
         }
         Ok(Some(basic))
     }
 
-    /// The credentials of the scheme `Basic` (RFC 7617, 2). Some clients form-encode them, as RFC 6749 (2.3.1) says, and
-    /// others do not; none of ours has a character that would be read differently.
+    /// The credentials of the scheme `Basic` (RFC 7617, 2). Some clients form-encode them, as RFC 6749 (2.3.1) says, and others
+    /// do not. Our ids and secrets contain neither `%` nor `+`, so both readings agree.
     fn from_basic(header: &HeaderValue) -> Result<Self, ApiError> {
-        let (scheme, encoded) = scheme_and_credentials(header);
-        if !scheme.eq_ignore_ascii_case("Basic") {
-            return Err(ApiError::InvalidClient(None));
-        }
-        let decoded = BASE64.decode(encoded.trim_matches(' ')).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let encoded = basic_credentials(header).ok_or(OauthError::InvalidClient(None))?;
+        let decoded = BASE64.decode(encoded.trim_ascii()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let halves = decoded.as_deref().and_then(|text| text.split_once(':'));
         let halves = halves.and_then(|(id, secret)| Some((form_decoded(id)?, form_decoded(secret)?)));
         match halves {
             Some((id, secret)) if !id.is_empty() => {
                 Ok(Self { id, secret: Some(secret).filter(|secret| !secret.is_empty()), is_basic: true })
             }
-            _ => Err(ApiError::InvalidClient(Some(Challenge::Basic))),
+            _ => Err(OauthError::InvalidClient(Some(Challenge::Basic)).into()),
         }
     }
 
     /// Whether a request uses the scheme `Basic`.
     #[must_use]
-    pub fn use_basic(headers: &HeaderMap) -> bool {
-        headers
-            .get(header::AUTHORIZATION)
-            .is_some_and(|header| scheme_and_credentials(header).0.eq_ignore_ascii_case("Basic"))
+    pub fn uses_basic(headers: &HeaderMap) -> bool {
+        headers.get(header::AUTHORIZATION).is_some_and(|header| basic_credentials(header).is_some())
     }
 
-    /// What the `client_id` names.
+    /// The `client_id`.
     ///
     /// # Errors
-    /// [`ApiError::InvalidClient`] if it is the id of nothing.
-    pub fn name(&self) -> Result<ClientName, ApiError> {
-        if let Ok(client) = self.id.parse() {
-            return Ok(ClientName::Client(client));
-        }
-        self.id.parse().map(ClientName::Registration).map_err(|_| self.invalid())
+    /// [`OauthError::InvalidClient`] if it is neither a client's nor a registration's.
+    pub fn parse_id(&self) -> Result<ParsedClientId, ApiError> {
+        parse_id(&self.id).ok_or_else(|| self.invalid())
     }
 
     /// The error for credentials that are wrong.
     #[must_use]
     pub fn invalid(&self) -> ApiError {
-        ApiError::InvalidClient(self.is_basic.then_some(Challenge::Basic))
+        OauthError::InvalidClient(self.is_basic.then_some(Challenge::Basic)).into()
     }
 
-    /// Requires that `client` is the one that these credentials are of.
+    /// Checks the secret against the client's.
     ///
     /// # Errors
-    /// [`ApiError::InvalidClient`].
+    /// [`OauthError::InvalidClient`].
     pub fn authenticate(&self, client: Option<&Client>) -> Result<(), ApiError> {
         let right =
             client.is_some_and(|client| match (&client.secret_hash, self.secret(CredentialKind::ClientSecret)) {
@@ -152,9 +145,22 @@ impl ClientCredentials {
     }
 }
 
-fn scheme_and_credentials(header: &HeaderValue) -> (&str, &str) {
-    let text = header.to_str().unwrap_or_default();
-    text.split_once(' ').unwrap_or((text, ""))
+/// The error for credentials in the header and in the body (RFC 6749, 2.3).
+#[must_use]
+pub fn two_methods() -> ValidationError {
+    ValidationError::new("Authorization", "must not be used together with client credentials in the body")
+}
+
+fn parse_id(text: &str) -> Option<ParsedClientId> {
+    let client = text.parse().map(ParsedClientId::UserClient);
+    client.or_else(|_| text.parse().map(ParsedClientId::Registration)).ok()
+}
+
+/// What follows the scheme, if that is `Basic`. It may be unreadable.
+fn basic_credentials(header: &HeaderValue) -> Option<&[u8]> {
+    let (scheme, credentials) = header.as_bytes().split_at_checked("Basic".len())?;
+    let ends = credentials.first().is_none_or(u8::is_ascii_whitespace);
+    (scheme.eq_ignore_ascii_case(b"Basic") && ends).then_some(credentials)
 }
 
 impl fmt::Debug for ClientCredentials {
@@ -164,32 +170,33 @@ impl fmt::Debug for ClientCredentials {
 }
 
 impl Authenticator {
-    /// Authenticates a client of either kind.
+    /// Authenticates a client of either kind, and does `reads` in the order of [`Self::admit_api_key`].
     ///
     /// # Errors
-    /// [`ApiError::InvalidClient`], or a failure.
-    pub async fn authenticate_client(
+    /// [`OauthError::InvalidClient`], or a failure.
+    pub async fn authenticate_client<T>(
         &self,
         credentials: &ClientCredentials,
         now: DateTime<Utc>,
-    ) -> Result<AuthenticatedClient, ApiError> {
-        let store = self.verifier().store();
-        match credentials.name()? {
-            ClientName::Client(id) => {
+        reads: impl Future<Output = T>,
+    ) -> Result<(AuthenticatedClient, T), ApiError> {
+        let store = &self.verifier.store;
+        match credentials.parse_id()? {
+            ParsedClientId::UserClient(id) => {
                 let client = timed(Phase::Load, store.load_client(id)).await?;
                 credentials.authenticate(client.as_ref())?;
-                Ok(AuthenticatedClient::Client(id))
+                Ok((AuthenticatedClient::UserClient(id), reads.await))
             }
-            ClientName::Registration(id) => {
+            ParsedClientId::Registration(id) => {
                 let api_key = credentials.secret(CredentialKind::ApiKey).ok_or_else(|| credentials.invalid())?;
-                let admitted = self.admit_api_key(&api_key, now, store.load_registration(&id)).await;
-                let (caller, registration) = admitted.map_err(|error| match error {
-                    ApiError::Unauthenticated(_) => credentials.invalid(),
-                    other => other,
-                })?;
+                let reads = async |(): &()| tokio::join!(store.load_registration(&id), reads);
+                let admitted = self.admit_api_key(api_key, now, Ok(()), reads).await;
+                let (caller, (), (registration, read)) =
+                    admitted.map_err(|error| error.if_unauthenticated(|| credentials.invalid()))?;
                 let own = registration?.filter(|registration| registration.organization_id == caller.organization);
                 let registration = own.ok_or_else(|| credentials.invalid())?;
-                Ok(AuthenticatedClient::Registration(Box::new(AuthenticatedRegistration { id, registration, caller })))
+                let authenticated = AuthenticatedRegistration { id, registration, caller };
+                Ok((AuthenticatedClient::Registration(Box::new(authenticated)), read))
             }
         }
     }
@@ -203,7 +210,9 @@ mod tests {
 
     fn read(authorization: Option<&str>, body: &str) -> Result<Option<(String, Option<String>)>, String> {
         let mut headers = HeaderMap::new();
-        headers.extend(authorization.map(|value| (header::AUTHORIZATION, value.parse().unwrap())));
+        headers.extend(
+            authorization.map(|value| (header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap())),
+        );
         let read = ClientCredentials::read(&headers, &Form::parse(body.as_bytes()).unwrap());
         read.map(|read| read.map(|client| (client.id, client.secret))).map_err(|error| format!("{error:?}"))
     }
@@ -228,6 +237,13 @@ mod tests {
     }
 
     #[test]
+    fn a_client_id_in_another_case_is_the_same() {
+        let id = "AAAAAAAA-1111-1111-1111-111111111111";
+        let same = format!("client_id={}", id.to_lowercase());
+        assert!(read(Some(&basic(&format!("{id}:y"))), &same).is_ok());
+    }
+
+    #[test]
     fn one_method_at_a_time() {
         for body in ["client_secret=y", "client_id=x&client_secret=y", "client_id=z"] {
             let refused = read(Some(&basic("x:y")), body).unwrap_err();
@@ -239,12 +255,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_an_invalid_client() {
-        for malformed in ["Basic", "Basic ", "Basic !", &basic("x"), &basic(":y"), &basic("%:y"), &basic("x:%ff")] {
-            assert_eq!(read(Some(malformed), "").unwrap_err(), "InvalidClient(Some(Basic))", "{malformed}");
+        for malformed in [
+            "Basic",
+            "Basic ",
+            "Basic !",
+            "Basic\t!",
+            "Basic é",
+            &basic("x"),
+            &basic(":y"),
+            &basic("%:y"),
+            &basic("x:%ff"),
+        ] {
+            assert_eq!(read(Some(malformed), "").unwrap_err(), "Oauth(InvalidClient(Some(Basic)))", "{malformed}");
         }
         for other in ["", "Bearer x", "Digest x", "tmk_x"] {
-            assert_eq!(read(Some(other), "").unwrap_err(), "InvalidClient(None)", "{other}");
+            assert_eq!(read(Some(other), "").unwrap_err(), "Oauth(InvalidClient(None))", "{other}");
         }
-        assert_eq!(read(None, "client_secret=y").unwrap_err(), "InvalidClient(None)");
+        assert_eq!(read(None, "client_secret=y").unwrap_err(), "Oauth(InvalidClient(None))");
     }
 }

@@ -9,10 +9,12 @@ mod verifier;
 
 pub use self::{
     authenticator::{Authenticator, bearer},
-    client_authentication::{AuthenticatedClient, AuthenticatedRegistration, ClientCredentials, ClientName},
+    client_authentication::{
+        AuthenticatedClient, AuthenticatedRegistration, ClientCredentials, ParsedClientId, two_methods,
+    },
     idempotency::IdempotencyKey,
     principal::{Caller, Permission, Principal},
     verifier::{
-        ActiveCredential, ActiveKind, CredentialVerifier, InspectedAccessToken, InspectedCredential, InspectedUserToken,
+        ActiveCredential, ActiveKind, CheckedCredential, CheckedRegistrationToken, CheckedUserToken, CredentialVerifier,
     },
 };

@@ -1,8 +1,8 @@
-//! Whether a credential is good: what everything that accepts one asks.
+//! Decides whether a credential is active: for bearer authentication, introspection and the authorizer.
 //!
-//! 1. [`CredentialVerifier::inspect`] does what needs no item of the table: format and checksum of an opaque credential;
+//! 1. [`CredentialVerifier::check`] does every check that needs no read of the table: format and checksum of an opaque credential;
 //!    signature, issuer, audience, type and expiry of a JWT. It reads only public keys, at most once a second for an unknown one.
-//! 2. [`CredentialVerifier::load`] looks the credential up, in one read: it may be unknown, over or revoked.
+//! 2. [`CredentialVerifier::load`] looks the credential up, in one read: it may be unknown, expired or revoked.
 
 use chrono::{DateTime, Utc};
 
@@ -11,34 +11,34 @@ use crate::{
     error::InternalError,
     id::{ClientId, ObjectId, RegistrationId, TokenId},
     keys::jwt::{
-        ACCESS_TOKEN_PREFIX, DocumentedUserClaims, RegistrationTokenClaims, TokenType, TokenUse, UnverifiedJwt,
+        ACCESS_TOKEN_PREFIX, ApiV1UserClaims, RegistrationTokenClaims, TokenType, TokenUse, UnverifiedJwt,
         UserTokenClaims, VerifiedJwt,
     },
     keys::{Issuers, PublicKeys},
     store::{Grant, GrantStatus, Store},
 };
 
-/// A credential that passed [`CredentialVerifier::inspect`].
+/// A credential that passed [`CredentialVerifier::check`]. An opaque one may still be made up.
 #[derive(Debug)]
-pub enum InspectedCredential {
+pub enum CheckedCredential {
     ApiKey(Credential),
     AppToken(Credential),
     Code(GrantCredential),
     RefreshToken(GrantCredential),
-    AccessToken(InspectedAccessToken),
-    UserToken(InspectedUserToken),
+    RegistrationToken(CheckedRegistrationToken),
+    UserToken(CheckedUserToken),
 }
 
 /// An access token of a registration. Its signature is valid and it has not expired.
 #[derive(Debug)]
-pub struct InspectedAccessToken {
+pub struct CheckedRegistrationToken {
     pub registration: RegistrationId,
     pub claims: RegistrationTokenClaims,
 }
 
 /// A user's access token. Its signature is valid and it has not expired.
 #[derive(Debug)]
-pub struct InspectedUserToken {
+pub struct CheckedUserToken {
     pub client: ClientId,
     /// Whether it has the profile of RFC 9068, as those of `/oauth2/token` have. Those of `/api/v1/tokens` have another.
     pub is_rfc9068: bool,
@@ -50,6 +50,14 @@ pub struct InspectedUserToken {
     pub scopes: Vec<String>,
     pub issued_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
+}
+
+impl CheckedUserToken {
+    /// Whether it was issued under this grant.
+    #[must_use]
+    pub fn is_of(&self, grant: &Grant) -> bool {
+        grant.details.client_id == self.client && grant.details.subject == self.subject
+    }
 }
 
 /// A credential that is good now, and what it says.
@@ -79,7 +87,7 @@ pub enum ActiveKind {
     ApiKey,
     AppToken,
     /// An access token of a registration.
-    AccessToken,
+    RegistrationToken,
     /// A user's access token.
     UserToken,
     /// The current refresh token of a grant. It is good for new tokens, and nowhere as a bearer.
@@ -91,7 +99,7 @@ pub enum ActiveKind {
 pub struct CredentialVerifier {
     keys: PublicKeys,
     issuers: Issuers,
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl CredentialVerifier {
@@ -105,79 +113,77 @@ impl CredentialVerifier {
         self.keys.warm().await;
     }
 
-    /// The table that it looks credentials up in.
-    pub(super) fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// The credential with this text, if it is of a kind of ours and nothing but the table can say that it is not good.
-    pub async fn inspect(&self, text: &str, now: DateTime<Utc>) -> Result<Option<InspectedCredential>, InternalError> {
+    /// Verifies everything about a credential but its state in the table. `None` if that fails.
+    pub async fn check(&self, text: &str, now: DateTime<Utc>) -> Result<Option<CheckedCredential>, InternalError> {
         if let Some(api_key) = Credential::parse(CredentialKind::ApiKey, text) {
-            return Ok(Some(InspectedCredential::ApiKey(api_key)));
+            return Ok(Some(CheckedCredential::ApiKey(api_key)));
         }
         if let Some(app_token) = Credential::parse(CredentialKind::AppToken, text) {
-            return Ok(Some(InspectedCredential::AppToken(app_token)));
+            return Ok(Some(CheckedCredential::AppToken(app_token)));
         }
         if let Some(code) = GrantCredential::parse_code(text) {
-            return Ok(Some(InspectedCredential::Code(code)));
+            return Ok(Some(CheckedCredential::Code(code)));
         }
         if let Some(refresh_token) = GrantCredential::parse_refresh_token(text) {
-            return Ok(Some(InspectedCredential::RefreshToken(refresh_token)));
+            return Ok(Some(CheckedCredential::RefreshToken(refresh_token)));
         }
         let prefixed = text.strip_prefix(ACCESS_TOKEN_PREFIX);
-        let Some(jwt) = self.verify(prefixed.unwrap_or(text)).await? else { return Ok(None) };
+        let Some(jwt) = self.verify_jwt(prefixed.unwrap_or(text)).await? else { return Ok(None) };
         // Only the tokens of registrations have the prefix.
         if let Some(token) = user_token(&jwt) {
-            let audience_is_right = !token.is_rfc9068 || self.issuers.issued(&token.issuer, &token.audience);
-            let addressed = self.issuers.contain(&token.issuer) && audience_is_right;
-            let valid = prefixed.is_none() && addressed && now < token.expires_at;
-            return Ok(valid.then_some(InspectedCredential::UserToken(token)));
+            // The `aud` of a token of `/api/v1/tokens` is its client, which `load` compares with the grant's.
+            let accepted = if token.is_rfc9068 {
+                self.issuers.accepts(&token.issuer, &token.audience)
+            } else {
+                self.issuers.is_known(&token.issuer)
+            };
+            let valid = prefixed.is_none() && accepted && now < token.expires_at;
+            return Ok(valid.then_some(CheckedCredential::UserToken(token)));
         }
-        let token = registration_token(&jwt).filter(|InspectedAccessToken { claims, .. }| {
-            self.issuers.issued(&claims.iss, &claims.aud) && now < claims.exp
+        let token = registration_token(&jwt).filter(|CheckedRegistrationToken { claims, .. }| {
+            self.issuers.accepts(&claims.iss, &claims.aud) && now < claims.exp
         });
-        Ok(token.map(InspectedCredential::AccessToken))
+        Ok(token.map(CheckedCredential::RegistrationToken))
     }
 
-    async fn verify(&self, jwt: &str) -> Result<Option<VerifiedJwt>, InternalError> {
+    async fn verify_jwt(&self, jwt: &str) -> Result<Option<VerifiedJwt>, InternalError> {
         let Some(unverified) = UnverifiedJwt::parse(jwt) else { return Ok(None) };
         let key = self.keys.find(unverified.kid()).await?;
         Ok(key.and_then(|key| unverified.verify(key.rsa())))
     }
 
-    /// Looks the credential up. `None` if it is unknown, over or revoked, or a code, which is good for tokens only.
+    /// Looks the credential up. `None` if it is unknown, expired or revoked, or a code, which is good for tokens only.
     pub async fn load(
         &self,
-        credential: InspectedCredential,
+        credential: CheckedCredential,
         now: DateTime<Utc>,
     ) -> Result<Option<ActiveCredential>, InternalError> {
         match credential {
-            InspectedCredential::ApiKey(secret) => {
+            CheckedCredential::ApiKey(secret) => {
                 let key = self.store.load_api_key(&secret).await?;
                 Ok(key.map(|key| ActiveCredential {
+                    id: Some(secret.id().to_string()),
                     organization: Some(key.organization_id),
                     scopes: key.permissions,
-                    ..ActiveCredential::opaque(ActiveKind::ApiKey, secret.id())
+                    ..ActiveCredential::new(ActiveKind::ApiKey, secret.id().to_string())
                 }))
             }
-            InspectedCredential::AppToken(secret) => {
+            CheckedCredential::AppToken(secret) => {
                 let token = self.store.load_active_app_token(&secret).await?;
                 Ok(token.map(|token| ActiveCredential {
                     organization: Some(token.organization_id),
                     application: Some(token.application_id),
+                    id: Some(secret.id().to_string()),
                     scopes: token.scopes,
-                    ..ActiveCredential::opaque(ActiveKind::AppToken, secret.id())
+                    ..ActiveCredential::new(ActiveKind::AppToken, secret.id().to_string())
                 }))
             }
-            InspectedCredential::AccessToken(token) => self.load_access_token(token, now).await,
-            InspectedCredential::UserToken(token) => {
+            CheckedCredential::RegistrationToken(token) => self.load_registration_token(token, now).await,
+            CheckedCredential::UserToken(token) => {
                 let grant = self.load_grant_of(&token, now).await?;
                 Ok(grant.map(|grant| ActiveCredential {
-                    kind: ActiveKind::UserToken,
                     id: Some(token.id.to_string()),
-                    subject: token.subject,
                     organization: grant.details.organization_id,
-                    application: None,
                     client_id: Some(token.client.to_string()),
                     scopes: token.scopes,
                     session: Some(token.session),
@@ -185,34 +191,32 @@ impl CredentialVerifier {
                     audience: Some(token.audience),
                     issued_at: Some(token.issued_at),
                     expires_at: Some(token.expires_at),
+                    ..ActiveCredential::new(ActiveKind::UserToken, token.subject)
                 }))
             }
-            InspectedCredential::RefreshToken(token) => self.load_refresh_token(&token, now).await,
-            InspectedCredential::Code(_) => Ok(None),
+            CheckedCredential::RefreshToken(token) => self.load_refresh_token(&token, now).await,
+            CheckedCredential::Code(_) => Ok(None),
         }
     }
 
-    async fn load_access_token(
+    async fn load_registration_token(
         &self,
-        InspectedAccessToken { registration: id, claims }: InspectedAccessToken,
+        CheckedRegistrationToken { registration: id, claims }: CheckedRegistrationToken,
         now: DateTime<Utc>,
     ) -> Result<Option<ActiveCredential>, InternalError> {
         let registration = self.store.load_registration(&id).await?;
         // The token must be recorded with this `jti`. A token in the same slot is not enough.
         let registration = registration.filter(|registration| registration.find_active(claims.jti, now).is_some());
         Ok(registration.map(|registration| ActiveCredential {
-            kind: ActiveKind::AccessToken,
             id: Some(claims.jti.to_string()),
-            subject: claims.sub,
             organization: Some(registration.organization_id),
-            application: None,
             client_id: Some(claims.client_id),
             scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
-            session: None,
             issuer: Some(claims.iss),
             audience: Some(claims.aud),
             issued_at: Some(claims.iat),
             expires_at: Some(claims.exp),
+            ..ActiveCredential::new(ActiveKind::RegistrationToken, claims.sub)
         }))
     }
 
@@ -226,41 +230,35 @@ impl CredentialVerifier {
         let GrantStatus::Active { current, expires_at, .. } = grant.status else { return Ok(None) };
         let good = current == token.hash() && now < expires_at;
         Ok(good.then(|| ActiveCredential {
-            kind: ActiveKind::RefreshToken,
-            id: None,
-            subject: grant.details.subject,
             organization: grant.details.organization_id,
-            application: None,
             client_id: Some(grant.details.client_id.to_string()),
             scopes: grant.details.scopes,
             session: Some(session),
-            issuer: None,
-            audience: None,
-            issued_at: None,
             expires_at: Some(expires_at),
+            ..ActiveCredential::new(ActiveKind::RefreshToken, grant.details.subject)
         }))
     }
 
-    /// The grant of a user's access token, unless it is over or was revoked.
+    /// The grant of a user's access token, unless it has ended or was revoked.
     pub async fn load_grant_of(
         &self,
-        token: &InspectedUserToken,
+        token: &CheckedUserToken,
         now: DateTime<Utc>,
     ) -> Result<Option<Grant>, InternalError> {
         let grant = self.store.load_grant(&token.session).await?;
-        Ok(grant.filter(|grant| {
-            let same = grant.details.client_id == token.client && grant.details.subject == token.subject;
-            same && matches!(grant.status, GrantStatus::Active { expires_at, .. } if now < expires_at)
-        }))
+        let active = |grant: &Grant| matches!(grant.status, GrantStatus::Active { expires_at, .. } if now < expires_at);
+        Ok(grant.filter(|grant| token.is_of(grant) && active(grant)))
     }
 }
 
 impl ActiveCredential {
-    fn opaque(kind: ActiveKind, id: ObjectId) -> Self {
+    /// One that says nothing but its subject.
+    #[must_use]
+    pub fn new(kind: ActiveKind, subject: String) -> Self {
         Self {
             kind,
-            id: Some(id.to_string()),
-            subject: id.to_string(),
+            id: None,
+            subject,
             organization: None,
             application: None,
             client_id: None,
@@ -274,16 +272,16 @@ impl ActiveCredential {
     }
 }
 
-fn registration_token(jwt: &VerifiedJwt) -> Option<InspectedAccessToken> {
+fn registration_token(jwt: &VerifiedJwt) -> Option<CheckedRegistrationToken> {
     let claims: RegistrationTokenClaims = jwt.claims().filter(|_| jwt.typ == TokenType::AtJwt)?;
-    Some(InspectedAccessToken { registration: claims.sub.parse().ok()?, claims })
+    Some(CheckedRegistrationToken { registration: claims.sub.parse().ok()?, claims })
 }
 
 /// A user's access token in one of its two formats: a session id tells it from a registration's, and `token_use` from an ID
 /// token.
-fn user_token(jwt: &VerifiedJwt) -> Option<InspectedUserToken> {
+fn user_token(jwt: &VerifiedJwt) -> Option<CheckedUserToken> {
     match jwt.typ {
-        TokenType::AtJwt => jwt.claims().map(|claims: UserTokenClaims| InspectedUserToken {
+        TokenType::AtJwt => jwt.claims().map(|claims: UserTokenClaims| CheckedUserToken {
             client: claims.client_id,
             is_rfc9068: true,
             issuer: claims.iss,
@@ -296,8 +294,8 @@ fn user_token(jwt: &VerifiedJwt) -> Option<InspectedUserToken> {
             expires_at: claims.exp,
         }),
         TokenType::Jwt => {
-            let claims: DocumentedUserClaims = jwt.claims()?;
-            (claims.token_use == TokenUse::Access).then(|| InspectedUserToken {
+            let claims: ApiV1UserClaims = jwt.claims()?;
+            (claims.token_use == TokenUse::Access).then(|| CheckedUserToken {
                 client: claims.aud,
                 is_rfc9068: false,
                 issuer: claims.iss,

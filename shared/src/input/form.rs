@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use percent_encoding::percent_decode;
 
-use crate::error::{Constraint, ValidationError};
+use crate::{
+    error::{Constraint, ValidationError},
+    input::json::required,
+};
 
 /// The parameters of a form. Each is given at most once (RFC 6749, 3.2), an empty one counts as absent (3.1), and unknown ones
 /// are ignored.
@@ -15,7 +18,7 @@ impl Form {
     /// Parses a form. Encoding that is not valid is an error and not repaired.
     pub fn parse(body: &[u8]) -> Result<Self, ValidationError> {
         let malformed = |rule| Err(ValidationError::new("body", rule));
-        if !is_percent_encoded(body) {
+        if !has_valid_escapes(body) {
             return malformed("must have two hexadecimal digits after each percent sign");
         }
         if percent_decode(body).decode_utf8().is_err() {
@@ -32,15 +35,20 @@ impl Form {
 
     /// A parameter. `None` if it is absent or empty.
     #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(other, _)| other == name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that the request must have.
+    pub fn required(&self, name: &'static str) -> Result<&str, ValidationError> {
+        required(name, self.get(name))
     }
 
     /// A parameter that `T` accepts.
     pub fn parsed<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
         let parse = |text: &str| text.parse().map_err(|constraint: Constraint| constraint.of(name));
-        self.text(name).map(parse).transpose()
+        self.get(name).map(parse).transpose()
     }
 }
 
@@ -56,11 +64,11 @@ impl fmt::Debug for Form {
 #[must_use]
 pub fn form_decoded(encoded: &str) -> Option<String> {
     let encoded = encoded.replace('+', " ");
-    let valid = is_percent_encoded(encoded.as_bytes());
+    let valid = has_valid_escapes(encoded.as_bytes());
     percent_decode(encoded.as_bytes()).decode_utf8().ok().filter(|_| valid).map(Into::into)
 }
 
-fn is_percent_encoded(text: &[u8]) -> bool {
+fn has_valid_escapes(text: &[u8]) -> bool {
     let mut parts = text.split(|byte| *byte == b'%');
     parts.next();
     parts.all(|part| part.iter().take(2).filter(|byte| byte.is_ascii_hexdigit()).count() == 2)
@@ -88,7 +96,7 @@ mod tests {
             ("f", Some("%")),
             ("g", None),
         ] {
-            assert_eq!(form.text(name), value, "{name}");
+            assert_eq!(form.get(name), value, "{name}");
         }
     }
 
@@ -132,7 +140,7 @@ mod tests {
                 Ok(form) => {
                     prop_assert!(distinct);
                     for (name, value) in &parameters {
-                        prop_assert_eq!(form.text(name).unwrap_or_default(), value);
+                        prop_assert_eq!(form.get(name).unwrap_or_default(), value);
                     }
                 }
                 Err(_) => prop_assert!(!distinct),

@@ -7,6 +7,9 @@ use crate::{
     input::json::Members,
 };
 
+/// The scope that asks for an ID token (3.1.2.1).
+pub const OPENID: &str = "openid";
+
 /// The type of a standard claim's value (5.1).
 #[derive(Clone, Copy, Debug)]
 enum ClaimType {
@@ -157,7 +160,7 @@ impl Decimal {
 /// The scopes that OpenID Connect defines and this service knows (5.4).
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    let mut scopes = vec!["openid"];
+    let mut scopes = vec![OPENID];
     for (_, scope, _) in STANDARD_CLAIMS {
         if !scopes.contains(&scope) {
             scopes.push(scope);
@@ -166,7 +169,7 @@ pub fn scopes() -> Vec<&'static str> {
     scopes
 }
 
-/// The claims that ID tokens may have (2, 5.1).
+/// The claims that ID tokens may have (2, 5.1), as `IdClaims` of the token endpoint writes them.
 #[must_use]
 pub fn claims() -> Vec<&'static str> {
     let of_token = ["iss", "sub", "aud", "iat", "exp", "auth_time", "sid", "at_hash", "nonce"];

@@ -25,7 +25,7 @@ pub enum TokenType {
     /// An OAuth access token (RFC 9068, 2.1).
     #[serde(rename = "at+jwt")]
     AtJwt,
-    /// An access or ID token of the token endpoint, whose documented clients expect this value.
+    /// An ID token, or an access token of `/api/v1/tokens`, whose published clients expect this value.
     #[serde(rename = "JWT")]
     Jwt,
 }
@@ -63,7 +63,8 @@ pub struct RegistrationTokenClaims {
     /// When it expires.
     #[serde(with = "ts_seconds")]
     pub exp: DateTime<Utc>,
-    /// The registration's scopes, separated by spaces.
+    /// The granted scopes, separated by spaces. An empty one is left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
     /// The address that the creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +104,7 @@ pub enum TokenUse {
 
 /// The claims that the access token and the ID token of `/api/v1/tokens` have in common, in its documented format.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct DocumentedUserClaims {
+pub struct ApiV1UserClaims {
     pub iss: String,
     /// The user.
     pub sub: String,

@@ -115,7 +115,7 @@ impl Audience {
 pub struct Issuers {
     issuer: Issuer,
     oidc: Option<Issuer>,
-    audience: Option<Issuer>,
+    audience: Option<Audience>,
 }
 
 impl Issuers {
@@ -130,7 +130,7 @@ impl Issuers {
 
     /// The issuer of `create-token` and `/api/v1/tokens`.
     #[must_use]
-    pub fn documented(&self) -> &Issuer {
+    pub fn api_v1(&self) -> &Issuer {
         &self.issuer
     }
 
@@ -143,19 +143,18 @@ impl Issuers {
     /// The audience of the access tokens of an issuer: `AUDIENCE`, or the issuer.
     #[must_use]
     pub fn audience_of(&self, issuer: &Issuer) -> Audience {
-        let Issuer(audience) = self.audience.as_ref().unwrap_or(issuer);
-        Audience(audience.clone())
+        self.audience.clone().unwrap_or_else(|| Audience(issuer.0.clone()))
     }
 
     /// Whether this is one of the issuers.
     #[must_use]
-    pub(crate) fn contain(&self, iss: &str) -> bool {
+    pub(crate) fn is_known(&self, iss: &str) -> bool {
         self.find(iss).is_some()
     }
 
     /// Whether an access token with these claims is from one of the issuers, for its audience.
     #[must_use]
-    pub(crate) fn issued(&self, iss: &str, aud: &str) -> bool {
+    pub(crate) fn accepts(&self, iss: &str, aud: &str) -> bool {
         self.find(iss).is_some_and(|issuer| self.audience_of(issuer).as_str() == aud)
     }
 
@@ -191,7 +190,7 @@ impl FromStr for OidcIssuer {
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const NO_URL: Constraint = Constraint::new("must be a URL such as https://tokens.example.com");
         let issuer: Issuer = text.parse().map_err(|_| NO_URL)?;
-        let HttpUrl { after_authority, .. } = HttpUrl::parse(text).ok_or(NO_URL)?.secure()?;
+        let HttpUrl { after_authority, .. } = HttpUrl::parse(text).ok_or(NO_URL)?.require_https()?;
         match after_authority.chars().next() {
             None => Ok(Self(issuer)),
             Some('/') if after_authority == "/" => Err(Constraint::new("must not end with a slash")),
@@ -222,7 +221,7 @@ impl FromStr for AuthorizationEndpoint {
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be a URL such as https://login.example.com/authorize, of at most 2048 characters";
         let url = Constraint::check(text, 1..=2048, |c| c.is_ascii_graphic(), RULE)?;
-        let HttpUrl { after_authority, .. } = HttpUrl::parse(text).ok_or(Constraint::new(RULE))?.secure()?;
+        let HttpUrl { after_authority, .. } = HttpUrl::parse(text).ok_or(Constraint::new(RULE))?.require_https()?;
         if after_authority.contains('#') {
             return Err(Constraint::new("must have no fragment"));
         }
@@ -257,14 +256,14 @@ impl<'a> HttpUrl<'a> {
         Some(Self { encrypted, host, after_authority })
     }
 
-    /// Only on the loopback may it be unencrypted.
-    fn secure(self) -> Result<Self, Constraint> {
+    /// Plain HTTP is accepted for loopback hosts only.
+    fn require_https(self) -> Result<Self, Constraint> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         if self.encrypted || loopback {
             Ok(self)
         } else {
-            Err(Constraint::new("must begin with https://; only on the loopback may it be http://"))
+            Err(Constraint::new("must begin with https:// (http:// only for a loopback host)"))
         }
     }
 }
@@ -273,9 +272,21 @@ impl FromStr for Issuer {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: &str = "must be at most 512 printable ASCII characters without spaces";
-        Constraint::check(text, 0..=512, |c| c.is_ascii_graphic(), RULE).map(Self)
+        name(text).map(Self)
     }
+}
+
+impl FromStr for Audience {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        name(text).map(Self)
+    }
+}
+
+fn name(text: &str) -> Result<String, Constraint> {
+    const RULE: &str = "must be at most 512 printable ASCII characters without spaces";
+    Constraint::check(text, 0..=512, |c| c.is_ascii_graphic(), RULE)
 }
 
 #[cfg(test)]
@@ -335,7 +346,7 @@ mod tests {
     fn the_audience_is_the_issuer_unless_set() {
         let audience = |variables: &[(&str, &str)]| {
             let issuers = Issuers::from_environment(&Environment::of(variables))?;
-            Ok::<_, SettingsError>(issuers.audience_of(issuers.documented()).as_str().to_owned())
+            Ok::<_, SettingsError>(issuers.audience_of(issuers.api_v1()).as_str().to_owned())
         };
         assert_eq!(audience(&[("ISSUER", "a")]).unwrap(), "a");
         assert_eq!(audience(&[("ISSUER", "a"), ("AUDIENCE", "b")]).unwrap(), "b");
@@ -351,10 +362,10 @@ mod tests {
             Issuers::from_environment(&Environment::of(&variables)).unwrap()
         };
         let (own, shared) = (issuers(&[]), issuers(&[("AUDIENCE", "three")]));
-        assert!(own.issued("one", "one") && own.issued("https://two.example", "https://two.example"));
-        assert!(!own.issued("one", "https://two.example") && !own.issued("three", "three"));
-        assert!(shared.issued("one", "three") && shared.issued("https://two.example", "three"));
-        assert!(!shared.issued("one", "one") && shared.contain("one") && !shared.contain("three"));
+        assert!(own.accepts("one", "one") && own.accepts("https://two.example", "https://two.example"));
+        assert!(!own.accepts("one", "https://two.example") && !own.accepts("three", "three"));
+        assert!(shared.accepts("one", "three") && shared.accepts("https://two.example", "three"));
+        assert!(!shared.accepts("one", "one") && shared.is_known("one") && !shared.is_known("three"));
     }
 
     #[test]
@@ -381,8 +392,8 @@ mod tests {
             ("https://a.example:x", "must be a URL such as https://tokens.example.com"),
             ("https://a.example:", "must be a URL such as https://tokens.example.com"),
             ("https://a b", "must be a URL such as https://tokens.example.com"),
-            ("http://a.example", "must begin with https://; only on the loopback may it be http://"),
-            ("http://localhost.example", "must begin with https://; only on the loopback may it be http://"),
+            ("http://a.example", "must begin with https:// (http:// only for a loopback host)"),
+            ("http://localhost.example", "must begin with https:// (http:// only for a loopback host)"),
             ("https://a.example/", "must not end with a slash"),
             ("https://a.example/b", "must have no path: RFC 8414 would move its metadata there"),
             ("https://a.example?b", "must have no query and no fragment"),

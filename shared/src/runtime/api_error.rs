@@ -40,7 +40,81 @@ pub enum ApiError {
     /// A code or refresh token was used again, so its grant was revoked.
     #[error("replay detected")]
     Replay,
-    /// The client is unknown, or its authentication is missing or wrong (RFC 6749, 5.2: `invalid_client`).
+    /// An error of the endpoints under `/oauth2`.
+    #[error(transparent)]
+    Oauth(#[from] OauthError),
+    /// The service or AWS failed.
+    #[error("failed")]
+    Internal(#[from] InternalError),
+}
+
+impl ApiError {
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthenticated(_) | Self::Oauth(OauthError::InvalidClient(_)) => StatusCode::UNAUTHORIZED,
+            Self::Invalid(_)
+            | Self::QuotaExceeded { .. }
+            | Self::BadCredential
+            | Self::Replay
+            | Self::Oauth(
+                OauthError::UnauthorizedClient | OauthError::UnsupportedGrantType | OauthError::InvalidScope,
+            ) => StatusCode::BAD_REQUEST,
+            Self::Forbidden | Self::Oauth(OauthError::InsufficientScope) => StatusCode::FORBIDDEN,
+            Self::Oauth(OauthError::TooManyTokens { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotFound | Self::TokenNotFound => StatusCode::NOT_FOUND,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The name of the error in the log and the metrics.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Unauthenticated(_) => Outcome::Refused("unauthenticated"),
+            Self::Invalid(_) => Outcome::Refused("invalid request"),
+            Self::Oauth(OauthError::InvalidClient(_)) => Outcome::Refused("invalid client"),
+            Self::Oauth(OauthError::UnauthorizedClient) => Outcome::Refused("unauthorized client"),
+            Self::Oauth(OauthError::UnsupportedGrantType) => Outcome::Refused("unsupported grant type"),
+            Self::Oauth(OauthError::InvalidScope) => Outcome::Refused("invalid scope"),
+            Self::Forbidden | Self::Oauth(OauthError::InsufficientScope) => Outcome::Refused("permission missing"),
+            Self::NotFound | Self::TokenNotFound => Outcome::Refused("not found"),
+            Self::IdempotencyKeyReused => Outcome::Refused("idempotency key reused"),
+            Self::QuotaExceeded { .. } | Self::Oauth(OauthError::TooManyTokens { .. }) => Outcome::QuotaExceeded,
+            Self::BadCredential => Outcome::Refused("bad credential"),
+            Self::Replay => Outcome::ReplayDetected,
+            Self::Internal(_) => Outcome::Failed,
+        }
+    }
+
+    /// The same error, or this one if the caller could not be authenticated.
+    #[must_use]
+    pub fn if_unauthenticated(self, other: impl FnOnce() -> Self) -> Self {
+        if matches!(self, Self::Unauthenticated(_)) { other() } else { self }
+    }
+
+    /// The header that tells the caller how to do better, if there is one.
+    #[must_use]
+    pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        let challenge = |challenge: Challenge| (header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge.as_str()));
+        match self {
+            Self::Unauthenticated(Unauthenticated::Missing) => Some(challenge(Challenge::Bearer)),
+            Self::Unauthenticated(Unauthenticated::InvalidToken) => Some(challenge(Challenge::BearerInvalidToken)),
+            Self::Oauth(OauthError::InvalidClient(scheme)) => scheme.map(challenge),
+            Self::Oauth(OauthError::InsufficientScope) => Some(challenge(Challenge::BearerInsufficientScope)),
+            Self::Oauth(OauthError::TooManyTokens { retry_after }) => {
+                Some((header::RETRY_AFTER, (*retry_after).into()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What only the endpoints under `/oauth2` answer.
+#[derive(Debug, thiserror::Error)]
+pub enum OauthError {
+    /// The client is unknown, or its authentication is missing or wrong (RFC 6749, 5.2).
     #[error("invalid client")]
     InvalidClient(Option<Challenge>),
     /// The client may not use this grant type (RFC 6749, 5.2).
@@ -55,70 +129,12 @@ pub enum ApiError {
     /// The caller is authenticated, but its credential does not allow this (RFC 6750, 3.1).
     #[error("insufficient scope")]
     InsufficientScope,
-    /// As [`Self::QuotaExceeded`], for clients that wait as `Retry-After` says.
+    /// The quota is full. `/api/v1/create-token` answers it with 400 ([`ApiError::QuotaExceeded`]), these with 429.
     #[error("too many tokens")]
     TooManyTokens {
         /// How many seconds to wait, at least 1.
         retry_after: u32,
     },
-    /// The service or AWS failed.
-    #[error("failed")]
-    Internal(#[from] InternalError),
-}
-
-impl ApiError {
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Unauthenticated(_) | Self::InvalidClient(_) => StatusCode::UNAUTHORIZED,
-            Self::Invalid(_)
-            | Self::QuotaExceeded { .. }
-            | Self::BadCredential
-            | Self::Replay
-            | Self::UnauthorizedClient
-            | Self::UnsupportedGrantType
-            | Self::InvalidScope => StatusCode::BAD_REQUEST,
-            Self::Forbidden | Self::InsufficientScope => StatusCode::FORBIDDEN,
-            Self::TooManyTokens { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound | Self::TokenNotFound => StatusCode::NOT_FOUND,
-            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// The name of the error in the log and the metrics.
-    #[must_use]
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Unauthenticated(_) => Outcome::Refused("unauthenticated"),
-            Self::Invalid(_) => Outcome::Refused("invalid request"),
-            Self::InvalidClient(_) => Outcome::Refused("invalid client"),
-            Self::UnauthorizedClient => Outcome::Refused("unauthorized client"),
-            Self::UnsupportedGrantType => Outcome::Refused("unsupported grant type"),
-            Self::InvalidScope => Outcome::Refused("invalid scope"),
-            Self::Forbidden | Self::InsufficientScope => Outcome::Refused("permission missing"),
-            Self::NotFound | Self::TokenNotFound => Outcome::Refused("not found"),
-            Self::IdempotencyKeyReused => Outcome::Refused("idempotency key reused"),
-            Self::QuotaExceeded { .. } | Self::TooManyTokens { .. } => Outcome::QuotaExceeded,
-            Self::BadCredential => Outcome::Refused("bad credential"),
-            Self::Replay => Outcome::ReplayDetected,
-            Self::Internal(_) => Outcome::Failed,
-        }
-    }
-
-    /// The header that tells the caller how to do better, if there is one.
-    #[must_use]
-    pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
-        let challenge = |challenge: Challenge| (header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge.as_str()));
-        match self {
-            Self::Unauthenticated(Unauthenticated::Missing) => Some(challenge(Challenge::Bearer)),
-            Self::Unauthenticated(Unauthenticated::InvalidToken) => Some(challenge(Challenge::BearerInvalidToken)),
-            Self::InvalidClient(scheme) => scheme.map(challenge),
-            Self::InsufficientScope => Some(challenge(Challenge::BearerInsufficientScope)),
-            Self::TooManyTokens { retry_after } => Some((header::RETRY_AFTER, (*retry_after).into())),
-            _ => None,
-        }
-    }
 }
 
 /// The value of `WWW-Authenticate` (RFC 9110, 11.6.1).

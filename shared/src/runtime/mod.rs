@@ -9,7 +9,7 @@ mod outcome;
 pub mod telemetry;
 
 pub use self::{
-    api_error::{ApiError, Challenge},
+    api_error::{ApiError, Challenge, OauthError},
     environment::{Environment, SettingsError},
     outcome::{FunctionError, Handled, Outcome},
 };

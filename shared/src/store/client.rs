@@ -37,6 +37,14 @@ pub struct Client {
     pub settings_version: Option<WriteId>,
 }
 
+impl Client {
+    /// Whether it has a secret (RFC 6749, 2.1).
+    #[must_use]
+    pub fn is_confidential(&self) -> bool {
+        self.secret_hash.is_some()
+    }
+}
+
 /// What an update of a client writes; `None` leaves a setting as it is.
 #[derive(Debug, Default)]
 pub struct ClientChange {

@@ -89,9 +89,9 @@ pub struct IdempotencyRecord {
     /// Which of the registration's scopes it was issued with.
     #[serde(rename = "scopes")]
     pub scopes_revision: u32,
-    /// A hash of the scopes that were asked for, if not simply all.
+    /// A hash of the requested scopes. Absent if the request named none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub narrowed_to: Option<String>,
+    pub requested_scopes_hash: Option<String>,
 }
 
 impl RegistrationToken {

@@ -18,9 +18,9 @@
 //! 5. A refresh token that was rotated away earlier, a refresh token that the grant never had, or a second use of the code is
 //!    a *replay*: it revokes the grant (RFC 6749, 4.1.2; RFC 9700, 4.14.2).
 //!
-//! Redirect URI, service, scope and PKCE are checked after that: a used token is evidence of theft, whatever else the request
-//! says. A wrong client has no reuse window, so its repeat is a replay. The grant of a confidential client is only touched by
-//! requests that it has authenticated.
+//! Redirect URI, service, scope and PKCE are checked last: reuse is evidence of theft even if they are wrong. A request from
+//! another client has no reuse window. Only its authenticated client can use a confidential client's grant, or trigger its
+//! revocation by a replay.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -35,11 +35,13 @@ use crate::{
     error::Constraint,
     id::ClientId,
     random::Random,
-    runtime::ApiError,
     runtime::telemetry::{Phase, timed},
+    runtime::{ApiError, OauthError},
     store::{Client, Grant, GrantChange, GrantDetails, GrantStatus, Retry, Rotation, Store, Update, WriteId},
 };
 
+/// How long a user's access token and ID token live.
+pub const TOKEN_LIFETIME_SECONDS: u32 = 3600;
 /// How long a grant lives after its code was exchanged.
 pub const GRANT_LIFETIME_SECONDS: u32 = 30 * 86400;
 
@@ -56,19 +58,19 @@ pub struct GrantRequest {
 /// Which client a request is from.
 #[derive(Debug)]
 pub enum RequestClient {
-    /// It names this one, at the endpoint that authenticates no client. So a confidential client is of no use there.
-    Unauthenticated(ClientId),
-    /// It names this one, and has its secret if it is confidential.
-    Authenticated(ClientId, ClientCredentials),
-    /// It names none, as public clients may when they refresh: it is the one that the refresh token was issued to.
-    OfToken,
+    /// `/api/v1/tokens` authenticates no client, so it serves public clients only.
+    IdOnly(ClientId),
+    /// Authenticated when it is loaded.
+    WithCredentials(ClientId, ClientCredentials),
+    /// No `client_id`, which only a public client may omit, in a refresh. The client is the grant's.
+    Omitted,
 }
 
-/// What else a request must have in common with the authorization request.
+/// What must match the authorization request, besides PKCE.
 #[derive(Debug)]
 pub enum Binding {
     /// At `/api/v1/tokens`.
-    Documented {
+    ApiV1 {
         /// The login service that the user came through.
         service: String,
         redirect_uri: String,
@@ -114,7 +116,7 @@ pub struct Redemption<'a> {
     /// The grant.
     pub grant: Grant,
     request: &'a GrantRequest,
-    /// The client of the grant, if the request is from it.
+    /// `None` if the request is not from the grant's client.
     client: Option<Client>,
     /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may succeed, and
     /// each must know its own.
@@ -177,40 +179,41 @@ impl Grants {
     /// Loads what the request names, authenticates the client and decides. A replay revokes the grant.
     ///
     /// # Errors
-    /// [`ApiError::InvalidClient`], [`ApiError::BadCredential`], [`ApiError::InvalidScope`], [`ApiError::Replay`], or a failure.
+    /// [`OauthError::InvalidClient`], [`ApiError::BadCredential`], [`OauthError::InvalidScope`], [`ApiError::Replay`], or a failure.
     pub async fn redeem<'a>(&self, request: &'a GrantRequest, now: DateTime<Utc>) -> Result<Redemption<'a>, ApiError> {
         let (grant, client) = timed(Phase::Load, self.load(request)).await?;
-        let client = own_client(request, &grant, client);
         let grant_id = request.presented.credential().grant();
         let first = GrantCredential::generate_refresh_token(grant_id, self.random.as_ref())?;
         let issue = self.enforce(decide(request, &grant, client.as_ref(), &first, now), request).await?;
         Ok(Redemption { grant, request, client, first, issue })
     }
 
-    /// The grant, and the client that the request names or, if it names none, the client of the grant.
+    /// The grant, and its client if the request is from it.
     async fn load(&self, request: &GrantRequest) -> Result<(Grant, Option<Client>), ApiError> {
         let session_id = request.presented.session_id();
         let grant = self.store.load_grant(&session_id);
-        match &request.client {
-            RequestClient::Unauthenticated(id) => {
-                let (grant, client) = tokio::join!(grant, self.store.load_client(*id));
-                Ok((grant?.ok_or(ApiError::BadCredential)?, client?))
-            }
-            RequestClient::Authenticated(id, credentials) => {
+        let (grant, client) = match &request.client {
+            RequestClient::IdOnly(id) | RequestClient::WithCredentials(id, _) => {
                 let (grant, client) = tokio::join!(grant, self.store.load_client(*id));
                 let client = client?;
-                credentials.authenticate(client.as_ref())?;
-                Ok((grant?.ok_or(ApiError::BadCredential)?, client))
+                if let RequestClient::WithCredentials(_, credentials) = &request.client {
+                    credentials.authenticate(client.as_ref())?;
+                }
+                let grant = grant?.ok_or(ApiError::BadCredential)?;
+                let own = *id == grant.details.client_id;
+                (grant, client.filter(|_| own))
             }
-            RequestClient::OfToken => {
+            RequestClient::Omitted => {
                 let grant = grant.await?.ok_or(ApiError::BadCredential)?;
                 if grant.details.confidential {
-                    return Err(ApiError::InvalidClient(None));
+                    return Err(OauthError::InvalidClient(None).into());
                 }
                 let client = self.store.load_client(grant.details.client_id).await?;
-                Ok((grant, client))
+                (grant, client)
             }
-        }
+        };
+        let authenticated = matches!(request.client, RequestClient::WithCredentials(..));
+        Ok((grant, client.filter(|client| authenticated || !client.is_confidential())))
     }
 
     /// Records the redemption and returns the refresh token. A write that loses a race is decided again on the grant that it
@@ -250,7 +253,7 @@ impl Grants {
         match decision {
             Ok(issue) => Ok(issue),
             Err(Denial::BadCredential) => Err(ApiError::BadCredential),
-            Err(Denial::InvalidScope) => Err(ApiError::InvalidScope),
+            Err(Denial::InvalidScope) => Err(OauthError::InvalidScope.into()),
             Err(Denial::Replay) => {
                 self.store.revoke_grant(&request.presented.session_id(), self.random.as_ref()).await?;
                 Err(ApiError::Replay)
@@ -259,17 +262,7 @@ impl Grants {
     }
 }
 
-/// The client that the request is from, if the grant is its own.
-fn own_client(request: &GrantRequest, grant: &Grant, client: Option<Client>) -> Option<Client> {
-    let owner = grant.details.client_id;
-    client.filter(|client| match &request.client {
-        RequestClient::Unauthenticated(id) => *id == owner && client.secret_hash.is_none(),
-        RequestClient::Authenticated(id, _) => *id == owner,
-        RequestClient::OfToken => true,
-    })
-}
-
-/// `client` is that of the grant, if the request is from it.
+/// `client` is `None` if the request is not from the grant's client.
 fn decide(
     request: &GrantRequest,
     grant: &Grant,
@@ -311,15 +304,11 @@ fn decide(
             }
         }
     };
-    let bound = client.is_some_and(|client| is_bound(request, &grant.details, client));
-    let granted = |scopes: &Vec<String>| scopes.iter().all(|scope| grant.details.scopes.contains(scope));
-    match (&request.binding, request.scopes.as_ref().is_none_or(granted)) {
-        _ if !bound => Err(Denial::BadCredential),
-        (_, true) => Ok(issue),
-        // The documented endpoint has one error for both.
-        (Binding::Documented { .. }, false) => Err(Denial::BadCredential),
-        (Binding::Code { .. } | Binding::Refresh, false) => Err(Denial::InvalidScope),
+    if !client.is_some_and(|client| is_bound(request, &grant.details, client)) {
+        return Err(Denial::BadCredential);
     }
+    let granted = |scopes: &Vec<String>| scopes.iter().all(|scope| grant.details.scopes.contains(scope));
+    if request.scopes.as_ref().is_none_or(granted) { Ok(issue) } else { Err(Denial::InvalidScope) }
 }
 
 /// Whether a refresh that lost a race is refused without ending the grant.
@@ -341,19 +330,19 @@ fn may_be_repeated(
     window > 0 && rotation.from == *presented && since <= TimeDelta::seconds(window.into())
 }
 
-/// Whether the request has in common with the authorization request what it must. The client must still be registered for it.
+/// Whether the request matches the authorization request and the client is still registered for it.
 fn is_bound(request: &GrantRequest, grant: &GrantDetails, client: &Client) -> bool {
     let registered = client.redirect_uris.contains(&grant.redirect_uri) && client.services.contains(&grant.service);
-    // What was not given at issue binds nothing.
+    // A value that the authorization request lacked is not compared.
     let same = |issued: &Option<String>, given: &Option<String>| issued.is_none() || issued == given;
     let is_code = matches!(request.presented, PresentedGrant::Code { .. });
     let bound = match &request.binding {
-        Binding::Documented { service, redirect_uri, state, nonce } => {
+        Binding::ApiV1 { service, redirect_uri, state, nonce } => {
             let code = !is_code || same(&grant.state, state) && same(&grant.nonce, nonce);
             *redirect_uri == grant.redirect_uri && *service == grant.service && code
         }
         Binding::Code { redirect_uri } => {
-            let challenged = client.secret_hash.is_some() || grant.code_challenge.is_some();
+            let challenged = client.is_confidential() || grant.code_challenge.is_some();
             *redirect_uri == grant.redirect_uri && challenged
         }
         Binding::Refresh => true,
@@ -361,19 +350,32 @@ fn is_bound(request: &GrantRequest, grant: &GrantDetails, client: &Client) -> bo
     registered && bound && answers_challenge(&request.presented, grant)
 }
 
-/// A verifier answers the challenge. Without a challenge it would go unchecked, and its sender would not notice that an
-/// attacker had removed the challenge (RFC 9700, 4.8.2), so it is refused.
+/// PKCE (RFC 7636, 4.6). A verifier without a stored challenge is refused: an attacker may have removed the challenge
+/// (RFC 9700, 4.8.2).
 fn answers_challenge(presented: &PresentedGrant, grant: &GrantDetails) -> bool {
     match presented {
         PresentedGrant::RefreshToken(_) => true,
         PresentedGrant::Code { code_verifier, .. } => {
-            grant.code_challenge == code_verifier.as_ref().map(|CodeVerifier(verifier)| s256(verifier))
+            grant.code_challenge == code_verifier.as_ref().map(CodeVerifier::challenge)
         }
     }
 }
 
-/// What a client proves with that it made the authorization request (RFC 7636, 4.1).
+/// A PKCE code verifier (RFC 7636, 4.1).
 pub struct CodeVerifier(String);
+
+impl CodeVerifier {
+    /// The verifier of this text. One that is malformed answers no challenge.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        text.parse().unwrap_or(Self(String::new()))
+    }
+
+    /// Its S256 challenge.
+    fn challenge(&self) -> String {
+        if self.0.is_empty() { String::new() } else { s256(&self.0) }
+    }
+}
 
 impl FromStr for CodeVerifier {
     type Err = Constraint;

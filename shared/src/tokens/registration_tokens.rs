@@ -20,7 +20,7 @@ use crate::{
     keys::jwt::{RegistrationTokenClaims, TokenType},
     keys::{Audience, Issuer, Signer},
     random::Random,
-    runtime::ApiError,
+    runtime::{ApiError, OauthError},
     store::{IdempotencyRecord, Registration, RegistrationToken, Retry, Store, TokenWritePlan, Update},
 };
 
@@ -88,7 +88,7 @@ impl RegistrationTokens {
     ///
     /// # Errors
     /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
-    /// [`ApiError::InvalidScope`] if the registration lacks one of the scopes, [`ApiError::QuotaExceeded`], [`ApiError::IdempotencyKeyReused`], or a failure.
+    /// [`OauthError::InvalidScope`] if the registration lacks one of the scopes, [`ApiError::QuotaExceeded`], [`ApiError::IdempotencyKeyReused`], or a failure.
     pub async fn issue(
         &self,
         caller: &Principal,
@@ -183,17 +183,18 @@ impl RegistrationTokens {
                 TokenSlot::derived(&key.derivation_input(request.endpoint, caller, request.registration_id.as_str()))
             }
         };
-        let narrowed_to = request.scopes.map(scopes_hash);
+        let requested_scopes_hash = request.scopes.map(scopes_hash);
         if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now)) {
             let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
             let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
-            let same = existing.email.as_deref() == request.email && record.narrowed_to == narrowed_to;
-            // Another request's scopes may be none of these. What counts then is that the key was used.
-            let scopes = if same { granted(scopes, request.scopes)? } else { scopes.to_vec() };
-            caller.require_grantable(&scopes)?;
+            let same =
+                existing.email.as_deref() == request.email && record.requested_scopes_hash == requested_scopes_hash;
             if !same {
+                caller.require_grantable(scopes)?;
                 return Err(ApiError::IdempotencyKeyReused);
             }
+            let scopes = granted(scopes, request.scopes)?;
+            caller.require_grantable(&scopes)?;
             let claims = claims(record.jti, record.issued_at, existing.expires_at, &scopes);
             return Ok(Decision::Repeat(claims));
         }
@@ -213,7 +214,7 @@ impl RegistrationTokens {
             jti,
             issued_at: now.trunc_subsecs(0),
             scopes_revision: registration.scopes_revision,
-            narrowed_to,
+            requested_scopes_hash,
         });
         let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
         Ok(Decision::Record { claims, token, plan })
@@ -235,7 +236,7 @@ fn granted(scopes: &[String], requested: Option<&[String]>) -> Result<Vec<String
     if requested.iter().all(|scope| scopes.contains(scope)) {
         Ok(scopes.iter().filter(|scope| requested.contains(scope)).cloned().collect())
     } else {
-        Err(ApiError::InvalidScope)
+        Err(OauthError::InvalidScope.into())
     }
 }
 

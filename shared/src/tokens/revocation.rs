@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::ownership::own_registration;
 use crate::{
-    auth::{InspectedAccessToken, InspectedCredential, Principal},
+    auth::{CheckedCredential, CheckedRegistrationToken, Principal},
     credential::SessionId,
     error::InternalError,
     id::{ClientId, ObjectId, RegistrationId, TokenId},
@@ -87,43 +87,47 @@ impl Revocations {
         }
     }
 
-    /// Loads what a holder of this credential may end (RFC 7009): `None` if the credential is unknown, long rotated away, over
-    /// or revoked.
+    /// Loads what a holder of this credential may revoke (RFC 7009): `None` if the credential is unknown, long rotated away,
+    /// expired or revoked.
     ///
     /// # Errors
     /// When the table does not answer.
-    pub async fn load_held(
+    pub async fn load_revocable(
         &self,
-        credential: InspectedCredential,
+        credential: CheckedCredential,
         now: DateTime<Utc>,
-    ) -> Result<Option<HeldCredential>, InternalError> {
+    ) -> Result<Option<RevocableCredential>, InternalError> {
         match credential {
-            InspectedCredential::ApiKey(secret) => {
+            CheckedCredential::ApiKey(secret) => {
                 let found = self.store.load_api_key(&secret).await?;
-                Ok(found.map(|_| HeldCredential::ApiKey(secret.id())))
+                Ok(found.map(|_| RevocableCredential::ApiKey(secret.id())))
             }
-            InspectedCredential::AppToken(secret) => {
+            CheckedCredential::AppToken(secret) => {
                 let found = self.store.load_active_app_token(&secret).await?;
-                Ok(found.map(|token| HeldCredential::AppToken(token.app_token_id)))
+                Ok(found.map(|token| RevocableCredential::AppToken(token.app_token_id)))
             }
-            InspectedCredential::AccessToken(InspectedAccessToken { registration: id, claims }) => {
+            CheckedCredential::RegistrationToken(CheckedRegistrationToken { registration: id, claims }) => {
                 let registration = self.store.load_registration(&id).await?;
                 let active = registration.filter(|registration| registration.find_active(claims.jti, now).is_some());
-                Ok(active.map(|registration| HeldCredential::AccessToken { id, registration, token: claims.jti }))
+                Ok(active.map(|registration| RevocableCredential::RegistrationToken {
+                    id,
+                    registration,
+                    token: claims.jti,
+                }))
             }
-            InspectedCredential::UserToken(token) => {
+            CheckedCredential::UserToken(token) => {
                 let grant = self.store.load_grant(&token.session).await?;
                 let own =
                     |grant: &Grant| grant.details.client_id == token.client && grant.details.subject == token.subject;
-                Ok(grant.filter(own).and_then(|grant| HeldCredential::of_grant(token.session, &grant)))
+                Ok(grant.filter(own).and_then(|grant| RevocableCredential::of_grant(token.session, &grant, now)))
             }
-            InspectedCredential::Code(code) => {
+            CheckedCredential::Code(code) => {
                 let session = code.grant().session();
                 let grant = self.store.load_grant(&session).await?;
                 let own = |grant: &Grant| grant.details.code == code.hash();
-                Ok(grant.filter(own).and_then(|grant| HeldCredential::of_grant(session, &grant)))
+                Ok(grant.filter(own).and_then(|grant| RevocableCredential::of_grant(session, &grant, now)))
             }
-            InspectedCredential::RefreshToken(token) => {
+            CheckedCredential::RefreshToken(token) => {
                 let session = token.grant().session();
                 let (grant, hash) = (self.store.load_grant(&session).await?, token.hash());
                 let own = |grant: &Grant| match &grant.status {
@@ -132,62 +136,65 @@ impl Revocations {
                     }
                     GrantStatus::Issued | GrantStatus::Revoked => false,
                 };
-                Ok(grant.filter(own).and_then(|grant| HeldCredential::of_grant(session, &grant)))
+                Ok(grant.filter(own).and_then(|grant| RevocableCredential::of_grant(session, &grant, now)))
             }
         }
     }
 
-    /// Ends a credential. Sent twice, or at the same time as another revocation of it, it is the same as once.
+    /// Revokes a credential. Sent twice, or at the same time as another revocation of it, it is the same as once.
     ///
     /// # Errors
     /// When the table does not answer. Calling it again is safe.
-    pub async fn end(&self, held: HeldCredential, now: DateTime<Utc>) -> Result<(), ApiError> {
+    pub async fn revoke(&self, credential: RevocableCredential, now: DateTime<Utc>) -> Result<(), ApiError> {
         let random = self.random.as_ref();
-        match held {
-            HeldCredential::ApiKey(id) => {
-                let (Update::Applied(()) | Update::Conflict(()) | Update::Missing) =
-                    self.store.revoke_api_key(id, now, random).await?;
+        match credential {
+            RevocableCredential::ApiKey(id) => {
+                // A second revocation changes nothing.
+                let _: Update<()> = self.store.revoke_api_key(id, now, random).await?;
                 Ok(())
             }
-            HeldCredential::AppToken(id) => {
-                let (Update::Applied(()) | Update::Conflict(()) | Update::Missing) =
-                    self.store.revoke_app_token(id, now, random).await?;
+            RevocableCredential::AppToken(id) => {
+                let _: Update<()> = self.store.revoke_app_token(id, now, random).await?;
                 Ok(())
             }
-            HeldCredential::AccessToken { id, registration, token } => {
+            RevocableCredential::RegistrationToken { id, registration, token } => {
                 match self.remove_token(registration, &id, token, now).await {
                     Ok(_) | Err(ApiError::TokenNotFound | ApiError::NotFound) => Ok(()),
                     Err(error) => Err(error),
                 }
             }
-            HeldCredential::Grant { session, .. } => Ok(self.store.revoke_grant(&session, random).await?),
+            RevocableCredential::Grant { session, .. } => Ok(self.store.revoke_grant(&session, random).await?),
         }
     }
 }
 
-/// What a credential that somebody holds lets them end.
+/// What the possession of a credential lets somebody revoke.
 #[derive(Debug)]
-pub enum HeldCredential {
+pub enum RevocableCredential {
     ApiKey(ObjectId),
     AppToken(ObjectId),
-    AccessToken {
+    RegistrationToken {
         id: RegistrationId,
         registration: Registration,
         token: TokenId,
     },
-    /// A code, refresh token or access token of a user ends the whole grant.
+    /// Of a code, or of a refresh token or access token of a user.
     Grant {
         session: SessionId,
         client: ClientId,
-        /// Whether only its client may end it.
+        /// Whether only its client may revoke it.
         confidential: bool,
     },
 }
 
-impl HeldCredential {
-    fn of_grant(session: SessionId, grant: &Grant) -> Option<Self> {
+impl RevocableCredential {
+    fn of_grant(session: SessionId, grant: &Grant, now: DateTime<Utc>) -> Option<Self> {
+        let ended = match grant.status {
+            GrantStatus::Issued => false,
+            GrantStatus::Active { expires_at, .. } => expires_at <= now,
+            GrantStatus::Revoked => true,
+        };
         let GrantDetails { client_id: client, confidential, .. } = grant.details;
-        let revoked = grant.status == GrantStatus::Revoked;
-        (!revoked).then_some(Self::Grant { session, client, confidential })
+        (!ended).then_some(Self::Grant { session, client, confidential })
     }
 }

@@ -75,13 +75,8 @@ pub fn error_body(error: &ApiError) -> Value {
         // These endpoints have no quota and read no code, refresh token or client, so the rest does not occur.
         ApiError::Internal(_)
         | ApiError::QuotaExceeded { .. }
-        | ApiError::TooManyTokens { .. }
         | ApiError::BadCredential
         | ApiError::Replay
-        | ApiError::InvalidClient(_)
-        | ApiError::UnauthorizedClient
-        | ApiError::UnsupportedGrantType
-        | ApiError::InvalidScope
-        | ApiError::InsufficientScope => body(1001, "Internal server error"),
+        | ApiError::Oauth(_) => body(1001, "Internal server error"),
     }
 }

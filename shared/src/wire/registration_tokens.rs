@@ -16,15 +16,9 @@ pub fn error_body(error: &ApiError) -> Value {
         ApiError::IdempotencyKeyReused => IdempotencyKey::REUSED,
         ApiError::QuotaExceeded { .. } => "Active token quota exceeded or registration not found",
         // These endpoints read no code, refresh token, client or scope, so the rest does not occur.
-        ApiError::Internal(_)
-        | ApiError::TooManyTokens { .. }
-        | ApiError::BadCredential
-        | ApiError::Replay
-        | ApiError::InvalidClient(_)
-        | ApiError::UnauthorizedClient
-        | ApiError::UnsupportedGrantType
-        | ApiError::InvalidScope
-        | ApiError::InsufficientScope => "Internal server error",
+        ApiError::Internal(_) | ApiError::BadCredential | ApiError::Replay | ApiError::Oauth(_) => {
+            "Internal server error"
+        }
     };
     json!({"message": message})
 }
