@@ -24,6 +24,21 @@ pub(crate) enum NotAllowed {
     Host,
     #[error("Origin must be absent or the stack's own")]
     Origin,
+    #[error("a page of another origin can link to this page, but not load it")]
+    CrossSite,
+}
+
+/// Checks a request for a page. A browser sends no `Origin` when a page of another origin loads a script or an image from here,
+/// or frames it, but it sends Fetch Metadata.
+pub(crate) fn check_page(headers: &HeaderMap) -> Result<(), NotAllowed> {
+    let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match value("sec-fetch-site") {
+        // Not a browser, the stack's own page, or the user.
+        None | Some("same-origin" | "none") => Ok(()),
+        // A link, or a client that starts a login. Silent logins are in a frame; a page that is shown forbids frames.
+        _ if value("sec-fetch-mode") == Some("navigate") => Ok(()),
+        _ => Err(NotAllowed::CrossSite),
+    }
 }
 
 impl AllowedHosts {
@@ -180,6 +195,25 @@ mod tests {
         assert_eq!(check("http://localhost:3000/", &[(HOST, "localhost")]), Ok(()));
         assert_eq!(check("http://evil.example/", &[(HOST, "localhost")]), Err(NotAllowed::Host));
         assert_eq!(check("http://localhost@evil.example/", &[(HOST, "localhost")]), Err(NotAllowed::Host));
+    }
+
+    #[test]
+    fn other_origins_can_only_link_to_a_page() {
+        let check = |site: &str, mode: &str| {
+            let headers = [("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+            let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            check_page(&headers.into_iter().collect())
+        };
+        assert_eq!(check_page(&HeaderMap::new()), Ok(()));
+        for site in ["same-origin", "none"] {
+            assert_eq!(check(site, "cors"), Ok(()));
+        }
+        for site in ["cross-site", "same-site", "", "x"] {
+            assert_eq!(check(site, "navigate"), Ok(()), "{site}");
+            for mode in ["cors", "no-cors", "websocket", ""] {
+                assert_eq!(check(site, mode), Err(NotAllowed::CrossSite), "{site} {mode}");
+            }
+        }
     }
 
     #[test]

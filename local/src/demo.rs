@@ -20,7 +20,7 @@ use shared::{
 };
 
 /// A public constant that works on the local stack only.
-const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
+pub(crate) const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
 /// The code and the refresh token of the sample events. Each works once after the first start. The printed curl line has a
 /// code of its own.
 const CODE: &str = "tmc_DemoGrantOfTheEventsA0PublicDemoCodeOfTheLocalStackNotASecret000015a1DW";
@@ -35,12 +35,12 @@ const EVENTS_TOKEN: &str = "d3300000-0000-4000-8000-000000000001";
 const EVENTS_APP_BEARER: &str = "tma_PublicDemoAppTokenOfTheEventsNotASecret00011PEKvZ";
 const AUTHORIZED_APP_BEARER: &str = "tma_PublicDemoBearerOfTheAuthorizerNotASecret012e0uXa";
 const OAUTH2_APP_BEARER: &str = "tma_PublicDemoBearerToRevokeNotASecret0000000012NqDG4";
-const ORGANIZATION: &str = "demo";
-const REGISTRATION: &str = "demo";
-const APPLICATION: &str = "demo-app";
-const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
+pub(crate) const ORGANIZATION: &str = "demo";
+pub(crate) const REGISTRATION: &str = "demo";
+pub(crate) const APPLICATION: &str = "demo-app";
+pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 const REDIRECT_URI: &str = "https://app.example.com/callback";
-const SCOPES: [&str; 3] = ["openid", "profile", "email"];
+pub(crate) const SCOPES: [&str; 3] = ["openid", "profile", "email"];
 const SUBJECT: &str = "demo-user";
 
 /// Creates the demo's entities that do not exist yet.

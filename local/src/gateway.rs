@@ -26,18 +26,19 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::{
-    allowed_hosts::{AllowedHosts, NotAllowed},
+    allowed_hosts::{self, AllowedHosts, NotAllowed},
     database::DynamoDb,
     kms::Kms,
     lambda::Functions,
     protected,
+    pages::{Asset, Pages},
     template::{Route, Template},
 };
 
 /// The limit of API Gateway and of Lambda.
 const MAX_BODY_BYTES: usize = 10 * 1024 * 1024;
 /// The prefix of Lambda's Invoke paths.
-const INVOKE: &str = "/2015-03-31/functions/";
+pub(crate) const INVOKE: &str = "/2015-03-31/functions/";
 
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -47,6 +48,7 @@ pub(crate) struct Gateway {
     pub(crate) functions: Functions,
     pub(crate) dynamodb: DynamoDb,
     pub(crate) kms: Kms,
+    pub(crate) pages: Pages,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -62,11 +64,12 @@ impl Connected<IncomingStream<'_, TcpListener>> for LocalAddress {
 }
 
 /// What a request calls. The name is that of the operation.
-enum Target {
+pub(crate) enum Target {
     Api,
     DynamoDb(String),
     Kms(String),
     Invoke,
+    Page(Asset),
 }
 
 impl Target {
@@ -79,7 +82,7 @@ impl Target {
                 None => Self::DynamoDb(operation.to_owned()),
             },
             (&Method::POST, path, _) if path.starts_with(INVOKE) => Self::Invoke,
-            _ => Self::Api,
+            (_, path, _) => Asset::at(path).map_or(Self::Api, Self::Page),
         }
     }
 }
@@ -89,14 +92,19 @@ pub(crate) async fn answer(
     ConnectInfo(LocalAddress(socket)): ConnectInfo<LocalAddress>,
     request: Request,
 ) -> Response {
-    let allowed = gateway.allowed_hosts.check(request.uri(), request.headers(), socket);
-    match (Target::of(&request), allowed) {
+    let target = Target::of(&request);
+    let mut allowed = gateway.allowed_hosts.check(request.uri(), request.headers(), socket);
+    if let Target::Page(_) = target {
+        allowed = allowed.and_then(|()| allowed_hosts::check_page(request.headers()));
+    }
+    match (target, allowed) {
         // The API is open to pages of any origin. With the rest, any page would have an operator's rights.
         (Target::Api, _) => gateway.route(request).await,
         (_, Err(reason)) => forbidden(reason),
         (Target::DynamoDb(operation), Ok(())) => gateway.dynamodb(&operation, request).await,
         (Target::Kms(operation), Ok(())) => gateway.kms(&operation, request).await,
         (Target::Invoke, Ok(())) => gateway.invoke(request).await,
+        (Target::Page(asset), Ok(())) => gateway.pages.answer(asset, request).await,
     }
 }
 

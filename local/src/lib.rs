@@ -10,6 +10,7 @@ mod gateway;
 mod kms;
 mod lambda;
 mod protected;
+mod pages;
 mod template;
 
 use std::{
@@ -33,6 +34,7 @@ use self::{
     database::DynamoDb,
     gateway::{Gateway, LocalAddress},
     kms::Kms,
+    pages::Pages,
 };
 /// The variables that the authorizer's settings are read from.
 pub const AUTHORIZER_VARIABLES: [&str; 4] = ["CLIENT_IDS", "CREDENTIAL_KINDS", "ORGANIZATION_ID", "REQUIRED_SCOPES"];
@@ -129,10 +131,12 @@ impl Stack {
         let environment = Environment { variables, aws, clock, random: options.random };
         let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
 
+        let pages = Pages::new(&environment);
         let allow_origins = options.allow_origins;
         let allowed_hosts = AllowedHosts { address: options.host, names: options.allow_hosts };
         let clock = options.clock;
-        let gateway = Arc::new(Gateway { template, allowed_hosts, allow_origins, functions, dynamodb, kms, clock });
+        let gateway = Gateway { template, allowed_hosts, allow_origins, functions, dynamodb, kms, pages, clock };
+        let gateway = Arc::new(gateway);
         let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
         let router = router.into_make_service_with_connect_info::<LocalAddress>();
         let (stop, stopped) = oneshot::channel();

@@ -20,6 +20,7 @@ mod late_writes;
 mod manage_tokens;
 mod oauth2;
 mod openapi;
+mod pages;
 mod processes;
 mod provision;
 mod publish_keys;

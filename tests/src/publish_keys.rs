@@ -76,7 +76,7 @@ async fn an_outage_is_500_and_not_cached() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_routes_are_not_found() {
     let stack = TestStack::start().await;
-    for path in ["/", "/api/v1", "/.well-known/jwks.json/", "/api/v1/create-token", "/api/v1/apps//keys"] {
+    for path in ["/api", "/api/v1", "/.well-known/jwks.json/", "/api/v1/create-token", "/api/v1/apps//keys"] {
         let answer = stack.get(path).await;
         assert_eq!((answer.status, answer.json()), (404, json!({"message": "Not Found"})), "{path}");
     }
