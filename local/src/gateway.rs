@@ -31,6 +31,7 @@ use crate::{
     kms::Kms,
     lambda::Functions,
     protected,
+    login::Login,
     pages::{Asset, Pages},
     template::{Route, Template},
 };
@@ -48,6 +49,7 @@ pub(crate) struct Gateway {
     pub(crate) functions: Functions,
     pub(crate) dynamodb: DynamoDb,
     pub(crate) kms: Kms,
+    pub(crate) login: Login,
     pub(crate) pages: Pages,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -69,6 +71,7 @@ pub(crate) enum Target {
     DynamoDb(String),
     Kms(String),
     Invoke,
+    Login,
     Page(Asset),
 }
 
@@ -82,6 +85,7 @@ impl Target {
                 None => Self::DynamoDb(operation.to_owned()),
             },
             (&Method::POST, path, _) if path.starts_with(INVOKE) => Self::Invoke,
+            (_, "/authorize", _) => Self::Login,
             (_, path, _) => Asset::at(path).map_or(Self::Api, Self::Page),
         }
     }
@@ -94,7 +98,7 @@ pub(crate) async fn answer(
 ) -> Response {
     let target = Target::of(&request);
     let mut allowed = gateway.allowed_hosts.check(request.uri(), request.headers(), socket);
-    if let Target::Page(_) = target {
+    if let Target::Login | Target::Page(_) = target {
         allowed = allowed.and_then(|()| allowed_hosts::check_page(request.headers()));
     }
     match (target, allowed) {
@@ -104,6 +108,7 @@ pub(crate) async fn answer(
         (Target::DynamoDb(operation), Ok(())) => gateway.dynamodb(&operation, request).await,
         (Target::Kms(operation), Ok(())) => gateway.kms(&operation, request).await,
         (Target::Invoke, Ok(())) => gateway.invoke(request).await,
+        (Target::Login, Ok(())) => gateway.login.answer(&gateway.functions, request).await,
         (Target::Page(asset), Ok(())) => gateway.pages.answer(asset, request).await,
     }
 }

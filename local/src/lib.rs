@@ -10,6 +10,7 @@ mod gateway;
 mod kms;
 mod lambda;
 mod protected;
+mod login;
 mod pages;
 mod template;
 
@@ -34,6 +35,7 @@ use self::{
     database::DynamoDb,
     gateway::{Gateway, LocalAddress},
     kms::Kms,
+    login::Login,
     pages::Pages,
 };
 /// The variables that the authorizer's settings are read from.
@@ -131,11 +133,12 @@ impl Stack {
         let environment = Environment { variables, aws, clock, random: options.random };
         let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
 
+        let login = Login::new(&environment).map_err(|error| StartError(error.to_string()))?;
         let pages = Pages::new(&environment);
         let allow_origins = options.allow_origins;
         let allowed_hosts = AllowedHosts { address: options.host, names: options.allow_hosts };
         let clock = options.clock;
-        let gateway = Gateway { template, allowed_hosts, allow_origins, functions, dynamodb, kms, pages, clock };
+        let gateway = Gateway { template, allowed_hosts, allow_origins, functions, dynamodb, kms, login, pages, clock };
         let gateway = Arc::new(gateway);
         let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
         let router = router.into_make_service_with_connect_info::<LocalAddress>();
@@ -176,6 +179,7 @@ impl Stack {
             let rotation = json!({"action": "rotateSigningKey"});
             self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;
         }
+        self.register_callback(&store).await?;
         let issued = self.invoke("issue-code", &demo::login()).await.map_err(|error| failed(&error))?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut ids = Vec::new();
@@ -186,6 +190,21 @@ impl Stack {
         }
         let (app_token, token) = (ids.pop().unwrap_or_default(), ids.pop().unwrap_or_default());
         Ok(demo::lines(&self.base_url, &demo::Fresh { code: text(&issued["code"]), token, app_token }))
+    }
+
+    /// Lets the demo's client return to the page, by either name of the loopback. With `--data-dir` the port may be another
+    /// one than before.
+    async fn register_callback(&self, store: &Store) -> Result<(), StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot provision the demo: {error}"));
+        let client = demo::CLIENT.parse().map_err(|_| failed(&"the client's id is malformed"))?;
+        let client = store.load_client(client).await.map_err(|fault| failed(&fault.chain()))?;
+        let before = client.map(|client| client.redirect_uris).unwrap_or_default();
+        let after = demo::redirect_uris(&self.base_url, &before);
+        if before != after {
+            let update = json!({"action": "updateClient", "clientId": demo::CLIENT, "redirectUris": after});
+            self.invoke("provision", &update).await.map_err(|error| failed(&error))?;
+        }
+        Ok(())
     }
 
     /// Invokes a function.

@@ -17,6 +17,7 @@ mod hostile;
 mod idempotency;
 mod issue_code;
 mod late_writes;
+mod login;
 mod manage_tokens;
 mod oauth2;
 mod openapi;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestStack, api};
 
@@ -135,4 +135,11 @@ async fn the_page_knows_the_demo_that_the_stack_provisions() {
     let request = stack.http.get(stack.url(&path)).bearer_auth(text("apiKey"));
     assert_eq!(stack.send(request).await.status, 200);
     assert_eq!(settings["signingMode"], "kms");
+
+    // The demo's client may return to the page, and to where it could before.
+    let client = stack.store().load_client(text("client").parse().unwrap()).await.unwrap().unwrap();
+    let port = stack.url("").rsplit_once(':').unwrap().1.to_owned();
+    let pages = ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}/callback"));
+    assert_eq!(client.redirect_uris, [&["https://app.example.com/callback".to_owned()][..], &pages].concat());
+    assert_eq!(settings["scopes"], Value::from(client.scopes));
 }

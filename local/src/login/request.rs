@@ -1,0 +1,200 @@
+//! What a client may ask for (RFC 6749, 4.1.1; RFC 7636, 4.3; OpenID Connect Core, 3.1.2.1).
+
+use std::borrow::Cow;
+
+use shared::{id::ClientId, store::Client};
+
+/// A valid request.
+#[derive(Clone, Debug)]
+pub(super) struct AuthorizationRequest {
+    pub(super) client_id: ClientId,
+    pub(super) target: Target,
+    pub(super) service: String,
+    pub(super) scopes: Vec<String>,
+    pub(super) nonce: Option<String>,
+    pub(super) code_challenge: Option<String>,
+    pub(super) prompt: Prompt,
+    /// The login may be at most this many seconds old.
+    pub(super) max_age: Option<i64>,
+}
+
+/// Where the answer goes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// One that is registered for the client.
+    pub(super) redirect_uri: String,
+    pub(super) state: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Prompt {
+    /// Nothing may be shown.
+    None,
+    /// The user is asked. This service asks each time, which `login` and `consent` want too.
+    Ask,
+}
+
+/// The errors that a client is told about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ErrorCode {
+    AccessDenied,
+    ConsentRequired,
+    InvalidRequest,
+    InvalidScope,
+    LoginRequired,
+    RequestNotSupported,
+    RequestUriNotSupported,
+    ServerError,
+    UnsupportedResponseType,
+}
+
+impl ErrorCode {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "access_denied",
+            Self::ConsentRequired => "consent_required",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidScope => "invalid_scope",
+            Self::LoginRequired => "login_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::ServerError => "server_error",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+        }
+    }
+}
+
+/// The result of the checks.
+#[derive(Debug)]
+pub(super) enum Checked {
+    /// Nobody may be redirected: the problem is shown.
+    Show(&'static str),
+    /// The client is told about the problem.
+    Send(Target, ErrorCode, &'static str),
+    Valid(Box<AuthorizationRequest>),
+}
+
+/// The parameters of a query. One without a value counts as left out (RFC 6749, 3.1).
+struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Parameters<'a> {
+    fn parse(query: &'a str) -> Self {
+        Self(form_urlencoded::parse(query.as_bytes()).collect())
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// The value, if the parameter is there once.
+    fn only(&self, name: &str) -> Option<&str> {
+        let mut values = self.all(name);
+        let value = values.next()?;
+        (values.next().is_none() && !value.is_empty()).then_some(value)
+    }
+
+    fn owned(&self, name: &str) -> Option<String> {
+        self.only(name).map(str::to_owned)
+    }
+
+    fn has_duplicates(&self) -> bool {
+        self.0.iter().any(|(key, _)| self.all(key).nth(1).is_some())
+    }
+}
+
+pub(super) fn client_id(query: &str) -> Result<ClientId, &'static str> {
+    let parameters = Parameters::parse(query);
+    let id = parameters.only("client_id").ok_or("client_id is missing or repeated.")?;
+    id.parse().map_err(|_| "client_id is not the id of a client.")
+}
+
+pub(super) fn check(query: &str, client_id: ClientId, client: &Client) -> Checked {
+    let parameters = Parameters::parse(query);
+    // To the letter: a prefix or a pattern would let others receive the code (RFC 9700, 4.1.3).
+    let registered = |uri: &&str| client.redirect_uris.iter().any(|registered| registered == uri);
+    let Some(redirect_uri) = parameters.only("redirect_uri").filter(registered) else {
+        return Checked::Show("redirect_uri is missing, repeated, or not registered for this client.");
+    };
+    let target = Target { redirect_uri: redirect_uri.to_owned(), state: parameters.owned("state") };
+    match read(&parameters, client_id, client, target.clone()) {
+        Ok(request) => Checked::Valid(Box::new(request)),
+        Err((code, problem)) => Checked::Send(target, code, problem),
+    }
+}
+
+fn read(
+    parameters: &Parameters<'_>,
+    client_id: ClientId,
+    client: &Client,
+    target: Target,
+) -> Result<AuthorizationRequest, (ErrorCode, &'static str)> {
+    use ErrorCode::{
+        InvalidRequest, InvalidScope, RequestNotSupported, RequestUriNotSupported, UnsupportedResponseType,
+    };
+    let holds = |holds: bool, code, problem| if holds { Ok(()) } else { Err((code, problem)) };
+    holds(!parameters.has_duplicates(), InvalidRequest, "a parameter is repeated")?;
+    holds(parameters.only("request").is_none(), RequestNotSupported, "request is not supported")?;
+    holds(parameters.only("request_uri").is_none(), RequestUriNotSupported, "request_uri is not supported")?;
+    match parameters.only("response_type") {
+        Some("code") => {}
+        Some(_) => return Err((UnsupportedResponseType, "response_type must be code")),
+        None => return Err((InvalidRequest, "response_type is required")),
+    }
+    let query_mode = parameters.only("response_mode").is_none_or(|mode| mode == "query");
+    holds(query_mode, InvalidRequest, "response_mode must be query")?;
+    for (value, problem) in [
+        (&target.state, "state must have at most 1024 characters"),
+        (&parameters.owned("nonce"), "nonce must have at most 1024 characters"),
+    ] {
+        holds(value.as_ref().is_none_or(|value| value.chars().count() <= 1024), InvalidRequest, problem)?;
+    }
+
+    let scopes = parameters.only("scope").ok_or((InvalidScope, "scope is required"))?;
+    let mut distinct: Vec<String> = Vec::new();
+    for scope in scopes.split(' ').filter(|scope| !scope.is_empty()) {
+        holds(client.scopes.iter().any(|known| known == scope), InvalidScope, "the client may not ask for this scope")?;
+        if !distinct.iter().any(|known| known == scope) {
+            distinct.push(scope.to_owned());
+        }
+    }
+    holds(!distinct.is_empty(), InvalidScope, "scope is required")?;
+
+    let service = parameters.only("service").or(client.services.first().map(String::as_str)).unwrap_or_default();
+    let known = client.services.iter().any(|known| known == service);
+    holds(known, InvalidRequest, "service is not registered for this client")?;
+
+    // Without a secret, only the challenge makes sure that the code is exchanged by who asked for it.
+    let code_challenge = parameters.owned("code_challenge");
+    let public = client.secret_hash.is_none();
+    holds(code_challenge.is_some() || !public, InvalidRequest, "code_challenge is required")?;
+    if let Some(challenge) = &code_challenge {
+        let s256 = parameters.only("code_challenge_method") == Some("S256");
+        holds(s256, InvalidRequest, "code_challenge_method must be S256")?;
+        let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_digest = challenge.len() == 43 && challenge.bytes().all(base64url);
+        holds(is_digest, InvalidRequest, "code_challenge must be a SHA-256 digest in base64url")?;
+    }
+
+    let prompt = match parameters.only("prompt").map(|prompt| prompt.split(' ').collect::<Vec<_>>()) {
+        Some(values) if values == ["none"] => Prompt::None,
+        Some(values) if values.contains(&"none") => {
+            return Err((InvalidRequest, "prompt can be none or other values, not both"));
+        }
+        _ => Prompt::Ask,
+    };
+    let max_age = match parameters.only("max_age").map(str::parse::<u32>) {
+        Some(Err(_)) => return Err((InvalidRequest, "max_age must be a number of seconds")),
+        Some(Ok(seconds)) => Some(i64::from(seconds)),
+        None => None,
+    };
+    Ok(AuthorizationRequest {
+        client_id,
+        target,
+        service: service.to_owned(),
+        scopes: distinct,
+        nonce: parameters.owned("nonce"),
+        code_challenge,
+        prompt,
+        max_age,
+    })
+}
