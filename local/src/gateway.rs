@@ -30,9 +30,9 @@ use crate::{
     database::DynamoDb,
     kms::Kms,
     lambda::Functions,
-    protected,
     login::Login,
     pages::{Asset, Pages},
+    protected, request_log,
     template::{Route, Template},
 };
 
@@ -101,16 +101,20 @@ pub(crate) async fn answer(
     if let Target::Login | Target::Page(_) = target {
         allowed = allowed.and_then(|()| allowed_hosts::check_page(request.headers()));
     }
-    match (target, allowed) {
-        // The API is open to pages of any origin. With the rest, any page would have an operator's rights.
-        (Target::Api, _) => gateway.route(request).await,
-        (_, Err(reason)) => forbidden(reason),
-        (Target::DynamoDb(operation), Ok(())) => gateway.dynamodb(&operation, request).await,
-        (Target::Kms(operation), Ok(())) => gateway.kms(&operation, request).await,
-        (Target::Invoke, Ok(())) => gateway.invoke(request).await,
-        (Target::Login, Ok(())) => gateway.login.answer(&gateway.functions, request).await,
-        (Target::Page(asset), Ok(())) => gateway.pages.answer(asset, request).await,
-    }
+    let label = request_log::label(&gateway.template, &target, &request);
+    let answer = async {
+        match (target, allowed) {
+            // The API is open to pages of any origin. With the rest, any page would have an operator's rights.
+            (Target::Api, _) => gateway.route(request).await,
+            (_, Err(reason)) => forbidden(reason),
+            (Target::DynamoDb(operation), Ok(())) => gateway.dynamodb(&operation, request).await,
+            (Target::Kms(operation), Ok(())) => gateway.kms(&operation, request).await,
+            (Target::Invoke, Ok(())) => gateway.invoke(request).await,
+            (Target::Login, Ok(())) => gateway.login.answer(&gateway.functions, request).await,
+            (Target::Page(asset), Ok(())) => gateway.pages.answer(asset, request).await,
+        }
+    };
+    request_log::observe(label, answer).await
 }
 
 impl Gateway {

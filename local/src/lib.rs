@@ -9,10 +9,12 @@ mod demo;
 mod gateway;
 mod kms;
 mod lambda;
-mod protected;
 mod login;
 mod pages;
+mod protected;
+pub mod request_log;
 mod template;
+mod welcome;
 
 use std::{
     collections::HashMap,
@@ -205,6 +207,12 @@ impl Stack {
             self.invoke("provision", &update).await.map_err(|error| failed(&error))?;
         }
         Ok(())
+    }
+
+    /// What a terminal shows once the stack serves.
+    #[must_use]
+    pub fn welcome(&self, color: bool) -> String {
+        welcome::text(&self.base_url, color)
     }
 
     /// Invokes a function.

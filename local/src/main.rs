@@ -1,6 +1,13 @@
 //! `cargo run -p local`: the whole service on this machine.
 
-use std::{collections::HashMap, io::Write as _, net::IpAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{IsTerminal as _, Write as _},
+    net::IpAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::Parser;
 use local::{Options, Stack};
@@ -37,6 +44,20 @@ struct Arguments {
     /// A file to write the URL to once the stack accepts requests
     #[arg(long)]
     ready_file: Option<PathBuf>,
+    /// How requests are logged to standard error [default: pretty on a terminal, else json]
+    #[arg(long)]
+    log: Option<Log>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Log {
+    Json,
+    Pretty,
+}
+
+/// Whether the user wants colors here (<https://no-color.org>).
+fn wants_color(stream: &impl std::io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this process gets the settings that a deployment's template gets")]
@@ -47,8 +68,13 @@ fn authorizer_settings() -> HashMap<String, String> {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    shared::runtime::telemetry::to_stderr();
-    match run(Arguments::parse()).await {
+    let arguments = Arguments::parse();
+    let stderr = std::io::stderr();
+    match arguments.log.unwrap_or(if stderr.is_terminal() { Log::Pretty } else { Log::Json }) {
+        Log::Json => shared::runtime::telemetry::to_stderr(),
+        Log::Pretty => local::request_log::readable(wants_color(&stderr)),
+    }
+    match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -75,7 +101,11 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         aws: shared::runtime::aws::config(),
     })
     .await?;
-    println!("{}", stack.provision_demo().await?);
+    // Where a program reads it, a line for each endpoint; a person at a terminal finds those in the page.
+    let lines = stack.provision_demo().await?;
+    let stdout = std::io::stdout();
+    let text = if stdout.is_terminal() { stack.welcome(wants_color(&stdout)) } else { lines };
+    println!("{text}");
     std::io::stdout().flush()?;
     if let Some(file) = arguments.ready_file {
         let written = std::fs::write(&file, stack.base_url());

@@ -85,6 +85,15 @@ impl Asset {
     pub(crate) fn at(path: &str) -> Option<Self> {
         ASSETS.iter().find(|asset| asset.path == path).copied()
     }
+
+    pub(crate) fn path(self) -> &'static str {
+        self.path
+    }
+
+    /// Whether a page loads it, rather than a person.
+    pub(crate) fn is_part_of_a_page(self) -> bool {
+        !matches!(self.content, Content::Text(HTML, _))
+    }
 }
 
 #[derive(Debug)]

@@ -113,6 +113,24 @@ fn what_it_prints_can_be_pasted_and_a_restart_loses_nothing() {
     }
 }
 
+/// The demo's client returns to the page, whatever its port is this time.
+#[test]
+fn with_another_port_the_page_can_still_log_in() {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let process = Process::start(&["--data-dir", directory.path().to_str().unwrap()]);
+        let port = process.base_url.rsplit(':').next().unwrap();
+        let page = |host: &str| format!("http://{host}:{port}/callback");
+        let organization = "2eefe89b7a4f6cde0082c795";
+        let list = format!(r#"{{"action":"list","kind":"clients","organizationId":"{organization}"}}"#);
+        let url = format!("{}/2015-03-31/functions/provision/invocations", process.base_url);
+        let answer: serde_json::Value = serde_json::from_str(&paste(&format!("curl {url} -d '{list}'"))).unwrap();
+        let expected = ["https://app.example.com/callback".to_owned(), page("127.0.0.1"), page("localhost")];
+        assert_eq!(answer["items"][0]["redirectUris"], serde_json::json!(expected));
+        assert_eq!(process.stop("-TERM"), Some(0));
+    }
+}
+
 fn walk(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
@@ -240,6 +258,89 @@ fn the_mode_of_a_directory_with_other_files_stays() {
     let error = fails(&["--port", "0", "--data-dir", data]);
     assert!(error.contains("other users can get into it") && error.lines().count() == 1, "{error}");
     assert_eq!((mode(parent.path()), mode(&file), walk(parent.path()).len()), (0o755, 0o644, 1));
+}
+
+/// Starts it with its standard error in a file, sends two requests, and returns what it logged.
+fn logged(mut command: Command) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let (ready, log) = (directory.path().join("ready"), directory.path().join("log"));
+    command.env("READY", &ready).env("LOG", &log);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while fs::read_to_string(&ready).unwrap_or_default().is_empty() {
+        assert!(Instant::now() < deadline, "local does not serve");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let url = fs::read_to_string(&ready).unwrap();
+    for path in ["/.well-known/jwks.json", "/page/main.js"] {
+        assert!(
+            Command::new("curl").args(["-s", "-o", "/dev/null", &format!("{url}{path}")]).status().unwrap().success()
+        );
+    }
+    let curl = "curl -s -o /dev/null -X POST -H 'Content-Type: application/json' -d '{}'";
+    assert!(Command::new("sh").args(["-c", &format!("{curl} {url}/api/v1/create-token")]).status().unwrap().success());
+    // `sh` has written its process id there.
+    let pid = fs::read_to_string(log.with_extension("pid")).unwrap();
+    assert!(Command::new("kill").args(["-TERM", pid.trim()]).status().unwrap().success());
+    child.wait().unwrap();
+    fs::read_to_string(&log).unwrap()
+}
+
+/// A shell that runs `local` with these arguments in its place.
+fn shell(arguments: &str, redirection: &str) -> Command {
+    let mut command = Command::new("sh");
+    let local = format!("exec {} --port 0 --ready-file $READY {arguments} {redirection}", binary().display());
+    command.args(["-c", &format!("echo $$ >${{LOG}}.pid; {local}")]);
+    command
+}
+
+#[test]
+fn where_nobody_watches_the_log_is_json() {
+    for text in [logged(shell("", "2>$LOG")), logged(shell("--log json", "2>$LOG"))] {
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let unauthorized = lines.iter().find(|line| line["status"] == 401).unwrap();
+        assert_eq!(unauthorized["function"], "create-token");
+    }
+}
+
+/// One line for each request, and none for the functions' own calls, the parts of a page and the start.
+#[track_caller]
+fn assert_readable(lines: &[&str]) {
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for (line, rest) in lines.iter().zip([
+        ["GET", "/.well-known/jwks.json", "200", "done"],
+        ["POST", "/api/v1/create-token", "401", "unauthenticated"],
+    ]) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!((words[0].len(), &words[1..5], words[6]), (8, &rest[..], "ms"), "{line}");
+    }
+}
+
+#[test]
+fn a_person_reads_one_line_for_each_request() {
+    let text = logged(shell("--log pretty", "2>$LOG"));
+    assert_readable(&text.lines().collect::<Vec<_>>());
+}
+
+/// `script` (util-linux) runs a command on a terminal of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_shows_a_welcome_and_readable_lines() {
+    let on_a_terminal = |no_color: &str| {
+        let local = format!("echo $$ >$LOG.pid; exec {} --port 0 --ready-file $READY", binary().display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec script -qec '{local}' /dev/null >$LOG")]).env("NO_COLOR", no_color);
+        logged(command).replace('\r', "")
+    };
+    let text = on_a_terminal("1");
+    assert!(!text.contains('\u{1b}'), "{text}");
+    let (welcome, requests) = text.split_once("Ctrl-C ends it.\n").unwrap();
+    assert!(
+        welcome.contains("/docs\n") && welcome.contains("tmk_") && welcome.matches("  curl ").count() == 4,
+        "{welcome}"
+    );
+    assert_readable(&requests.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>());
+    assert!(on_a_terminal("").contains("\u{1b}[33m401\u{1b}[0m"));
 }
 
 /// A port of the database would be open to every web page.
