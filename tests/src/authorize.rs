@@ -151,15 +151,15 @@ async fn whatever_is_not_a_good_bearer_is_denied() {
     assert!(stack.calls.count().is_empty());
     // These need a read, or are no bearers.
     let unknown = Credential::generate(CredentialKind::ApiKey, &shared::random::SystemRandom).unwrap();
-    for bearer in [unknown.expose(), &user.refresh_token, &code, &user.code] {
+    for bearer in [unknown.expose(), &user.refresh_token, &user.id_token, &code, &user.code] {
         stack.calls.reset();
         assert_eq!(authorize(&stack, &event(bearer)).await, denied(), "{bearer}");
         assert!(stack.calls.count().values().sum::<usize>() <= 1);
     }
     stack.clock.advance(3600);
     assert_eq!(authorize(&stack, &event(&user.access_token)).await, denied());
-    let further = [event(&tenant.key)["identitySource"].clone(), json!(["GET"])].map(|source| source[0].clone());
-    let cached_by_more = with(&event(&tenant.key), &json!({"identitySource": further}));
+    let sources = json!([format!("Bearer {}", tenant.key), "GET"]);
+    let cached_by_more = with(&event(&tenant.key), &json!({"identitySource": sources}));
     assert_eq!(authorize(&stack, &cached_by_more).await["isAuthorized"], true);
 }
 

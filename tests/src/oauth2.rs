@@ -37,7 +37,7 @@ pub(crate) struct User {
     pub(crate) code: String,
     pub(crate) access_token: String,
     pub(crate) refresh_token: String,
-    id_token: String,
+    pub(crate) id_token: String,
     session: String,
 }
 

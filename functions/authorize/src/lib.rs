@@ -6,7 +6,11 @@ mod policy;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use lambda_http::{LambdaEvent, aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request, http::header};
+use lambda_http::{
+    LambdaEvent,
+    aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request,
+    http::{HeaderMap, header},
+};
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 use shared::{
@@ -15,7 +19,6 @@ use shared::{
     error::InternalError,
     keys::{Issuers, Keys},
     runtime::function::{Function, InvocationError},
-    runtime::telemetry::{Phase, timed},
     runtime::{Environment, Handled, Outcome, SettingsError},
     store::Store,
 };
@@ -30,10 +33,10 @@ pub struct Authorize {
     clock: Arc<dyn Clock>,
 }
 
-/// The answer to API Gateway. What is not allowed has no context.
+/// A simple response for API Gateway. A denial has no context, which the type of `aws_lambda_events` cannot express.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Decision {
+pub struct SimpleResponse {
     is_authorized: bool,
     /// What the API finds in `requestContext.authorizer.lambda`. All values are strings.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,8 +45,9 @@ pub struct Decision {
 
 impl Function for Authorize {
     const NAME: &'static str = "authorize";
+    /// Raw, so that a malformed event is denied and is not a function error.
     type Event = Box<RawValue>;
-    type Answer = Decision;
+    type Answer = SimpleResponse;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
@@ -61,16 +65,23 @@ impl Function for Authorize {
         tokio::join!(self.verifier.warm(), self.store.warm());
     }
 
-    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Decision> {
-        match self.active_credential(event.payload.get(), self.clock.now()).await {
-            Ok(Some(credential)) if self.policy.allows(&credential) => {
-                let decision = Decision { is_authorized: true, context: Some(context(credential)) };
-                Handled { result: Ok(decision), outcome: Outcome::Done, status: None }
-            }
-            Ok(found) => {
-                let reason = if found.is_some() { "not allowed" } else { "unauthenticated" };
-                let decision = Decision { is_authorized: false, context: None };
-                Handled { result: Ok(decision), outcome: Outcome::Refused(reason), status: None }
+    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<SimpleResponse> {
+        let denied = |reason| {
+            let response = SimpleResponse { is_authorized: false, context: None };
+            Handled { result: Ok(response), outcome: Outcome::Refused(reason), status: None }
+        };
+        let Ok(event) = serde_json::from_str::<ApiGatewayV2CustomAuthorizerV2Request>(event.payload.get()) else {
+            return denied("invalid event");
+        };
+        if !authorization_is_identity_source(&event) {
+            return denied("wrong identity source");
+        }
+        match self.verify(&event.headers, self.clock.now()).await {
+            Ok(None) => denied("unauthenticated"),
+            Ok(Some(credential)) if !self.policy.allows(&credential) => denied("denied by policy"),
+            Ok(Some(credential)) => {
+                let response = SimpleResponse { is_authorized: true, context: Some(context(credential)) };
+                Handled { result: Ok(response), outcome: Outcome::Done, status: None }
             }
             // A function error, so that the caller gets a 500 and not a 403.
             Err(error) => Err(InvocationError::from(error)).into(),
@@ -79,26 +90,18 @@ impl Function for Authorize {
 }
 
 impl Authorize {
-    /// The credential in the `Authorization` header, if it is good. Whatever cannot be read has none.
-    async fn active_credential(
-        &self,
-        event: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Option<ActiveCredential>, InternalError> {
-        let Ok(event) = serde_json::from_str::<ApiGatewayV2CustomAuthorizerV2Request>(event) else { return Ok(None) };
-        if !is_cached_by_credential(&event) {
-            return Ok(None);
+    /// The active credential in the `Authorization` header; `None` if there is none.
+    async fn verify(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<ActiveCredential>, InternalError> {
+        match bearer(headers) {
+            Ok(text) => self.verifier.verify(text, now).await,
+            Err(_) => Ok(None),
         }
-        let Ok(text) = bearer(&event.headers) else { return Ok(None) };
-        let Some(checked) = self.verifier.check(text, now).await? else { return Ok(None) };
-        let active = timed(Phase::Load, self.verifier.load(checked, now)).await?;
-        Ok(active.filter(|credential| credential.kind != ActiveKind::RefreshToken))
     }
 }
 
-/// API Gateway keeps a decision for the identity sources of the authorizer. If the header is not one of them, another caller
-/// could get the decision.
-fn is_cached_by_credential(event: &ApiGatewayV2CustomAuthorizerV2Request) -> bool {
+/// Whether the `Authorization` header is an identity source. API Gateway caches decisions by identity source, so otherwise
+/// another caller could get this one.
+fn authorization_is_identity_source(event: &ApiGatewayV2CustomAuthorizerV2Request) -> bool {
     let header = event.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     event.identity_source.iter().flatten().any(|source| Some(source.as_str()) == header)
 }
@@ -106,9 +109,9 @@ fn is_cached_by_credential(event: &ApiGatewayV2CustomAuthorizerV2Request) -> boo
 /// What the API learns of its caller, each member where the credential has one.
 fn context(credential: ActiveCredential) -> Map<String, Value> {
     let registration = (credential.kind == ActiveKind::RegistrationToken).then(|| credential.subject.clone());
-    let scope = Some(credential.scopes.join(" ")).filter(|scope| !scope.is_empty());
+    let scope = credential.scope();
     let members = [
-        ("kind", Some(policy::name(credential.kind).to_owned())),
+        ("kind", Some(credential.kind.as_str().to_owned())),
         ("tokenId", credential.id),
         ("organization", credential.organization.map(|id| id.to_string())),
         ("application", credential.application.map(|id| id.to_string())),

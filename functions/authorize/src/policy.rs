@@ -3,16 +3,12 @@
 use std::str::FromStr;
 
 use shared::{
-    auth::{ActiveCredential, ActiveKind},
+    auth::{ActiveCredential, ActiveKind, ParsedClientId},
     error::Constraint,
-    id::{ClientId, ObjectId, RegistrationId},
+    id::ObjectId,
     input::ScopeList,
     runtime::{Environment, SettingsError},
 };
-
-/// The kinds of credentials that are bearers.
-const KINDS: [ActiveKind; 4] =
-    [ActiveKind::ApiKey, ActiveKind::AppToken, ActiveKind::RegistrationToken, ActiveKind::UserToken];
 
 #[derive(Debug)]
 pub(crate) struct Policy {
@@ -22,8 +18,9 @@ pub(crate) struct Policy {
     organization: Option<ObjectId>,
     /// `CREDENTIAL_KINDS`: only these kinds.
     kinds: Vec<ActiveKind>,
-    /// `CLIENT_IDS`: only the tokens of these clients and registrations. API keys and app tokens have neither.
-    clients: Option<Vec<String>>,
+    /// `CLIENT_IDS`: of the access tokens only those of these clients and registrations. It does not restrict API keys and app
+    /// tokens, which have neither.
+    clients: Option<Vec<ParsedClientId>>,
 }
 
 impl Policy {
@@ -33,7 +30,7 @@ impl Policy {
         Ok(Self {
             required_scopes: environment.optional("REQUIRED_SCOPES")?.map_or_else(Vec::new, ScopeList::into_inner),
             organization: environment.optional("ORGANIZATION_ID")?,
-            kinds: kinds.map_or_else(|| KINDS.into(), |Kinds(kinds)| kinds),
+            kinds: kinds.map_or_else(|| ActiveKind::BEARERS.into(), |Kinds(kinds)| kinds),
             clients: clients.map(|Clients(clients)| clients),
         })
     }
@@ -42,22 +39,10 @@ impl Policy {
         let organization = self.organization.is_none_or(|required| credential.organization == Some(required));
         let scopes = self.required_scopes.iter().all(|required| credential.scopes.contains(required));
         let client = match (&self.clients, &credential.client_id) {
-            (Some(allowed), Some(client)) => allowed.contains(client),
+            (Some(allowed), Some(client)) => client.parse().is_ok_and(|client| allowed.contains(&client)),
             (None, _) | (_, None) => true,
         };
         self.kinds.contains(&credential.kind) && organization && scopes && client
-    }
-}
-
-/// The name of a kind, in settings and in the context.
-pub(crate) fn name(kind: ActiveKind) -> &'static str {
-    match kind {
-        ActiveKind::ApiKey => "apiKey",
-        ActiveKind::AppToken => "appToken",
-        ActiveKind::RegistrationToken => "accessToken",
-        ActiveKind::UserToken => "userToken",
-        // It is no bearer, so it is never allowed.
-        ActiveKind::RefreshToken => "refreshToken",
     }
 }
 
@@ -68,24 +53,19 @@ impl FromStr for Kinds {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be some of apiKey, appToken, accessToken and userToken, separated by commas";
-        let kind = |text: &str| KINDS.into_iter().find(|kind| name(*kind) == text.trim());
+        let kind = |text: &str| ActiveKind::BEARERS.into_iter().find(|kind| kind.as_str() == text.trim());
         text.split(',').map(kind).collect::<Option<_>>().map(Self).ok_or(Constraint::new(RULE))
     }
 }
 
-/// UUIDs are kept in lower case, as in tokens.
-struct Clients(Vec<String>);
+struct Clients(Vec<ParsedClientId>);
 
 impl FromStr for Clients {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be ids of clients or registrations, separated by commas";
-        let id = |text: &str| {
-            let client = text.parse::<ClientId>().map(|id| id.to_string());
-            client.or_else(|_| text.parse::<RegistrationId>().map(|id| id.to_string()))
-        };
-        let ids = text.split(',').map(|text| id(text.trim())).collect::<Result<_, Constraint>>();
+        let ids = text.split(',').map(|text| text.trim().parse()).collect::<Result<_, Constraint>>();
         ids.map(Self).map_err(|_| Constraint::new(RULE))
     }
 }
@@ -119,7 +99,7 @@ mod tests {
     #[test]
     fn without_settings_every_kind_is_allowed() {
         let policy = policy(&[]).unwrap();
-        assert!(KINDS.iter().all(|kind| policy.allows(&credential(*kind, &[]))));
+        assert!(ActiveKind::BEARERS.iter().all(|kind| policy.allows(&credential(*kind, &[]))));
         assert!(!policy.allows(&credential(ActiveKind::RefreshToken, &[])));
     }
 
@@ -127,7 +107,7 @@ mod tests {
     fn every_setting_restricts() {
         let allowed = |name, value: &str| {
             let policy = policy(&[(name, value)]).unwrap();
-            KINDS.map(|kind| policy.allows(&credential(kind, &["read"])))
+            ActiveKind::BEARERS.map(|kind| policy.allows(&credential(kind, &["read"])))
         };
         assert_eq!(allowed("ORGANIZATION_ID", &"A".repeat(24)), [true; 4]);
         assert_eq!(allowed("ORGANIZATION_ID", &"b".repeat(24)), [false; 4]);
@@ -137,7 +117,7 @@ mod tests {
         assert_eq!(allowed("REQUIRED_SCOPES", "read"), [true; 4]);
         assert_eq!(allowed("REQUIRED_SCOPES", "read write"), [false; 4]);
         let both = policy(&[("CREDENTIAL_KINDS", "userToken"), ("CLIENT_IDS", "other")]).unwrap();
-        assert!(KINDS.iter().all(|kind| !both.allows(&credential(*kind, &[]))));
+        assert!(ActiveKind::BEARERS.iter().all(|kind| !both.allows(&credential(*kind, &[]))));
         // Who has no organization is of no organization.
         let mut nobody = credential(ActiveKind::UserToken, &[]);
         nobody.organization = None;
@@ -164,7 +144,7 @@ mod tests {
         fn all_required_scopes_must_be_held(required in subsequence(&SCOPES[..], 0..=5).prop_shuffle(), held in subsequence(&SCOPES[..], 0..=5).prop_shuffle()) {
             let policy = policy(&[("REQUIRED_SCOPES", &required.join(" "))]).unwrap();
             let (needed, has): (BTreeSet<_>, BTreeSet<_>) = (required.iter().collect(), held.iter().collect());
-            for kind in KINDS {
+            for kind in ActiveKind::BEARERS {
                 prop_assert_eq!(policy.allows(&credential(kind, &held)), needed.is_subset(&has));
             }
         }

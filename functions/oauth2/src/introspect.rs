@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::{
     auth::{ActiveCredential, ActiveKind, ClientCredentials, Permission, bearer, two_methods},
     credential::{Credential, CredentialKind},
-    error::{InternalError, Unauthenticated},
+    error::Unauthenticated,
     input::Form,
     runtime::http::{Request, Response, StatusCode, header},
     runtime::{ApiError, Challenge, OauthError, Outcome},
@@ -23,17 +23,16 @@ enum KeyPresentation {
 impl KeyPresentation {
     fn read(request: &Request, form: &Form) -> Result<Self, ApiError> {
         let headers = &request.headers;
-        if headers.contains_key(header::AUTHORIZATION) && !ClientCredentials::uses_basic(headers) {
+        let has_header = headers.contains_key(header::AUTHORIZATION);
+        if has_header && !ClientCredentials::uses_basic(headers) {
             if form.get("client_secret").is_some() {
                 return Err(two_methods().into());
             }
             let api_key = bearer(headers).ok().and_then(|text| Credential::parse(CredentialKind::ApiKey, text));
             return Ok(Self::Bearer(api_key));
         }
-        if form.get("client_secret").is_some()
-            && form.get("client_id").is_none()
-            && !ClientCredentials::uses_basic(headers)
-        {
+        // Without a `client_id` there are no client credentials to read, and the challenge is Bearer.
+        if !has_header && form.get("client_id").is_none() && form.get("client_secret").is_some() {
             return Err(OauthError::InvalidClient(Some(Challenge::Bearer)).into());
         }
         let credentials = ClientCredentials::read(headers, form)?.ok_or(Unauthenticated::Missing)?;
@@ -71,7 +70,7 @@ impl Endpoints {
         };
         let api_key = presented.api_key().ok_or_else(|| presented.invalid())?.clone();
         let token = form.and_then(|form| form.required("token").map(str::to_owned));
-        let read = async |token: &String| self.load(token, now).await;
+        let read = async |token: &String| self.authenticator.verifier.verify(token, now).await;
         let admitted = self.authenticator.admit_api_key(api_key, now, token, read).await;
         let (caller, _, found) = admitted.map_err(|error| error.if_unauthenticated(|| presented.invalid()))?;
         caller.require(Permission::OauthTokenIntrospect).map_err(|_| OauthError::InsufficientScope)?;
@@ -79,24 +78,16 @@ impl Endpoints {
         let body = own.map_or_else(|| json!({"active": false}), active);
         Ok(Response::new(StatusCode::OK, Outcome::Done, &body))
     }
-
-    async fn load(&self, token: &str, now: DateTime<Utc>) -> Result<Option<ActiveCredential>, InternalError> {
-        let verifier = &self.authenticator.verifier;
-        match verifier.check(token, now).await? {
-            Some(checked) => verifier.load(checked, now).await,
-            None => Ok(None),
-        }
-    }
 }
 
 /// RFC 7662, 2.2: each member where the credential has one.
 fn active(credential: ActiveCredential) -> Value {
     // RFC 7662's `token_type` is that of RFC 6749 (7.1), which refresh tokens do not have.
     let token_type = (credential.kind != ActiveKind::RefreshToken).then_some("Bearer");
+    let scope = credential.scope();
     // The id of an API key or app token is its subject.
     let jti =
         credential.id.filter(|_| matches!(credential.kind, ActiveKind::RegistrationToken | ActiveKind::UserToken));
-    let scope = Some(credential.scopes.join(" ")).filter(|scope| !scope.is_empty());
     let members = [
         ("active", Some(true.into())),
         ("scope", scope.map(Value::from)),

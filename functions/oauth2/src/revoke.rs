@@ -1,4 +1,5 @@
-//! `POST /oauth2/revoke` (RFC 7009). Possession of a token is enough to revoke it. A confidential client must also authenticate.
+//! `POST /oauth2/revoke` (RFC 7009). Whoever holds a token may revoke it, except that a confidential client's grant needs that
+//! client's authentication.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -27,22 +28,22 @@ impl Endpoints {
                 }
             }
         };
-        let held = async {
+        let revocable = async {
             match token {
                 Ok(token) => timed(Phase::Load, self.load_revocable(token, now)).await,
                 Err(_) => Ok(None),
             }
         };
-        let (authenticated, held) = tokio::join!(authenticated, held);
+        let (authenticated, revocable) = tokio::join!(authenticated, revocable);
         let authenticated = authenticated?;
         token?;
-        if let Some(held) = held? {
-            if let RevocableCredential::Grant { client: owner, confidential: true, .. } = &held
+        if let Some(revocable) = revocable? {
+            if let RevocableCredential::Grant { client: owner, confidential: true, .. } = &revocable
                 && !matches!(&authenticated, Some(AuthenticatedClient::UserClient(id)) if id == owner)
             {
                 return Err(client.map_or_else(|| OauthError::InvalidClient(None).into(), |client| client.invalid()));
             }
-            self.revocations.revoke(held, now).await?;
+            self.revocations.revoke(revocable, now).await?;
         }
         // Some clients read the body of every answer as JSON.
         Ok(Response::new(StatusCode::OK, Outcome::Done, &json!({})))

@@ -3,7 +3,7 @@
 //! There are two kinds of clients. One that logs users in has a UUID and, if it is confidential, a client secret. One of the
 //! grant type `client_credentials` is a registration, and its secret is an API key of the same organization.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use base64::{
     Engine,
@@ -16,7 +16,7 @@ use lambda_http::http::{HeaderMap, HeaderValue, header};
 use crate::{
     auth::{Authenticator, Principal},
     credential::{Credential, CredentialKind},
-    error::ValidationError,
+    error::{Constraint, ValidationError},
     id::{ClientId, RegistrationId},
     input::{Form, form_decoded},
     runtime::telemetry::{Phase, timed},
@@ -41,7 +41,7 @@ pub struct ClientCredentials {
 }
 
 /// A `client_id`, by the kind of client that it may be of.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ParsedClientId {
     /// Of a client that logs users in.
     UserClient(ClientId),
@@ -82,7 +82,9 @@ impl ClientCredentials {
             };
         };
         let basic = Self::from_basic(header)?;
-        let another = |id: &str| id != basic.id && (parse_id(id) != parse_id(&basic.id) || parse_id(id).is_none());
+        // A UUID may be written in either case.
+        let parsed = |id: &str| id.parse::<ParsedClientId>().ok();
+        let another = |id: &str| id != basic.id && (parsed(id).is_none() || parsed(id) != parsed(&basic.id));
         if body_secret.is_some() || body_id.is_some_and(another) {
             return Err(two_methods().into());
         }
@@ -115,7 +117,7 @@ impl ClientCredentials {
     /// # Errors
     /// [`OauthError::InvalidClient`] if it is neither a client's nor a registration's.
     pub fn parse_id(&self) -> Result<ParsedClientId, ApiError> {
-        parse_id(&self.id).ok_or_else(|| self.invalid())
+        self.id.parse().map_err(|_| self.invalid())
     }
 
     /// The error for credentials that are wrong.
@@ -151,9 +153,13 @@ pub fn two_methods() -> ValidationError {
     ValidationError::new("Authorization", "must not be used together with client credentials in the body")
 }
 
-fn parse_id(text: &str) -> Option<ParsedClientId> {
-    let client = text.parse().map(ParsedClientId::UserClient);
-    client.or_else(|_| text.parse().map(ParsedClientId::Registration)).ok()
+impl FromStr for ParsedClientId {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        let client = text.parse().map(Self::UserClient);
+        client.or_else(|_| text.parse().map(Self::Registration))
+    }
 }
 
 /// What follows the scheme, if that is `Basic`. It may be unreadable.

@@ -1,5 +1,4 @@
-//! Who the caller is, for which organization it acts, what it may do, and the idempotency keys of its requests; who a client
-//! is; and whether a credential is good.
+//! Authentication of callers and clients, permissions, idempotency keys, and credential verification.
 
 mod authenticator;
 mod client_authentication;

@@ -15,6 +15,7 @@ use crate::{
         UserTokenClaims, VerifiedJwt,
     },
     keys::{Issuers, PublicKeys},
+    runtime::telemetry::{Phase, timed},
     store::{Grant, GrantStatus, Store},
 };
 
@@ -55,12 +56,12 @@ pub struct CheckedUserToken {
 impl CheckedUserToken {
     /// Whether it was issued under this grant.
     #[must_use]
-    pub fn is_of(&self, grant: &Grant) -> bool {
+    pub fn was_issued_under(&self, grant: &Grant) -> bool {
         grant.details.client_id == self.client && grant.details.subject == self.subject
     }
 }
 
-/// A credential that is good now, and what it says.
+/// An active credential (RFC 7662, 2.2) and its attributes.
 #[derive(Debug)]
 pub struct ActiveCredential {
     pub kind: ActiveKind,
@@ -81,7 +82,7 @@ pub struct ActiveCredential {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// What kind of credential is good.
+/// The kinds of credentials that can be active.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ActiveKind {
     ApiKey,
@@ -113,7 +114,7 @@ impl CredentialVerifier {
         self.keys.warm().await;
     }
 
-    /// Verifies everything about a credential but its state in the table. `None` if that fails.
+    /// Verifies everything about a credential but its state in the table. `None` if the credential is not valid.
     pub async fn check(&self, text: &str, now: DateTime<Utc>) -> Result<Option<CheckedCredential>, InternalError> {
         if let Some(api_key) = Credential::parse(CredentialKind::ApiKey, text) {
             return Ok(Some(CheckedCredential::ApiKey(api_key)));
@@ -129,7 +130,6 @@ impl CredentialVerifier {
         }
         let prefixed = text.strip_prefix(ACCESS_TOKEN_PREFIX);
         let Some(jwt) = self.verify_jwt(prefixed.unwrap_or(text)).await? else { return Ok(None) };
-        // Only the tokens of registrations have the prefix.
         if let Some(token) = user_token(&jwt) {
             // The `aud` of a token of `/api/v1/tokens` is its client, which `load` compares with the grant's.
             let accepted = if token.is_rfc9068 {
@@ -137,6 +137,7 @@ impl CredentialVerifier {
             } else {
                 self.issuers.is_known(&token.issuer)
             };
+            // Only the tokens of registrations have the prefix.
             let valid = prefixed.is_none() && accepted && now < token.expires_at;
             return Ok(valid.then_some(CheckedCredential::UserToken(token)));
         }
@@ -152,7 +153,15 @@ impl CredentialVerifier {
         Ok(key.and_then(|key| unverified.verify(key.rsa())))
     }
 
-    /// Looks the credential up. `None` if it is unknown, expired or revoked, or a code, which is good for tokens only.
+    /// [`Self::check`] and [`Self::load`].
+    pub async fn verify(&self, text: &str, now: DateTime<Utc>) -> Result<Option<ActiveCredential>, InternalError> {
+        match self.check(text, now).await? {
+            Some(checked) => timed(Phase::Load, self.load(checked, now)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Looks the credential up. `None` if it is unknown, expired or revoked. A code is never active.
     pub async fn load(
         &self,
         credential: CheckedCredential,
@@ -247,12 +256,35 @@ impl CredentialVerifier {
     ) -> Result<Option<Grant>, InternalError> {
         let grant = self.store.load_grant(&token.session).await?;
         let active = |grant: &Grant| matches!(grant.status, GrantStatus::Active { expires_at, .. } if now < expires_at);
-        Ok(grant.filter(|grant| token.is_of(grant) && active(grant)))
+        Ok(grant.filter(|grant| token.was_issued_under(grant) && active(grant)))
+    }
+}
+
+impl ActiveKind {
+    /// Those that are bearers.
+    pub const BEARERS: [Self; 4] = [Self::ApiKey, Self::AppToken, Self::RegistrationToken, Self::UserToken];
+
+    /// The name for the users of the authorizer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "apiKey",
+            Self::AppToken => "appToken",
+            Self::RegistrationToken => "accessToken",
+            Self::UserToken => "userToken",
+            Self::RefreshToken => "refreshToken",
+        }
     }
 }
 
 impl ActiveCredential {
-    /// One that says nothing but its subject.
+    /// Its scopes, separated by spaces; `None` if it has none.
+    #[must_use]
+    pub fn scope(&self) -> Option<String> {
+        Some(self.scopes.join(" ")).filter(|scope| !scope.is_empty())
+    }
+
+    /// One with only a kind and a subject.
     #[must_use]
     pub fn new(kind: ActiveKind, subject: String) -> Self {
         Self {
