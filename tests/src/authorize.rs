@@ -225,6 +225,22 @@ async fn with_envelope_signing_it_takes_one_read_once_it_is_warm() {
     }
 }
 
+/// With traffic a JWT never waits for the signing keys: they are read again beside its own item.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_envelope_signing_the_keys_are_refreshed_beside_the_read() {
+    let stack = TestStack::start_with(|options| options.signing_mode = SigningMode::Envelope).await;
+    stack.provision(&json!({"action": "rotateSigningKey"})).await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    let (bearer, _) = credentials(&stack, &tenant).await.remove(2);
+    authorize(&stack, &event(&bearer)).await;
+    for (after, reads, rounds) in [(29, 1, 1), (2, 2, 1), (29, 1, 1), (2, 2, 1), (61, 2, 2)] {
+        stack.clock.advance(after);
+        stack.calls.reset();
+        assert_eq!(authorize(&stack, &event(&bearer)).await["isAuthorized"], true);
+        assert_eq!((stack.calls.count(), stack.calls.rounds()), (calls(&[("GetItem", reads)]), rounds), "{after}");
+    }
+}
+
 /// The binary, whose log must not show the credential.
 #[tokio::test(flavor = "multi_thread")]
 async fn its_log_has_no_credential() {

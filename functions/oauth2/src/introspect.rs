@@ -70,7 +70,8 @@ impl Endpoints {
         };
         let api_key = presented.api_key().ok_or_else(|| presented.invalid())?.clone();
         let token = form.and_then(|form| form.required("token").map(str::to_owned));
-        let read = async |token: &String| self.authenticator.verifier.verify(token, now).await;
+        // Boxed, because the future is large.
+        let read = async |token: &String| Box::pin(self.authenticator.verifier.verify(token, now)).await;
         let admitted = self.authenticator.admit_api_key(api_key, now, token, read).await;
         let (caller, _, found) = admitted.map_err(|error| error.if_unauthenticated(|| presented.invalid()))?;
         caller.require(Permission::OauthTokenIntrospect).map_err(|_| OauthError::InsufficientScope)?;

@@ -161,8 +161,23 @@ impl CredentialVerifier {
         }
     }
 
-    /// Looks the credential up. `None` if it is unknown, expired or revoked. A code is never active.
+    /// Looks the credential up. `None` if it is unknown, expired or revoked. A code is never active. If it is time, the public keys
+    /// are refreshed at the same time, so that the next JWT need not wait for them.
     pub async fn load(
+        &self,
+        credential: CheckedCredential,
+        now: DateTime<Utc>,
+    ) -> Result<Option<ActiveCredential>, InternalError> {
+        let is_jwt = matches!(credential, CheckedCredential::RegistrationToken(_) | CheckedCredential::UserToken(_));
+        if !is_jwt {
+            return self.load_item(credential, now).await;
+        }
+        // Boxed, because it is part of many futures.
+        let item = Box::pin(self.load_item(credential, now));
+        tokio::join!(item, self.keys.refresh_if_due()).0
+    }
+
+    async fn load_item(
         &self,
         credential: CheckedCredential,
         now: DateTime<Utc>,

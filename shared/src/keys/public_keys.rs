@@ -111,12 +111,14 @@ impl PublicKeys {
     /// Fetches the keys that the first access token would otherwise wait for. A failure is harmless.
     pub(crate) async fn warm(&self) {
         let of_kms = try_join_all(self.keys.iter().map(|key| self.get_or_fetch(key)));
-        let of_table = async {
-            if let Some(cache) = self.cache() {
-                let _ = cache.refresh_if_due().await;
-            }
-        };
-        let _ = tokio::join!(of_kms, of_table);
+        let _ = tokio::join!(of_kms, self.refresh_if_due());
+    }
+
+    /// Refreshes the keys of the table if it is time. A failure is harmless: whoever needs them reads them again.
+    pub(crate) async fn refresh_if_due(&self) {
+        if let Some(cache) = self.cache() {
+            let _ = cache.refresh_if_due().await;
+        }
     }
 
     /// The key with the `kid` of a token, if it is one of ours.

@@ -25,8 +25,9 @@ pub struct Environment {
 impl Environment {
     /// The environment of this process.
     pub async fn of_process() -> Self {
-        let variables =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        // What is not UTF-8 becomes a text that no setting accepts, so that it is refused and not taken as absent.
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
         Self {
             variables: variables.collect(),
             aws: aws::config().load().await,
