@@ -294,3 +294,9 @@ fn each_policy_is_of_the_current_version() {
 fn the_build_leaves_cpu_jitter_out() {
     assert_eq!(option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"), Some("1"), "see .cargo/config.toml");
 }
+
+/// Without it, signing in `envelope` mode takes two and a half times as long on x86-64.
+#[test]
+fn the_build_keeps_the_fast_rsa_and_elliptic_curves() {
+    assert_eq!(option_env!("AWS_LC_SYS_SMALL"), Some("0"), "see .cargo/config.toml");
+}
