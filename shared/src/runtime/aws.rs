@@ -9,15 +9,26 @@ use aws_config::{
     retry::RetryConfig,
     timeout::TimeoutConfig,
 };
+use aws_runtime::{request_info::RequestInfoInterceptor, user_agent::UserAgentInterceptor};
 use aws_smithy_http_client::{
     Connector,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::{
-    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+use aws_smithy_runtime_api::{
+    box_error::BoxError,
+    client::{
+        http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn},
+        interceptors::{
+            Intercept, SharedInterceptor,
+            context::{BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut},
+            disable_interceptor, dyn_dispatch_hint,
+        },
+        runtime_components::RuntimeComponents,
+    },
 };
+use aws_smithy_types::config_bag::ConfigBag;
 
-use crate::runtime::telemetry::{Meter, Service};
+use crate::runtime::telemetry::{self, Meter, Service};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,24 +56,148 @@ pub fn config() -> ConfigLoader {
         .retry_config(retries)
 }
 
-/// One connector for all clients, with one connection pool and one set of TLS roots; the SDK would build one per client. The
-/// SDK does not pass its connect timeout to a connector that was built before, so the timeout is set here too.
+/// One connector for all clients, with one connection pool and one set of TLS roots; the SDK would build one per client.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
-    let connector = Connector::builder()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
-        .build();
-    let connector = SharedHttpConnector::new(connector);
+    let connector = SharedHttpConnector::new(connector());
     http_client_fn(move |_, _| connector.clone())
 }
 
+/// The SDK does not pass its connect timeout to a connector that was built before, so the timeout is set here too.
+#[must_use]
+pub fn connector() -> Connector {
+    Connector::builder()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .connector_settings(HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .build()
+}
+
 pub(crate) fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
-    let config = aws_sdk_dynamodb::config::Builder::from(config).interceptor(Meter(Service::DynamoDb));
+    let mut config = aws_sdk_dynamodb::config::Builder::from(config);
+    for interceptor in interceptors(Service::DynamoDb) {
+        config.push_interceptor(interceptor);
+    }
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
 pub(crate) fn kms(config: &SdkConfig) -> aws_sdk_kms::Client {
-    let config = aws_sdk_kms::config::Builder::from(config).interceptor(Meter(Service::Kms));
+    let mut config = aws_sdk_kms::config::Builder::from(config);
+    for interceptor in interceptors(Service::Kms) {
+        config.push_interceptor(interceptor);
+    }
     aws_sdk_kms::Client::from_conf(config.build())
+}
+
+/// They are permanent: the SDK then does not ask before every hook whether they are enabled.
+fn interceptors(service: Service) -> [SharedInterceptor; 2] {
+    [SharedInterceptor::permanent(Meter(service)), SharedInterceptor::permanent(ConstantHeaders)]
+}
+
+/// Sends a constant user agent, which AWS logs. The SDK's own is assembled anew for each call, sent twice and signed.
+/// That and the number of the attempt, both for the statistics of AWS, were a tenth of the instructions of a call. The random id
+/// that all attempts of a call have in common is still sent.
+#[derive(Debug)]
+struct ConstantHeaders;
+
+impl ConstantHeaders {
+    const USER_AGENT: &str = concat!("tokenmint/", env!("CARGO_PKG_VERSION"), " aws-sdk-rust");
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for ConstantHeaders {
+    fn name(&self) -> &'static str {
+        "ConstantHeaders"
+    }
+
+    fn read_before_execution(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        const CAUSE: &str = "the user agent is constant";
+        config
+            .interceptor_state()
+            .store_put(disable_interceptor::<UserAgentInterceptor>(CAUSE))
+            .store_put(disable_interceptor::<RequestInfoInterceptor>(CAUSE));
+        Ok(())
+    }
+
+    fn modify_before_retry_loop(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.request_mut().headers_mut();
+        headers.insert("user-agent", Self::USER_AGENT);
+        // Without it, the SDK reads it from an environment variable. So it does if this one is no valid header.
+        if let Some(id) = telemetry::xray_trace_id() {
+            let _ = headers.try_insert("x-amzn-trace-id", id);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+    use aws_smithy_runtime_api::client::{
+        http::{HttpConnector, HttpConnectorFuture},
+        orchestrator::{HttpRequest, HttpResponse},
+    };
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    /// Answers every request with an empty object and keeps its headers.
+    #[derive(Clone, Debug, Default)]
+    struct Recorder(Arc<Mutex<Vec<(String, String)>>>);
+
+    impl HttpConnector for Recorder {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let headers = request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            *self.0.lock().unwrap() = headers.collect();
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(200.try_into().unwrap(), SdkBody::from("{}"))))
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_have_the_headers_that_aws_needs_and_a_constant_user_agent() {
+        let recorder = Recorder::default();
+        let connector = SharedHttpConnector::new(recorder.clone());
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(aws_sdk_dynamodb::config::SharedCredentialsProvider::new(Credentials::new(
+                "id",
+                "secret",
+                Some("token".to_owned()),
+                None,
+                "test",
+            )))
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .build();
+        let sent = || {
+            let mut headers = recorder.0.lock().unwrap().clone();
+            headers.sort();
+            assert!(headers.contains(&("user-agent".to_owned(), ConstantHeaders::USER_AGENT.to_owned())));
+            headers.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let expected = [
+            "amz-sdk-invocation-id",
+            "authorization",
+            "content-length",
+            "content-type",
+            "user-agent",
+            "x-amz-date",
+            "x-amz-security-token",
+            "x-amz-target",
+        ];
+        dynamodb(&config).list_tables().send().await.unwrap();
+        assert_eq!(sent(), expected);
+        kms(&config).list_keys().send().await.unwrap();
+        assert_eq!(sent(), expected);
+    }
 }

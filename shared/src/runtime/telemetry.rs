@@ -11,14 +11,15 @@ use std::{
 use aws_smithy_runtime_api::{
     box_error::BoxError,
     client::{
-        interceptors::{Intercept, context::BeforeTransmitInterceptorContextRef},
+        interceptors::{Intercept, context::BeforeTransmitInterceptorContextRef, dyn_dispatch_hint},
         retries::RequestAttempts,
         runtime_components::RuntimeComponents,
     },
 };
 use aws_smithy_types::config_bag::ConfigBag;
 use lambda_http::Context;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::json;
 use tracing::{Event, Metadata, Subscriber, field::Field, level_filters::LevelFilter};
 use tracing_subscriber::{
     filter::{Targets, filter_fn},
@@ -114,6 +115,7 @@ pub enum Phase {
 struct Trace {
     request_id: String,
     function_name: String,
+    xray_trace_id: Option<String>,
     dynamodb_calls: AtomicU32,
     kms_calls: AtomicU32,
     retries: AtomicU32,
@@ -140,6 +142,11 @@ pub async fn timed<T>(phase: Phase, work: impl Future<Output = T>) -> T {
         sum.fetch_add(microseconds(start), Relaxed);
     });
     result
+}
+
+/// The trace header that the event came with, for the AWS calls of its request.
+pub(crate) fn xray_trace_id() -> Option<String> {
+    TRACE.try_with(|trace| trace.xray_trace_id.clone()).ok().flatten()
 }
 
 /// Logs an internal error with all its causes. The caller gets only a bare 500.
@@ -170,58 +177,86 @@ pub(crate) async fn observe<A>(
     handling: impl Future<Output = Handled<A>>,
 ) -> Handled<A> {
     let start = Instant::now();
-    let (request_id, function_name) = (context.request_id.clone(), context.env_config.function_name.clone());
-    let trace = Trace { request_id, function_name, ..Trace::default() };
+    let trace = Trace {
+        request_id: context.request_id.clone(),
+        function_name: context.env_config.function_name.clone(),
+        xray_trace_id: context.xray_trace_id.clone(),
+        ..Trace::default()
+    };
     let work = async {
         let handled = handling.await;
-        let line = TRACE.with(|trace| summary(function, &handled, trace, microseconds(start)));
+        let line = TRACE.with(|trace| {
+            let summary = Summary::new(function, &handled, trace, microseconds(start));
+            // Serialization never fails: only a map with keys that are not strings would.
+            serde_json::to_string(&summary).unwrap_or_default()
+        });
         tracing::info!(target: SUMMARY, "{line}");
         handled
     };
     TRACE.scope(trace, work).await
 }
 
-fn summary<A>(function: &'static str, handled: &Handled<A>, trace: &Trace, total_us: u64) -> Value {
-    let (outcome, metric) = match handled.outcome {
-        Outcome::Issued => ("issued", Some("TokensIssued")),
-        Outcome::Replayed => ("replayed", None),
-        Outcome::QuotaExceeded => ("quota exceeded", Some("QuotaRefusals")),
-        Outcome::ReplayDetected => ("replay detected", Some("ReplaysDetected")),
-        Outcome::Refused(reason) => (reason, None),
-        Outcome::Done => ("done", None),
-        Outcome::Failed => ("failed", Some("Failures")),
-    };
-    let mut line = json!({
-        "level": if handled.outcome == Outcome::Failed { "ERROR" } else { "INFO" },
-        "function": function,
-        "functionName": trace.function_name,
-        "requestId": trace.request_id,
-        "outcome": outcome,
-        "status": handled.status.map(|status| status.as_u16()),
-        "dynamodbCalls": trace.dynamodb_calls.load(Relaxed),
-        "kmsCalls": trace.kms_calls.load(Relaxed),
-        "retries": trace.retries.load(Relaxed),
-        "loadMs": milliseconds(trace.load_us.load(Relaxed)),
-        "signMs": milliseconds(trace.sign_us.load(Relaxed)),
-        "commitMs": milliseconds(trace.commit_us.load(Relaxed)),
-        "totalMs": milliseconds(total_us),
-    });
-    // Lambda counts these as errors of the function. Its other errors are crashes, timeouts and failed starts.
-    let reported_error = handled.result.is_err().then_some("ReportedErrors");
-    let metrics: Vec<&str> = metric.into_iter().chain(reported_error).collect();
-    if let (false, Some(line)) = (metrics.is_empty(), line.as_object_mut()) {
-        line.extend(metrics.iter().map(|metric| ((*metric).to_owned(), 1.into())));
-        let directive = json!({
-            "Namespace": NAMESPACE,
-            "Dimensions": [["functionName"]],
-            "Metrics": metrics.iter().map(|metric| json!({"Name": metric, "Unit": "Count"})).collect::<Vec<_>>(),
-        });
-        // The metrics of Lambda itself have the time at which the invocation started.
-        let started = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis()
-            - i64::try_from(total_us / 1000).unwrap_or_default();
-        line.insert("_aws".to_owned(), json!({"Timestamp": started, "CloudWatchMetrics": [directive]}));
+/// The summary line of a request.
+struct Summary<'a> {
+    function: &'static str,
+    outcome: Outcome,
+    status: Option<u16>,
+    /// Lambda counts these as errors of the function. Its other errors are crashes, timeouts and failed starts.
+    reported_error: bool,
+    trace: &'a Trace,
+    total_us: u64,
+}
+
+impl<'a> Summary<'a> {
+    fn new<A>(function: &'static str, handled: &Handled<A>, trace: &'a Trace, total_us: u64) -> Self {
+        let status = handled.status.map(|status| status.as_u16());
+        Self { function, outcome: handled.outcome, status, reported_error: handled.result.is_err(), trace, total_us }
     }
-    line
+}
+
+impl Serialize for Summary<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { function, outcome, status, reported_error, trace, total_us } = self;
+        let (level, outcome, metric) = match *outcome {
+            Outcome::Issued => ("INFO", "issued", Some("TokensIssued")),
+            Outcome::Replayed => ("INFO", "replayed", None),
+            Outcome::QuotaExceeded => ("INFO", "quota exceeded", Some("QuotaRefusals")),
+            Outcome::ReplayDetected => ("INFO", "replay detected", Some("ReplaysDetected")),
+            Outcome::Refused(reason) => ("INFO", reason, None),
+            Outcome::Done => ("INFO", "done", None),
+            Outcome::Failed => ("ERROR", "failed", Some("Failures")),
+        };
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("level", level)?;
+        line.serialize_entry("function", function)?;
+        line.serialize_entry("functionName", &trace.function_name)?;
+        line.serialize_entry("requestId", &trace.request_id)?;
+        line.serialize_entry("outcome", outcome)?;
+        line.serialize_entry("status", status)?;
+        line.serialize_entry("dynamodbCalls", &trace.dynamodb_calls.load(Relaxed))?;
+        line.serialize_entry("kmsCalls", &trace.kms_calls.load(Relaxed))?;
+        line.serialize_entry("retries", &trace.retries.load(Relaxed))?;
+        line.serialize_entry("loadMs", &milliseconds(trace.load_us.load(Relaxed)))?;
+        line.serialize_entry("signMs", &milliseconds(trace.sign_us.load(Relaxed)))?;
+        line.serialize_entry("commitMs", &milliseconds(trace.commit_us.load(Relaxed)))?;
+        line.serialize_entry("totalMs", &milliseconds(*total_us))?;
+        let metrics: Vec<&str> = metric.into_iter().chain(reported_error.then_some("ReportedErrors")).collect();
+        if !metrics.is_empty() {
+            for metric in &metrics {
+                line.serialize_entry(metric, &1)?;
+            }
+            let directive = json!({
+                "Namespace": NAMESPACE,
+                "Dimensions": [["functionName"]],
+                "Metrics": metrics.iter().map(|metric| json!({"Name": metric, "Unit": "Count"})).collect::<Vec<_>>(),
+            });
+            // The metrics of Lambda itself have the time at which the invocation started.
+            let started = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis()
+                - i64::try_from(total_us / 1000).unwrap_or_default();
+            line.serialize_entry("_aws", &json!({"Timestamp": started, "CloudWatchMetrics": [directive]}))?;
+        }
+        line.end()
+    }
 }
 
 fn microseconds(since: Instant) -> u64 {
@@ -229,8 +264,8 @@ fn microseconds(since: Instant) -> u64 {
 }
 
 /// With two decimals, because a warm call takes well below a millisecond.
-fn milliseconds(microseconds: u64) -> Value {
-    serde_json::from_str(&format!("{}.{:02}", microseconds / 1000, microseconds % 1000 / 10)).unwrap_or_default()
+fn milliseconds(microseconds: u64) -> f64 {
+    f64::from(u32::try_from(microseconds / 10).unwrap_or(u32::MAX)) / 100.0
 }
 
 /// The AWS services whose calls are counted.
@@ -244,6 +279,7 @@ pub(crate) enum Service {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter(pub(crate) Service);
 
+#[dyn_dispatch_hint]
 impl Intercept for Meter {
     fn name(&self) -> &'static str {
         "Meter"
@@ -274,6 +310,8 @@ mod tests {
         io,
         sync::{Arc, Mutex},
     };
+
+    use serde_json::Value;
 
     use super::*;
     use crate::runtime::FunctionError;
@@ -313,10 +351,19 @@ mod tests {
 
     fn metrics(outcome: Outcome, error_type: Option<&'static str>) -> Vec<String> {
         let result = error_type.map_or(Ok(()), |error_type| Err(FunctionError { error_type, message: String::new() }));
-        let line = summary("issue-code", &Handled { result, outcome, status: None }, &Trace::default(), 20_000);
+        let (handled, trace) = (Handled { result, outcome, status: None }, Trace::default());
+        let line = serde_json::to_value(Summary::new("issue-code", &handled, &trace, 20_000)).unwrap();
         let directives = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().cloned().unwrap_or_default();
         let names = directives.iter().map(|metric| metric["Name"].as_str().unwrap().to_owned());
         names.inspect(|name| assert_eq!(line[name], 1, "{line}")).collect()
+    }
+
+    #[test]
+    fn times_have_two_decimals() {
+        assert_eq!(
+            [0, 1_239, 20_000, 9_999_999].map(|us| milliseconds(us).to_string()),
+            ["0", "1.23", "20", "9999.99"]
+        );
     }
 
     #[test]
