@@ -9,7 +9,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
 
-use crate::harness::{Answer, ISSUER, InjectedFault, START, Secrets, TestStack, calls, current_kid, verified, with};
+use crate::harness::{
+    Answer, ISSUER, InjectedFault, START, Secrets, TestStack, calls, current_kid, items::grant_key, verified, with,
+};
 
 const PATH: &str = "/api/v1/tokens";
 pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
@@ -247,6 +249,26 @@ async fn the_verifier_must_answer_the_challenge() {
     let right = json!({"code_verifier": verifier});
     assert_eq!(post(&stack, &with(&code_body(&challenged), &right)).await.status, 201);
     assert_eq!(exchange(&stack, &plain).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_keeps_of_its_code_only_what_is_needed_later() {
+    let stack = start().await;
+    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+    let bound = json!({"state": "state-from-authorize-step", "nonce": "nonce-value", "codeChallenge": challenge});
+    let code = issue(&stack, &bound).await;
+    let kept = async || {
+        let item = stack.item(&grant_key(&code)).await;
+        ["code", "nonce", "state", "codeChallenge"].map(|attribute| item[attribute].is_object())
+    };
+    assert_eq!(kept().await, [true, true, true, true]);
+    let answer = post(&stack, &with(&code_body(&code), &json!({"code_verifier": verifier}))).await;
+    assert_eq!(kept().await, [true, true, false, false]);
+    let answer = refresh(&stack, &answer.refresh_token()).await;
+    assert_eq!(answer.id_claims(&stack).await["nonce"], "nonce-value");
+    exchange(&stack, &code).await.assert(400, &bad_credential());
+    refresh(&stack, &answer.refresh_token()).await.assert(400, &bad_credential());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -186,10 +186,14 @@ impl Store {
     ) -> Result<Update<(), Grant>, InternalError> {
         let call = self.grant_update(id, expected, next).expression_attribute_names("#current", "current");
         let call = match change {
+            // Nothing is compared with `state` and the challenge after the code was used. The `nonce` goes into later ID tokens.
             GrantChange::Exchange { refresh_token, expires_at } => call
                 .update_expression(
-                    "SET #version = :newVersion, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt",
+                    "SET #version = :newVersion, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt \
+                     REMOVE #state, #codeChallenge",
                 )
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_names("#codeChallenge", "codeChallenge")
                 .expression_attribute_names("#expiresAt", "expiresAt")
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":current", text(refresh_token.as_str()))
