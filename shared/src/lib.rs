@@ -20,6 +20,6 @@ pub mod error;
 pub mod id;
 pub mod random;
 
-/// An SDK call allocates more than 400 times. This one does it for 8 % less CPU per call than the C library's.
+/// An SDK call allocates 400 times, which was a quarter of its instructions. With this allocator it is half of that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -57,12 +57,13 @@ impl Signer {
         Self(Backend::Envelope(EnvelopeSigner { wrapping_key, keys, decrypted: Mutex::default() }))
     }
 
-    /// Opens the connection to KMS that the first signature would otherwise wait for, or decrypts the key. A failure is
-    /// harmless.
+    /// Opens the connections to KMS that the first two signatures at the same time would otherwise wait for, or decrypts the
+    /// key. A failure is harmless.
     pub async fn warm(&self) {
         match &self.0 {
             Backend::Kms(KmsSigner { kms, key }) => {
-                let _ = Box::pin(kms.get_public_key().key_id(key.reference()).send()).await;
+                let read = || Box::pin(kms.get_public_key().key_id(key.reference()).send());
+                let _ = tokio::join!(read(), read());
             }
             Backend::Envelope(_) => self.warm_key().await,
         }

@@ -175,9 +175,11 @@ impl Store {
         Ok(Self { client: aws::dynamodb(&environment.aws), table })
     }
 
-    /// Opens the connection that the first request would otherwise wait for. Failing is harmless.
+    /// Opens the connections that the first request would otherwise wait for: it makes two calls at the same time. Failing is
+    /// harmless.
     pub async fn warm(&self) {
-        let _ = self.get::<()>(Key::nothing(), "warm up").await;
+        let read = || self.get::<()>(Key::nothing(), "warm up");
+        let _ = tokio::join!(read(), read());
     }
 
     async fn get<T: DeserializeOwned>(&self, key: Key, context: &'static str) -> Result<Option<T>, InternalError> {
