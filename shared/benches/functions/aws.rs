@@ -43,11 +43,12 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts it with the functions' issuer, and with signing keys for `kms` and `envelope`.
-    pub(crate) fn start(mut binary: Command, issuer: &str) -> Result<Self> {
+    /// Starts it with the functions' issuers, and with signing keys for `kms` and `envelope`.
+    pub(crate) fn start(mut binary: Command, [issuer, oidc_issuer]: [&str; 2]) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let ready = directory.path().join("url");
-        binary.args(["--port", "0", "--signing-mode", "transition", "--issuer", issuer, "--ready-file"]).arg(&ready);
+        binary.args(["--port", "0", "--signing-mode", "transition", "--issuer", issuer, "--oidc-issuer", oidc_issuer]);
+        binary.arg("--ready-file").arg(&ready);
         let mut process = Running::start(binary.stdout(Stdio::null()).stderr(Stdio::null()))?;
         let url = loop {
             match fs::read_to_string(&ready) {
@@ -84,7 +85,9 @@ pub(crate) struct Call {
 /// The endpoint between a function and the stack. It speaks TLS to the function, as AWS does.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    address: SocketAddr,
+    /// Of DynamoDB and of KMS. They differ, as those of AWS do, so that no connection serves both.
+    dynamodb: SocketAddr,
+    kms: SocketAddr,
     certificate: Certificate,
     /// The machine's TLS roots and that of the endpoint.
     roots: NamedTempFile,
@@ -111,7 +114,7 @@ impl Endpoint {
 
         let shared = Arc::new(Shared { stack, latency_us: AtomicU64::new(0), calls: Mutex::default() });
         let served = Arc::clone(&shared);
-        let address = serve(move |client| {
+        let connection = move |client| {
             let tls = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
             let mut client = BufReader::new(StreamOwned::new(tls, client));
             let mut stack = BufReader::new(connect(served.stack)?);
@@ -119,12 +122,14 @@ impl Endpoint {
                 served.pass_on(&request, client.get_mut(), &mut stack)?;
             }
             Ok(())
-        })?;
-        Ok(Self { address, certificate, roots, shared })
+        };
+        Ok(Self { dynamodb: serve(connection.clone())?, kms: serve(connection)?, certificate, roots, shared })
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("https://{}", self.address)
+    /// The URLs of DynamoDB and KMS, with the variables that the SDK reads them from.
+    pub(crate) fn urls(&self) -> [(&str, String); 2] {
+        let url = |address| format!("https://{address}");
+        [("AWS_ENDPOINT_URL_DYNAMODB", url(self.dynamodb)), ("AWS_ENDPOINT_URL_KMS", url(self.kms))]
     }
 
     /// A file with the roots that clients of the endpoint must trust.
@@ -136,8 +141,8 @@ impl Endpoint {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.der().clone())?;
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        let tls = ClientConnection::new(Arc::new(config), ServerName::from(self.address.ip()))?;
-        Ok(StreamOwned::new(tls, connect(self.address)?))
+        let tls = ClientConnection::new(Arc::new(config), ServerName::from(self.kms.ip()))?;
+        Ok(StreamOwned::new(tls, connect(self.kms)?))
     }
 
     /// Sets the latency of the calls from now on.

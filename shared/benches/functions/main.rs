@@ -13,7 +13,7 @@ mod variants;
 
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
@@ -31,7 +31,7 @@ use self::{
     http::Message,
     lambda::{Function, RuntimeApi},
     report::{Cell, Report, Sample, float},
-    variants::{HELLO, VARIANTS, Variant, sample},
+    variants::{HELLO, HELLO_TLS, VARIANTS, Variant, sample},
 };
 
 type Error = Box<dyn std::error::Error>;
@@ -55,6 +55,9 @@ struct Arguments {
     /// For a first look: three processes, latencies of 0 and 5 ms
     #[arg(long)]
     quick: bool,
+    /// A directory of other release binaries to measure in the same run, such as those of another build or version
+    #[arg(long)]
+    beside: Option<PathBuf>,
     /// Trust only the endpoint's own root, so that a start does not read the machine's
     #[arg(long)]
     one_root: bool,
@@ -87,7 +90,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<()> {
     let binaries = build()?;
     let parameters = sample("env")?["Parameters"].clone();
-    let stack = Stack::start(Command::new(binaries.join("local")), parameters["ISSUER"].as_str().unwrap_or_default())?;
+    let issuers = ["ISSUER", "OIDC_ISSUER"].map(|variable| parameters[variable].as_str().unwrap_or_default());
+    let stack = Stack::start(Command::new(binaries.join("local")), issuers)?;
     let bench = Bench {
         endpoint: Endpoint::start(stack.address, arguments.one_root)?,
         api: RuntimeApi::start()?,
@@ -103,23 +107,29 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let wanted = |variant: &&Variant| {
         arguments.only.is_empty()
-            || variant.function == HELLO
+            || variant.is_hello()
             || arguments.only.iter().any(|part| variant.name.contains(part.as_str()))
     };
     let mut cells = Vec::new();
     for variant in VARIANTS.iter().filter(wanted) {
-        let size = bench.binary(variant).metadata()?.len();
         // It makes no AWS calls.
-        let latencies = if variant.function == HELLO { &[0] } else { arguments.latency.as_slice() };
-        cells.extend(latencies.iter().map(|&latency| Cell::new(variant, latency, size)));
+        let latencies = if variant.is_hello() { &[0] } else { arguments.latency.as_slice() };
+        let binary = bench.binaries.join(if variant.is_hello() { "examples" } else { "" }).join(variant.function);
+        let other = arguments.beside.as_ref().filter(|_| !variant.is_hello()).map(|other| other.join(variant.function));
+        for binary in [Some(binary), other].into_iter().flatten() {
+            let size = binary.metadata()?.len();
+            let beside = arguments.beside.as_ref().is_some_and(|other| binary.starts_with(other));
+            let cell = |&latency| Cell::new(variant, (binary.clone(), beside), latency, size);
+            cells.extend(latencies.iter().map(cell));
+        }
     }
     // All cells take turns, so that other load on the machine affects all of them alike.
     for round in 1..=arguments.processes {
         eprint!("\rround {round} of {}", arguments.processes);
         for cell in &mut cells {
             let warm = if cell.latency == 0 { arguments.calls } else { arguments.calls.div_ceil(5) };
-            let sample = bench.process(cell.variant, cell.latency, warm);
-            cell.samples.push(sample.map_err(|error| format!("{}: {error}", cell.variant.name))?);
+            let sample = bench.process(cell, warm);
+            cell.samples.push(sample.map_err(|error| format!("{}: {error}", cell.name()))?);
         }
     }
     eprintln!();
@@ -131,10 +141,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the functions as they are deployed, then the local stack and the function that does nothing. Returns the directory
+/// Builds the functions as they are deployed, then the local stack and the functions that do nothing. Returns the directory
 /// of the binaries.
 fn build() -> Result<PathBuf> {
-    let rest = ["--workspace", "--bin", "local", "--example", HELLO];
+    let rest = ["--workspace", "--bin", "local", "--example", HELLO, "--example", HELLO_TLS];
     for what in [&[][..], &rest] {
         let mut build = Command::new(env!("CARGO"));
         // In the root of the workspace, so that its default members are built.
@@ -157,14 +167,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn binary(&self, variant: &Variant) -> PathBuf {
-        let examples = if variant.function == HELLO { "examples" } else { "" };
-        self.binaries.join(examples).join(variant.function)
-    }
-
     /// A command that runs a function in the environment that Lambda would give it.
-    fn command(&self, variant: &Variant) -> Command {
-        let mut command = Command::new(self.binary(variant));
+    fn command(&self, variant: &Variant, binary: &Path) -> Command {
+        let mut command = Command::new(binary);
         let parameters = self.parameters.as_object().into_iter().flatten();
         command
             .env_clear()
@@ -173,8 +178,7 @@ impl Bench {
             .env("AWS_SECRET_ACCESS_KEY", "local")
             .env("AWS_SESSION_TOKEN", "local")
             .env("AWS_REGION", "local")
-            .env("AWS_ENDPOINT_URL_DYNAMODB", self.endpoint.url())
-            .env("AWS_ENDPOINT_URL_KMS", self.endpoint.url())
+            .envs(self.endpoint.urls())
             .env("SSL_CERT_FILE", self.endpoint.roots())
             .env("AWS_LAMBDA_FUNCTION_NAME", variant.function)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
@@ -184,10 +188,10 @@ impl Bench {
     }
 
     /// Measures one process: its start, its first invocation and then warm ones.
-    fn process(&self, variant: &Variant, latency: u64, calls: usize) -> Result<Sample> {
+    fn process(&self, Cell { variant, binary, latency, .. }: &Cell, calls: usize) -> Result<Sample> {
         let mut events = (variant.prepare)(&self.stack, calls + 1)?;
-        self.endpoint.set_latency(Duration::from_millis(latency));
-        let mut function = Function::start(&self.api, &mut self.command(variant))?;
+        self.endpoint.set_latency(Duration::from_millis(*latency));
+        let mut function = Function::start(&self.api, &mut self.command(variant, binary))?;
         let init_cpu = function.cpu()?;
         self.endpoint.take_calls();
 

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 
 use crate::{Result, aws::Stack};
@@ -24,11 +27,13 @@ pub(crate) struct Variant {
 /// Makes the next event from the last answer.
 pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
 
-/// A function that does nothing, to compare the others with.
+/// Functions that do nothing, to compare the others with. The second opens a TLS connection during init.
 pub(crate) const HELLO: &str = "hello";
+pub(crate) const HELLO_TLS: &str = "hello-tls";
 
-pub(crate) const VARIANTS: [Variant; 23] = [
+pub(crate) const VARIANTS: [Variant; 29] = [
     variant("hello world", HELLO, |_, _| always("publish-keys.success")),
+    variant("hello world, TLS", HELLO_TLS, |_, _| always("publish-keys.success")),
     variant("create-token", "create-token", create_tokens),
     variant("create-token, OAuth bearer", "create-token", |stack, count| {
         let mut event = sample("create-token.success")?;
@@ -47,15 +52,20 @@ pub(crate) const VARIANTS: [Variant; 23] = [
     variant("create-app-token, repeated", "create-app-token", |stack, _| repeated(stack, "create-app-token")),
     variant("exchange-token, code", "exchange-token", exchange_codes),
     variant("exchange-token, refresh", "exchange-token", refresh),
+    variant("exchange-token, refresh repeated", "exchange-token", repeated_refresh),
     variant("create-token, envelope", "create-token", create_tokens).with_envelope_signing(),
     variant("exchange-token, code, envelope", "exchange-token", exchange_codes).with_envelope_signing(),
     variant("exchange-token, refresh, envelope", "exchange-token", refresh).with_envelope_signing(),
     variant("manage-tokens, list", "manage-tokens", |_, _| always("manage-tokens.success-list-tokens")),
     variant("manage-tokens, list app tokens", "manage-tokens", |_, _| always("manage-tokens.success-list-app-tokens")),
+    variant("manage-tokens, revoke", "manage-tokens", revoke_tokens),
     variant("oauth2, code", "oauth2", standard_codes),
     variant("oauth2, code, envelope", "oauth2", standard_codes).with_envelope_signing(),
+    variant("oauth2, refresh", "oauth2", standard_refresh),
+    variant("oauth2, refresh, envelope", "oauth2", standard_refresh).with_envelope_signing(),
     variant("oauth2, client credentials", "oauth2", client_credentials),
     variant("oauth2, introspection", "oauth2", |_, _| always("oauth2.success-introspect")),
+    variant("oauth2, userinfo", "oauth2", userinfo),
     variant("oauth2, revocation", "oauth2", |_, _| always("oauth2.success-revoke")),
     variant("authorize, API key", "authorize", |_, _| always("authorize.success-api-key")),
     variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
@@ -69,6 +79,11 @@ const fn variant(name: &'static str, function: &'static str, prepare: fn(&Stack,
 }
 
 impl Variant {
+    /// Whether it does nothing.
+    pub(crate) fn is_hello(&self) -> bool {
+        [HELLO, HELLO_TLS].contains(&self.function)
+    }
+
     const fn with_envelope_signing(mut self) -> Self {
         self.environment = &[("SIGNING_MODE", "envelope")];
         self
@@ -122,6 +137,30 @@ fn standard_codes(stack: &Stack, count: usize) -> Result<Events> {
     }))
 }
 
+fn standard_refresh(stack: &Stack, _: usize) -> Result<Events> {
+    let mut last = standard_tokens(stack)?;
+    let client = text(&sample("issue-code.success")?["clientId"])?;
+    Ok(Box::new(move |answer| {
+        if !answer.is_null() {
+            last = body(answer)?;
+        }
+        let token = text(&last["refresh_token"])?;
+        token_event(&[("grant_type", "refresh_token"), ("client_id", &client), ("refresh_token", &token)])
+    }))
+}
+
+fn userinfo(stack: &Stack, _: usize) -> Result<Events> {
+    let mut event = sample("oauth2.refusal-userinfo")?;
+    let token = text(&standard_tokens(stack)?["access_token"])?;
+    event["headers"]["authorization"] = format!("Bearer {token}").into();
+    Ok(Box::new(move |_| Ok(event.clone())))
+}
+
+/// The answer to a code at the standard token endpoint.
+fn standard_tokens(stack: &Stack) -> Result<Value> {
+    body(&stack.invoke("oauth2", &standard_codes(stack, 1)?(&Value::Null)?)?)
+}
+
 /// A request to the standard token endpoint.
 fn token_event(form: &[(&str, &str)]) -> Result<Value> {
     let mut event = sample("oauth2.success-refresh")?;
@@ -153,6 +192,34 @@ fn refresh(stack: &Stack, _: usize) -> Result<Events> {
         }
         with_field(&event, "refresh_token", &text(&body(&last)?["items"][0]["refreshToken"])?)
     }))
+}
+
+/// The refresh token that was rotated away last, again and again: within the reuse window the answer is the same, and nothing
+/// is written.
+fn repeated_refresh(stack: &Stack, _: usize) -> Result<Events> {
+    let mut rotate = refresh(stack, 1)?;
+    let event = rotate(&Value::Null)?;
+    stack.invoke("exchange-token", &event)?;
+    Ok(Box::new(move |_| Ok(event.clone())))
+}
+
+fn revoke_tokens(stack: &Stack, count: usize) -> Result<Events> {
+    let mut create = create_tokens(stack, count)?;
+    let event = sample("manage-tokens.success-revoke-token")?;
+    let revoke = |_| {
+        let create = create(&Value::Null)?;
+        let token = body(&stack.invoke("create-token", &create)?)?;
+        let revoke = with_field(&event, "registrationId", &text(&body(&create)?["registrationId"])?)?;
+        with_field(&revoke, "tokenId", &token_id(&text(&token["token"]["accessToken"])?)?)
+    };
+    let mut events = (0..count).map(revoke).collect::<Result<Vec<_>>>()?.into_iter();
+    Ok(Box::new(move |_| events.next().ok_or("every token is revoked".into())))
+}
+
+/// The `jti` of an access token.
+fn token_id(token: &str) -> Result<String> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap_or_default())?;
+    text(&serde_json::from_slice::<Value>(&payload)?["jti"])
 }
 
 /// The same request again and again, with an idempotency key that was used before.
