@@ -40,7 +40,7 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 /** The curl line of a request. */
 export function curl({ method, path, bearer, json, form }) {
   const url = `${location.origin}${path}`;
-  const parts = [`curl ${/[?&]/.test(url) ? quoted(url) : url}`];
+  const parts = [`curl ${/[?&[\]]/.test(url) ? quoted(url) : url}`];
   const sendsBody = json !== undefined || form;
   if (method !== (sendsBody ? "POST" : "GET")) parts[0] = parts[0].replace("curl ", `curl -X ${method} `);
   if (bearer) parts.push(`-H ${quoted(`Authorization: Bearer ${bearer}`)}`);

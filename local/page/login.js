@@ -12,7 +12,7 @@ const base64url = (buffer) =>
 const random = () => base64url(crypto.getRandomValues(new Uint8Array(32)));
 
 export function login(panel, settings) {
-  const redirectUri = `${location.origin}/callback`;
+  const redirectUri = `${location.origin}/page/callback`;
   const client_id = settings.client;
   /** The tokens of this login: the access and ID token, and every refresh token so far, the current one last. */
   let session;
@@ -71,6 +71,8 @@ export function login(panel, settings) {
     method: "POST", path: "/oauth2/token", form: { grant_type: "refresh_token", refresh_token, client_id },
   });
 
+  const grantHasEnded = (answer) => answer.json?.error === "invalid_grant";
+
   function keep(tokens) {
     session.access = tokens.access_token;
     session.id = tokens.id_token ?? session.id;
@@ -79,7 +81,7 @@ export function login(panel, settings) {
 
   async function refresh() {
     const answer = await send(refreshWith(latest()));
-    if (!answer.ok) return over(refusal(answer));
+    if (!answer.ok) return grantHasEnded(answer) ? over(refusal(answer)) : draw(refusal(answer));
     // A refresh answers with no nonce (OpenID Connect Core, 12.2).
     session.nonce = undefined;
     keep(answer.json);
@@ -95,6 +97,7 @@ export function login(panel, settings) {
       return draw(notice("", `The same successor again: refresh token ${next}`,
         "For a minute, and while its successor is unused, this counts as a retry of a refresh whose answer was lost. Refresh once more, then replay it."));
     }
+    if (!grantHasEnded(answer)) return draw(refusal(answer));
     over(refusal(answer), h("p", { class: "quiet" },
       "A used refresh token came back, so somebody may have stolen it. The whole grant is dead: the current refresh token and userinfo are refused from now on. Try them."));
   }
@@ -123,7 +126,7 @@ export function login(panel, settings) {
     const answer = await send(requests["Sign out"]());
     if (!answer.ok) return draw(refusal(answer));
     session = undefined;
-    signedOut(notice("", "Signed out", "The grant is over: its refresh token works no more. The access token passes for others until it expires."));
+    signedOut(notice("", "Signed out", "The grant is over: its refresh token works no more. APIs that check only the signature accept the access token until it expires."));
     announce("Signed out");
     panel.querySelector("button").focus();
   }

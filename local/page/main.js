@@ -88,7 +88,7 @@ function tabs(onShow) {
 const settings = await (await fetch("/page/settings.json")).json();
 const inspect = inspector(document.getElementById("inspector"));
 const panel = (id) => document.getElementById(id);
-const returned = location.pathname === "/callback" ? new URLSearchParams(location.search) : undefined;
+const returned = location.pathname === "/page/callback" ? new URLSearchParams(location.search) : undefined;
 const refresh = {
   tokens: tokens(panel("tokens"), settings),
   "app-tokens": appTokens(panel("app-tokens"), settings),

@@ -223,16 +223,12 @@ pub(crate) fn lines(base_url: &str, Fresh { code, token, app_token }: &Fresh) ->
     )
 }
 
-/// The path of the page that a login returns to.
-const CALLBACK: &str = "/callback";
+/// The path of the page that a login returns to. No other application has it, so those at earlier ports are recognized by it.
+const CALLBACK: &str = "/page/callback";
 
 /// The client's redirect URIs with those of the page at this URL, and without those of a page at another port.
 pub(crate) fn redirect_uris(base_url: &str, before: &[String]) -> Vec<String> {
-    let of_a_page = |uri: &String| {
-        let hosts = ["http://127.0.0.1:", "http://localhost:"];
-        let port = hosts.iter().find_map(|host| uri.strip_prefix(host)?.strip_suffix(CALLBACK));
-        port.is_some_and(|port| port.parse::<u16>().is_ok())
-    };
+    let of_a_page = |uri: &String| uri.starts_with("http://") && uri.ends_with(CALLBACK);
     let mut uris: Vec<_> = before.iter().filter(|uri| !of_a_page(uri)).cloned().collect();
     let port = base_url.rsplit(':').next().unwrap_or_default();
     let hosts = [base_url.to_owned(), format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")];
@@ -252,9 +248,9 @@ mod tests {
     fn the_client_returns_to_the_page_at_its_port() {
         let own = "https://app.example.com/callback".to_owned();
         let first = redirect_uris("http://127.0.0.1:3000", std::slice::from_ref(&own));
-        assert_eq!(first, [&own, "http://127.0.0.1:3000/callback", "http://localhost:3000/callback"]);
+        assert_eq!(first, [&own, "http://127.0.0.1:3000/page/callback", "http://localhost:3000/page/callback"]);
         assert_eq!(redirect_uris("http://127.0.0.1:3000", &first), first);
         let moved = redirect_uris("http://127.0.0.1:4000", &first);
-        assert_eq!(moved, [&own, "http://127.0.0.1:4000/callback", "http://localhost:4000/callback"]);
+        assert_eq!(moved, [&own, "http://127.0.0.1:4000/page/callback", "http://localhost:4000/page/callback"]);
     }
 }

@@ -57,7 +57,7 @@ macro_rules! page {
 const ASSETS: &[Asset] = &[
     Asset::text("/", HTML, page!("index.html")),
     // Where the login returns to.
-    Asset::text("/callback", HTML, page!("index.html")),
+    Asset::text("/page/callback", HTML, page!("index.html")),
     Asset::text("/page/style.css", CSS, page!("style.css")),
     Asset::text("/page/icon.svg", "image/svg+xml", page!("icon.svg")),
     Asset::text("/page/main.js", JS, page!("main.js")),

@@ -74,14 +74,18 @@ impl<S: Subscriber> Layer<S> for Lines {
                 let _ = write!(text, "{separator}{value:?}");
             }
         });
-        let _ = LOGGED.try_with(|logged| {
+        let of_a_request = LOGGED.try_with(|logged| {
             let mut logged = logged.borrow_mut();
             if summary {
                 logged.summary = serde_json::from_str(&text).unwrap_or_default();
             } else {
-                logged.errors.push(text);
+                logged.errors.push(text.clone());
             }
         });
+        if of_a_request.is_err() && !summary {
+            // Nobody reads it if standard error is closed.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
     }
 }
 
@@ -105,7 +109,7 @@ pub(crate) async fn observe(label: Option<String>, answer: impl Future<Output = 
 /// Method and route. The path itself could hold what must not be logged. None for the functions' own AWS calls and for what
 /// a page loads by itself.
 pub(crate) fn label(template: &Template, target: &Target, request: &Request) -> Option<String> {
-    let (method, path) = (request.method(), request.uri().path());
+    let (method, path) = (format!("{:.8}", request.method().as_str()), request.uri().path());
     match target {
         Target::DynamoDb(_) | Target::Kms(_) => None,
         Target::Page(asset) => (!asset.is_part_of_a_page()).then(|| format!("{method} {}", asset.path())),
@@ -117,7 +121,7 @@ pub(crate) fn label(template: &Template, target: &Target, request: &Request) -> 
         }
         Target::Api if path == protected::PATH => Some(format!("{method} {path}")),
         Target::Api => {
-            let route = template.routes.iter().find(|route| route.parameters(method, path).is_some());
+            let route = template.routes.iter().find(|route| route.parameters(request.method(), path).is_some());
             Some(format!("{method} {}", route.map_or("(no such route)", |route| &route.path)))
         }
     }
@@ -126,7 +130,7 @@ pub(crate) fn label(template: &Template, target: &Target, request: &Request) -> 
 impl Style {
     fn lines(self, now: DateTime<Utc>, label: &str, status: u16, took: Duration, logged: &Logged) -> String {
         let paint = |code: &str, text: &str| {
-            if self.color { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+            if self.color && !text.is_empty() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
         };
         let time = paint("2", &now.format("%H:%M:%S").to_string());
         let status = paint(

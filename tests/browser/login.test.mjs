@@ -34,8 +34,8 @@ test("a login in a redirect, with both tokens verified side by side", async () =
   const sent = Object.fromEntries(authorize.searchParams);
   assert.equal(sent.code_challenge_method, "S256");
   assert.match(sent.code_challenge, /^[\w-]{43}$/);
-  assert.equal(sent.redirect_uri, `${url}/callback`);
-  const callback = navigations.find(({ pathname }) => pathname === "/callback");
+  assert.equal(sent.redirect_uri, `${url}/page/callback`);
+  const callback = navigations.find(({ pathname }) => pathname === "/page/callback");
   assert.equal(callback.searchParams.get("state"), sent.state);
   assert.equal(callback.searchParams.get("iss"), url);
   assert.equal(page.url(), `${url}/#login`, "the code is not left in the address");
@@ -121,14 +121,14 @@ test("a user denies, and an answer that nobody asked for is not believed", async
   await page.getByText("You denied the request").waitFor();
   const calls = [];
   page.on("request", (request) => calls.push(new URL(request.url()).pathname));
-  await page.goto(`${url}/callback?code=tmc_x&state=forged&iss=${encodeURIComponent(url)}`);
+  await page.goto(`${url}/page/callback?code=tmc_x&state=forged&iss=${encodeURIComponent(url)}`);
   await page.getByText("This answer belongs to no login of this tab").waitFor();
   await page.goto(`${url}/#login`);
   await page.reload();
   await button(page, "Log in").click();
   await page.waitForURL(`${url}/authorize?*`);
   const state = new URL(page.url()).searchParams.get("state");
-  await page.goto(`${url}/callback?code=tmc_x&state=${state}&iss=https%3A%2F%2Fevil.example`);
+  await page.goto(`${url}/page/callback?code=tmc_x&state=${state}&iss=https%3A%2F%2Fevil.example`);
   await page.getByText("This answer is from another service").waitFor();
   assert.ok(!calls.includes("/oauth2/token"), "no code was sent anywhere");
   check();

@@ -49,7 +49,7 @@ test("a page of another origin", async () => {
     ["/", {}],
     ["/", { mode: "no-cors" }],
     ["/docs", {}],
-    ["/callback", {}],
+    ["/page/callback", {}],
     ["/page/settings.json", {}],
     ["/page/settings.json", { mode: "no-cors", credentials: "include" }],
     ["/page/main.js", { mode: "no-cors" }],

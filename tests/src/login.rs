@@ -349,6 +349,7 @@ async fn a_silent_login_needs_an_earlier_one_with_these_scopes() {
     for (changes, error) in [
         (json!({"scope": "openid profile"}), "consent_required"),
         (json!({"client_id": other}), "consent_required"),
+        (json!({"service": "sms"}), "consent_required"),
         (json!({"max_age": "99"}), "login_required"),
     ] {
         assert_eq!(browser.open(&silent(changes.clone())).await.sent()["error"], error, "{changes}");

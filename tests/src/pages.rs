@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestStack, api};
 
-const PAGES: [&str; 3] = ["/", "/callback", "/docs"];
+const PAGES: [&str; 3] = ["/", "/page/callback", "/docs"];
 
 /// The paths that a page names in `src`, `href` and `import`.
 fn parts(text: &str) -> Vec<String> {
@@ -70,7 +70,7 @@ async fn a_page_and_all_its_parts_are_in_the_binary() {
 async fn only_the_stacks_own_origin_can_load_a_page() {
     let stack = TestStack::start().await;
     let own = stack.url("");
-    let paths = ["/", "/callback", "/docs", "/page/main.js", "/page/settings.json", "/docs/openapi.yaml"];
+    let paths = ["/", "/page/callback", "/docs", "/page/main.js", "/page/settings.json", "/docs/openapi.yaml"];
     for path in paths {
         let send = async |headers: &[(&str, &str)]| {
             let request = stack.http.get(stack.url(path));
@@ -139,7 +139,7 @@ async fn the_page_knows_the_demo_that_the_stack_provisions() {
     // The demo's client may return to the page, and to where it could before.
     let client = stack.store().load_client(text("client").parse().unwrap()).await.unwrap().unwrap();
     let port = stack.url("").rsplit_once(':').unwrap().1.to_owned();
-    let pages = ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}/callback"));
+    let pages = ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}/page/callback"));
     assert_eq!(client.redirect_uris, [&["https://app.example.com/callback".to_owned()][..], &pages].concat());
     assert_eq!(settings["scopes"], Value::from(client.scopes));
 }

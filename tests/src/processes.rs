@@ -120,7 +120,7 @@ fn with_another_port_the_page_can_still_log_in() {
     for _ in 0..2 {
         let process = Process::start(&["--data-dir", directory.path().to_str().unwrap()]);
         let port = process.base_url.rsplit(':').next().unwrap();
-        let page = |host: &str| format!("http://{host}:{port}/callback");
+        let page = |host: &str| format!("http://{host}:{port}/page/callback");
         let organization = "2eefe89b7a4f6cde0082c795";
         let list = format!(r#"{{"action":"list","kind":"clients","organizationId":"{organization}"}}"#);
         let url = format!("{}/2015-03-31/functions/provision/invocations", process.base_url);

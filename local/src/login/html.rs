@@ -36,7 +36,7 @@ pub(super) fn ask(ticket: &str, request: &AuthorizationRequest) -> Response {
 </form>
 <dl class="facts"><dt>Client</dt><dd><code>{client}</code></dd><dt>Service</dt><dd>{service}</dd>
 <dt>Goes back to</dt><dd><code>{redirect_uri}</code></dd></dl>"#,
-        origin = escape(origin(redirect_uri)),
+        origin = escape(&origin(redirect_uri)),
         client = request.client_id,
         service = escape(&request.service),
         redirect_uri = escape(redirect_uri),
@@ -88,19 +88,25 @@ fn page(status: StatusCode, title: &str, body: &str, form_action: &str) -> Respo
     response
 }
 
-/// The part of a redirect URI that a person can judge: its origin, or its scheme.
-fn origin(uri: &str) -> &str {
-    let Some((scheme, rest)) = uri.split_once("://") else { return uri.split_inclusive(':').next().unwrap_or(uri) };
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    uri.get(..scheme.len() + 3 + authority.len()).unwrap_or(uri)
+/// Where a redirect URI leads: its origin, or its scheme.
+fn origin(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return scheme_of(uri).to_owned() };
+    // A browser takes a backslash for a slash, and what is before an at sign for a user.
+    let authority = rest.split(['/', '?', '\\']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    format!("{scheme}://{host}")
+}
+
+fn scheme_of(uri: &str) -> &str {
+    uri.split_inclusive(':').next().unwrap_or(uri)
 }
 
 /// A source expression (CSP 3, 2.3.1) that the redirect URI matches. With another character than these, its scheme.
-fn csp_source(uri: &str) -> &str {
+fn csp_source(uri: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+' | b':' | b'/');
     let source = origin(uri);
     let is_web = source.starts_with("http://") || source.starts_with("https://");
-    if is_web && source.bytes().all(plain) { source } else { uri.split_inclusive(':').next().unwrap_or("'none'") }
+    if is_web && source.bytes().all(plain) { source } else { scheme_of(uri).to_owned() }
 }
 
 fn escape(text: &str) -> String {
@@ -127,6 +133,8 @@ mod tests {
             ("https://app.example.com/callback", "https://app.example.com"),
             ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
             ("https://app.example.com?x=https://evil.example", "https://app.example.com"),
+            ("https://good.example@evil.example/callback", "https://evil.example"),
+            ("https://evil.example\\@good.example/", "https://evil.example"),
             ("com.example.app:/callback", "com.example.app:"),
         ] {
             assert_eq!(origin(uri), expected);

@@ -48,7 +48,8 @@ const SUBJECT: &str = "demo-user";
 const NAME: &str = "Demo User";
 const EMAIL: &str = "user@example.com";
 
-/// The cookie that recognizes a browser. Cookies ignore ports, so its path keeps it from other servers on this machine.
+/// The cookie that recognizes a browser. Cookies ignore ports: another server on this
+/// host gets it too, if it is asked for /authorize.
 const COOKIE_NAME: &str = "tokenmint_demo_login";
 const MAX_FORM_BYTES: usize = 4096;
 
@@ -233,7 +234,7 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
     found.next().is_none().then_some(browser)
 }
 
-/// Not `Secure`: the local stack has no TLS. Yours must have both.
+/// Not `Secure`, because the local stack has no TLS. In yours, set `Secure` and the prefix `__Host-` (with `Path=/`).
 fn set_cookie(browser: &str) -> Option<(HeaderName, HeaderValue)> {
     let value = format!("{COOKIE_NAME}={browser}; Path=/authorize; HttpOnly; SameSite=Lax");
     Some((SET_COOKIE, HeaderValue::try_from(value).ok()?))

@@ -1,6 +1,6 @@
 //! What a client may ask for (RFC 6749, 4.1.1; RFC 7636, 4.3; OpenID Connect Core, 3.1.2.1).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use shared::{id::ClientId, store::Client};
 
@@ -98,7 +98,8 @@ impl<'a> Parameters<'a> {
     }
 
     fn has_duplicates(&self) -> bool {
-        self.0.iter().any(|(key, _)| self.all(key).nth(1).is_some())
+        let mut seen = HashSet::new();
+        !self.0.iter().all(|(key, _)| seen.insert(key))
     }
 }
 
@@ -131,48 +132,52 @@ fn read(
     use ErrorCode::{
         InvalidRequest, InvalidScope, RequestNotSupported, RequestUriNotSupported, UnsupportedResponseType,
     };
-    let holds = |holds: bool, code, problem| if holds { Ok(()) } else { Err((code, problem)) };
-    holds(!parameters.has_duplicates(), InvalidRequest, "a parameter is repeated")?;
-    holds(parameters.only("request").is_none(), RequestNotSupported, "request is not supported")?;
-    holds(parameters.only("request_uri").is_none(), RequestUriNotSupported, "request_uri is not supported")?;
+    let ensure = |condition: bool, code, problem| if condition { Ok(()) } else { Err((code, problem)) };
+    ensure(!parameters.has_duplicates(), InvalidRequest, "a parameter is repeated")?;
+    ensure(parameters.only("request").is_none(), RequestNotSupported, "request is not supported")?;
+    ensure(parameters.only("request_uri").is_none(), RequestUriNotSupported, "request_uri is not supported")?;
     match parameters.only("response_type") {
         Some("code") => {}
         Some(_) => return Err((UnsupportedResponseType, "response_type must be code")),
         None => return Err((InvalidRequest, "response_type is required")),
     }
     let query_mode = parameters.only("response_mode").is_none_or(|mode| mode == "query");
-    holds(query_mode, InvalidRequest, "response_mode must be query")?;
+    ensure(query_mode, InvalidRequest, "response_mode must be query")?;
     for (value, problem) in [
         (&target.state, "state must have at most 1024 characters"),
         (&parameters.owned("nonce"), "nonce must have at most 1024 characters"),
     ] {
-        holds(value.as_ref().is_none_or(|value| value.chars().count() <= 1024), InvalidRequest, problem)?;
+        ensure(value.as_ref().is_none_or(|value| value.chars().count() <= 1024), InvalidRequest, problem)?;
     }
 
     let scopes = parameters.only("scope").ok_or((InvalidScope, "scope is required"))?;
     let mut distinct: Vec<String> = Vec::new();
     for scope in scopes.split(' ').filter(|scope| !scope.is_empty()) {
-        holds(client.scopes.iter().any(|known| known == scope), InvalidScope, "the client may not ask for this scope")?;
+        ensure(
+            client.scopes.iter().any(|known| known == scope),
+            InvalidScope,
+            "the client may not ask for this scope",
+        )?;
         if !distinct.iter().any(|known| known == scope) {
             distinct.push(scope.to_owned());
         }
     }
-    holds(!distinct.is_empty(), InvalidScope, "scope is required")?;
+    ensure(!distinct.is_empty(), InvalidScope, "scope is required")?;
 
     let service = parameters.only("service").or(client.services.first().map(String::as_str)).unwrap_or_default();
     let known = client.services.iter().any(|known| known == service);
-    holds(known, InvalidRequest, "service is not registered for this client")?;
+    ensure(known, InvalidRequest, "service is not registered for this client")?;
 
     // Without a secret, only the challenge makes sure that the code is exchanged by who asked for it.
     let code_challenge = parameters.owned("code_challenge");
     let public = client.secret_hash.is_none();
-    holds(code_challenge.is_some() || !public, InvalidRequest, "code_challenge is required")?;
+    ensure(code_challenge.is_some() || !public, InvalidRequest, "code_challenge is required")?;
     if let Some(challenge) = &code_challenge {
         let s256 = parameters.only("code_challenge_method") == Some("S256");
-        holds(s256, InvalidRequest, "code_challenge_method must be S256")?;
+        ensure(s256, InvalidRequest, "code_challenge_method must be S256")?;
         let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         let is_digest = challenge.len() == 43 && challenge.bytes().all(base64url);
-        holds(is_digest, InvalidRequest, "code_challenge must be a SHA-256 digest in base64url")?;
+        ensure(is_digest, InvalidRequest, "code_challenge must be a SHA-256 digest in base64url")?;
     }
 
     let prompt = match parameters.only("prompt").map(|prompt| prompt.split(' ').collect::<Vec<_>>()) {

@@ -7,8 +7,8 @@ use shared::id::ClientId;
 
 use super::request::{AuthorizationRequest, ErrorCode};
 
-/// How long the user may think.
-const ASKED_FOR: TimeDelta = TimeDelta::minutes(10);
+/// How long a form is valid.
+const TICKET_LIFETIME: TimeDelta = TimeDelta::minutes(10);
 /// Beyond these the oldest are forgotten, so that nobody can fill the memory.
 const MAX_ASKED: usize = 1000;
 const MAX_BROWSERS: usize = 1000;
@@ -31,11 +31,11 @@ struct Asked {
 #[derive(Debug)]
 struct Session {
     auth_time: DateTime<Utc>,
-    /// What the user has allowed.
-    allowed: Vec<(ClientId, String)>,
+    /// What the user has allowed: client, service and scope.
+    allowed: Vec<(ClientId, String, String)>,
 }
 
-/// What came of a form.
+/// The result of submitting a form.
 #[derive(Debug)]
 pub(super) enum Answered {
     /// It was never given to this browser, or was used, or is too old.
@@ -54,7 +54,7 @@ impl Sessions {
         request: &AuthorizationRequest,
         now: DateTime<Utc>,
     ) -> String {
-        self.asked.retain(|_, asked| now - asked.at < ASKED_FOR);
+        self.asked.retain(|_, asked| now - asked.at < TICKET_LIFETIME);
         forget_oldest(&mut self.asked, MAX_ASKED, |asked| asked.at);
         let is_known =
             |id: &String| self.logged_in.contains_key(id) || self.asked.values().any(|asked| asked.browser == *id);
@@ -73,7 +73,7 @@ impl Sessions {
         new_browser: Option<String>,
         now: DateTime<Utc>,
     ) -> Answered {
-        let is_its_own = |asked: &Asked| Some(asked.browser.as_str()) == browser && now - asked.at < ASKED_FOR;
+        let is_its_own = |asked: &Asked| Some(asked.browser.as_str()) == browser && now - asked.at < TICKET_LIFETIME;
         if !self.asked.get(ticket).is_some_and(is_its_own) {
             return Answered::Unknown;
         }
@@ -81,8 +81,9 @@ impl Sessions {
         let Some(new_browser) = new_browser else { return Answered::Denied(Box::new(asked.request)) };
         let before = self.logged_in.remove(&asked.browser);
         let mut allowed = before.map(|session| session.allowed).unwrap_or_default();
-        allowed.extend(asked.request.scopes.iter().map(|scope| (asked.request.client_id, scope.clone())));
-        allowed.sort_by_key(|(client, scope)| (client.to_string(), scope.clone()));
+        let AuthorizationRequest { client_id, service, scopes, .. } = &asked.request;
+        allowed.extend(scopes.iter().map(|scope| (*client_id, service.clone(), scope.clone())));
+        allowed.sort_by_key(|(client, service, scope)| (client.to_string(), service.clone(), scope.clone()));
         allowed.dedup();
         forget_oldest(&mut self.logged_in, MAX_BROWSERS, |session| session.auth_time);
         self.logged_in.insert(new_browser.clone(), Session { auth_time: now, allowed });
@@ -105,7 +106,8 @@ impl Sessions {
             request.max_age.is_none_or(|seconds| now - session.auth_time <= TimeDelta::seconds(seconds))
         };
         let session = session.filter(is_recent).ok_or((ErrorCode::LoginRequired, "the user has to log in"))?;
-        let has_allowed = |scope: &String| session.allowed.contains(&(request.client_id, scope.clone()));
+        let has_allowed =
+            |scope: &String| session.allowed.contains(&(request.client_id, request.service.clone(), scope.clone()));
         if !request.scopes.iter().all(has_allowed) {
             return Err((ErrorCode::ConsentRequired, "the user has not allowed this"));
         }
