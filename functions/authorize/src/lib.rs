@@ -62,7 +62,7 @@ impl Function for Authorize {
     }
 
     async fn warm(&self) {
-        tokio::join!(self.verifier.warm(), self.store.warm());
+        tokio::join!(self.verifier.warm(), self.store.warm(1));
     }
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<SimpleResponse> {

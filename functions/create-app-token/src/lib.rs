@@ -44,7 +44,7 @@ impl Endpoint for CreateAppToken {
     }
 
     async fn warm(&self) {
-        tokio::join!(self.authenticator.warm(), self.tokens.store.warm());
+        tokio::join!(self.authenticator.warm(), self.tokens.store.warm(2));
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {

@@ -50,7 +50,7 @@ impl Endpoint for CreateToken {
     }
 
     async fn warm(&self) {
-        tokio::join!(self.authenticator.warm(), self.tokens.signer.warm_key(), self.tokens.store.warm());
+        tokio::join!(self.authenticator.warm(), self.tokens.signer.warm_key(), self.tokens.store.warm(2));
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {

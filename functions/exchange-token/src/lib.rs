@@ -43,7 +43,7 @@ impl Endpoint for ExchangeToken {
     }
 
     async fn warm(&self) {
-        tokio::join!(self.signer.warm(), self.grants.store.warm());
+        tokio::join!(self.signer.warm(), self.grants.store.warm(2));
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {

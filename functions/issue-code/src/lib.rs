@@ -48,7 +48,7 @@ impl Function for IssueCode {
     }
 
     async fn warm(&self) {
-        self.store.warm().await;
+        self.store.warm(2).await;
     }
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {

@@ -45,7 +45,7 @@ impl Endpoint for ManageTokens {
     }
 
     async fn warm(&self) {
-        tokio::join!(self.authenticator.warm(), self.store.warm());
+        tokio::join!(self.authenticator.warm(), self.store.warm(2));
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {

@@ -66,7 +66,7 @@ impl Endpoint for Oauth2 {
 
     async fn warm(&self) {
         if let Some(Endpoints { authenticator, tokens, .. }) = &self.endpoints {
-            tokio::join!(authenticator.warm(), tokens.signer.warm_key(), tokens.store.warm());
+            tokio::join!(authenticator.warm(), tokens.signer.warm_key(), tokens.store.warm(2));
         }
     }
 

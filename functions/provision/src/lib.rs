@@ -53,7 +53,7 @@ impl Function for Provision {
     }
 
     async fn warm(&self) {
-        self.store.warm().await;
+        self.store.warm(1).await;
     }
 
     async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {

@@ -57,8 +57,8 @@ impl Signer {
         Self(Backend::Envelope(EnvelopeSigner { wrapping_key, keys, decrypted: Mutex::default() }))
     }
 
-    /// Opens the connections to KMS that the first two signatures at the same time would otherwise wait for, or decrypts the
-    /// key. A failure is harmless.
+    /// Opens two connections to KMS, because an exchange signs two tokens at the same time; or decrypts the key. A failure is
+    /// harmless.
     pub async fn warm(&self) {
         match &self.0 {
             Backend::Kms(KmsSigner { kms, key }) => {

@@ -93,9 +93,9 @@ fn interceptors(service: Service) -> [SharedInterceptor; 2] {
     [SharedInterceptor::permanent(Meter(service)), SharedInterceptor::permanent(ConstantHeaders)]
 }
 
-/// Sends a constant user agent, which AWS logs. The SDK's own is assembled anew for each call, sent twice and signed.
-/// That and the number of the attempt, both for the statistics of AWS, were a tenth of the instructions of a call. The random id
-/// that all attempts of a call have in common is still sent.
+/// Sends a constant user agent, which AWS logs. The SDK builds its own for each call, sends it twice and signs one copy. Building it
+/// and the number of the attempt took a tenth of a call's instructions; AWS uses both for statistics only. The id that all
+/// attempts of a call share is still sent.
 #[derive(Debug)]
 struct ConstantHeaders;
 
@@ -114,7 +114,7 @@ impl Intercept for ConstantHeaders {
         _context: &BeforeSerializationInterceptorContextRef<'_>,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        const CAUSE: &str = "the user agent is constant";
+        const CAUSE: &str = "their headers are constant or left out";
         config
             .interceptor_state()
             .store_put(disable_interceptor::<UserAgentInterceptor>(CAUSE))
@@ -130,7 +130,7 @@ impl Intercept for ConstantHeaders {
     ) -> Result<(), BoxError> {
         let headers = context.request_mut().headers_mut();
         headers.insert("user-agent", Self::USER_AGENT);
-        // Without it, the SDK reads it from an environment variable. So it does if this one is no valid header.
+        // Otherwise the SDK reads it from the environment for each attempt. It still does if this value is not a valid header.
         if let Some(id) = telemetry::xray_trace_id() {
             let _ = headers.try_insert("x-amzn-trace-id", id);
         }
@@ -197,6 +197,19 @@ mod tests {
         ];
         dynamodb(&config).list_tables().send().await.unwrap();
         assert_eq!(sent(), expected);
+        // In a request that has one, the trace id of its event.
+        for (trace, named) in [("Root=1-a", Some("Root=1-a")), ("a\nb", None)] {
+            let mut context = lambda_http::Context::default();
+            context.xray_trace_id = Some(trace.to_owned());
+            let call = async {
+                dynamodb(&config).list_tables().send().await.unwrap();
+                crate::runtime::Handled { result: Ok(()), outcome: crate::runtime::Outcome::Done, status: None }
+            };
+            telemetry::observe("test", &context, Box::pin(call)).await;
+            let headers = recorder.0.lock().unwrap().clone();
+            let sent = headers.iter().find(|(name, _)| name == "x-amzn-trace-id").map(|(_, value)| value.as_str());
+            assert_eq!(sent, named);
+        }
         kms(&config).list_keys().send().await.unwrap();
         assert_eq!(sent(), expected);
     }

@@ -263,7 +263,7 @@ fn microseconds(since: Instant) -> u64 {
     since.elapsed().as_micros().try_into().unwrap_or(u64::MAX)
 }
 
-/// With two decimals, because a warm call takes well below a millisecond.
+/// With at most two decimals, because a warm call takes well below a millisecond.
 fn milliseconds(microseconds: u64) -> f64 {
     f64::from(u32::try_from(microseconds / 10).unwrap_or(u32::MAX)) / 100.0
 }

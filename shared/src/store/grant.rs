@@ -186,7 +186,7 @@ impl Store {
     ) -> Result<Update<(), Grant>, InternalError> {
         let call = self.grant_update(id, expected, next).expression_attribute_names("#current", "current");
         let call = match change {
-            // Nothing is compared with `state` and the challenge after the code was used. The `nonce` goes into later ID tokens.
+            // `state` and the challenge are compared only when the code is exchanged. ID tokens of refreshes repeat the `nonce`.
             GrantChange::Exchange { refresh_token, expires_at } => call
                 .update_expression(
                     "SET #version = :newVersion, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt \

@@ -24,6 +24,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure, error::ConditionalCheckFailedException},
 };
 use chrono::{DateTime, Utc};
+use futures_util::future::join_all;
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -175,11 +176,10 @@ impl Store {
         Ok(Self { client: aws::dynamodb(&environment.aws), table })
     }
 
-    /// Opens the connections that the first request would otherwise wait for: it makes two calls at the same time. Failing is
-    /// harmless.
-    pub async fn warm(&self) {
-        let read = || self.get::<()>(Key::nothing(), "warm up");
-        let _ = tokio::join!(read(), read());
+    /// Opens this many connections, as many as the first request has calls at the same time, which would otherwise wait for them.
+    /// Failing is harmless.
+    pub async fn warm(&self, connections: usize) {
+        join_all((0..connections).map(|_| self.get::<()>(Key::nothing(), "warm up"))).await;
     }
 
     async fn get<T: DeserializeOwned>(&self, key: Key, context: &'static str) -> Result<Option<T>, InternalError> {
