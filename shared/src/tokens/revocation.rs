@@ -117,9 +117,9 @@ impl Revocations {
             }
             CheckedCredential::UserToken(token) => {
                 let grant = self.store.load_grant(&token.session).await?;
-                let own =
-                    |grant: &Grant| grant.details.client_id == token.client && grant.details.subject == token.subject;
-                Ok(grant.filter(own).and_then(|grant| RevocableCredential::of_grant(token.session, &grant, now)))
+                Ok(grant
+                    .filter(|grant| token.was_issued_under(grant))
+                    .and_then(|grant| RevocableCredential::of_grant(token.session, &grant, now)))
             }
             CheckedCredential::Code(code) => {
                 let session = code.grant().session();
