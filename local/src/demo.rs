@@ -48,12 +48,12 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let all = || Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect::<Vec<_>>();
     let slug: Slug = constant(ORGANIZATION.parse().ok())?;
     let organization_id = Organization::id(&slug);
-    let _ = store.create_organization(&slug, random).await?;
+    let _ = store.create_organization(&slug).await?;
 
     let key = constant(Credential::parse(CredentialKind::ApiKey, API_KEY))?;
     let description = Some("The local demo".to_owned());
     let api_key = ApiKey { hash: key.hash(), organization_id, permissions: all(), description, revoked_at: None };
-    let _ = store.create_api_key(key.id(), &api_key, now, random).await?;
+    let _ = store.create_api_key(key.id(), &api_key, now).await?;
 
     let id: RegistrationId = constant(REGISTRATION.parse().ok())?;
     let registration = |tokens| Registration {
@@ -69,18 +69,18 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         revoked_emptied_by: None,
         settings_version: None,
     };
-    let _ = store.create_registration(&id, &registration(BTreeMap::new()), now, random).await?;
+    let _ = store.create_registration(&id, &registration(BTreeMap::new()), now).await?;
     let token: TokenId = constant(EVENTS_TOKEN.parse().ok())?;
     let expires_at = expiry(now, Registration::MAX_TOKEN_TTL_SECONDS);
     let recorded = RegistrationToken { expires_at, email: None, idempotency: None };
     let tokens = BTreeMap::from([(token.into(), recorded)]);
-    let _ = store.create_registration(&constant(EVENTS.parse().ok())?, &registration(tokens), now, random).await?;
+    let _ = store.create_registration(&constant(EVENTS.parse().ok())?, &registration(tokens), now).await?;
 
     for slug in [APPLICATION, EVENTS] {
         let slug: Slug = constant(slug.parse().ok())?;
         let name = Some("The local demo".to_owned());
         let application = Application { organization_id, slug: slug.to_string(), name };
-        let _ = store.create_application(Application::id(organization_id, &slug), &application, now, random).await?;
+        let _ = store.create_application(Application::id(organization_id, &slug), &application, now).await?;
     }
     for bearer in [AUTHORIZED_APP_BEARER, EVENTS_APP_BEARER, OAUTH2_APP_BEARER] {
         let bearer = constant(Credential::parse(CredentialKind::AppToken, bearer))?;
@@ -93,7 +93,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
             scopes: Vec::new(),
             revoked_at: None,
         };
-        let _ = store.create_app_token(&token, now, random).await?;
+        let _ = store.create_app_token(&token, now).await?;
     }
 
     let id: ClientId = constant(CLIENT.parse().ok())?;
@@ -106,7 +106,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         refresh_reuse_seconds: 60,
         settings_version: None,
     };
-    let _ = store.create_client(id, &client, now, random).await?;
+    let _ = store.create_client(id, &client, now).await?;
 
     let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
     let code = |code| constant(GrantCredential::parse_code(code)).map(|code| (code, GrantStatus::Issued));
@@ -124,7 +124,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         let session = credential.grant().session();
         let subject = (grant.details.client_id, grant.details.subject.as_str());
         store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
-        let _ = store.create_grant(&session, &grant, now, random).await?;
+        let _ = store.create_grant(&session, &grant, now).await?;
     }
     Ok(())
 }

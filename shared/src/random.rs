@@ -35,3 +35,16 @@ impl Random for SystemRandom {
         aws_lc_rs::rand::fill(bytes).map_err(|error| InternalError::new("draw random bytes", error))
     }
 }
+
+/// Gives the same bytes each time.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Fixed(pub(crate) [u8; 32]);
+
+#[cfg(test)]
+impl Random for Fixed {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), InternalError> {
+        bytes.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
+        Ok(())
+    }
+}

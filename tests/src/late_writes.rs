@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock as _,
     credential::{Credential, CredentialKind},
-    random::SystemRandom,
     store::Update,
 };
 
@@ -309,7 +308,7 @@ async fn a_revoked_key_is_a_stranger_after_the_first_refusal() {
     let node = scene.node();
     token(&node.send(&scene.create()).await);
     let id = Credential::parse(CredentialKind::ApiKey, &scene.key).unwrap().id();
-    let _ = scene.stack.store().revoke_api_key(id, scene.stack.clock.now(), &SystemRandom).await.unwrap();
+    let _ = scene.stack.store().revoke_api_key(id, scene.stack.clock.now()).await.unwrap();
     for reads in [2, 1, 1] {
         node.calls.reset();
         assert_eq!(node.send(&scene.create()).await.status, 401);

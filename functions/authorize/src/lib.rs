@@ -16,10 +16,10 @@ use serde_json::{Map, Value, value::RawValue};
 use shared::{
     auth::{ActiveCredential, ActiveKind, CredentialVerifier, bearer},
     clock::Clock,
-    error::InternalError,
+    error::{InternalError, Outcome},
     keys::{Issuers, Keys},
     runtime::function::{Function, InvocationError},
-    runtime::{Environment, Handled, Outcome, SettingsError},
+    runtime::{Environment, Handled, SettingsError},
     store::Store,
 };
 

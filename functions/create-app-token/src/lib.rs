@@ -8,9 +8,10 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
+    error::ApiError,
     keys::{Issuers, Keys, MacKey},
     runtime::http::{Endpoint, Request, Response},
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::{Environment, SettingsError},
     store::Store,
     tokens::app_tokens::{AppTokens, CreateRequest},
     wire::app_tokens,

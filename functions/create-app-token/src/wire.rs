@@ -3,10 +3,9 @@
 use serde::Serialize;
 use shared::{
     auth::IdempotencyKey,
-    error::ValidationError,
+    error::{Outcome, ValidationError},
     id::ObjectId,
     input::Scope,
-    runtime::Outcome,
     runtime::http::{Request, Response},
     tokens::app_tokens::CreatedAppToken,
     wire::app_tokens::{self, ApplicationPath},

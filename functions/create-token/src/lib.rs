@@ -8,10 +8,11 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
+    error::ApiError,
     input::Email,
     keys::{Issuers, Keys},
     runtime::http::{Endpoint, Request, Response},
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::{Environment, SettingsError},
     store::Store,
     tokens::registration_tokens::{IssueRequest, RegistrationTokens},
     wire::registration_tokens,

@@ -4,11 +4,10 @@ use serde_json::json;
 use shared::{
     auth::IdempotencyKey,
     clock::rfc3339,
-    error::ValidationError,
+    error::{Outcome, ValidationError},
     id::RegistrationId,
     input::{Email, required},
     keys::jwt::ACCESS_TOKEN_PREFIX,
-    runtime::Outcome,
     runtime::http::{Request, Response, StatusCode},
     tokens::registration_tokens::IssuedToken,
 };

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use shared::{
     clock::{Clock, expiry},
+    error::ApiError,
     keys::jwt::TokenType,
     keys::{Issuer, Keys, Signer},
     runtime::http::{Endpoint, Request, Response},
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::{Environment, SettingsError},
     store::Store,
     tokens::grants::{Grants, TOKEN_LIFETIME_SECONDS},
 };

@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::{
     credential::GrantCredential,
-    error::{Constraint, ValidationError},
+    error::{ApiError, Constraint, OauthError, Outcome, ValidationError},
     input::oidc::Language,
     input::{JsonObject, ScopeList, required},
     runtime::http::{Request, Response, StatusCode},
-    runtime::{ApiError, OauthError, Outcome},
-    tokens::grants::{Binding, CodeVerifier, GrantRequest, PresentedGrant, RequestClient},
+    tokens::grants::{Binding, GrantRequest, PresentedGrant, RequestClient},
+    tokens::pkce::CodeVerifier,
 };
 
 pub(crate) struct TokenRequest {

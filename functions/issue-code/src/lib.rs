@@ -75,7 +75,7 @@ impl IssueCode {
         let subject = (grant.details.client_id, grant.details.subject.as_str());
         let recorded = self.store.record_session(subject, &session, expiry(expires_at, SESSION_LIFETIME_SECONDS));
         // Both must be written before anybody knows the code. If one fails, the other is of no use and does no harm.
-        let (created, recorded) = tokio::join!(self.store.create_grant(&session, &grant, now, random), recorded);
+        let (created, recorded) = tokio::join!(self.store.create_grant(&session, &grant, now), recorded);
         recorded?;
         match created? {
             Update::Applied(()) => {

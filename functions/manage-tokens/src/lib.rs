@@ -10,12 +10,12 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
+    error::ApiError,
     keys::{Issuers, Keys},
     runtime::http::{Endpoint, Request, Response},
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::{Environment, SettingsError},
     store::Store,
-    tokens::revocation::Revocations,
-    tokens::{listing, ownership},
+    tokens::{listing, revocation},
 };
 
 use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest, RevokeTokenRequest, Route};
@@ -24,7 +24,6 @@ use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest,
 #[derive(Debug)]
 pub struct ManageTokens {
     authenticator: Authenticator,
-    revocations: Revocations,
     store: Store,
     clock: Arc<dyn Clock>,
 }
@@ -38,7 +37,6 @@ impl Endpoint for ManageTokens {
         let issuers = Issuers::from_environment(environment)?;
         Ok(Self {
             authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
-            revocations: Revocations { store: store.clone(), random: Arc::clone(&environment.random) },
             store,
             clock: Arc::clone(&environment.clock),
         })
@@ -71,7 +69,7 @@ impl ManageTokens {
         let reads = async |body: &ListTokensRequest| self.store.load_registration(&body.registration_id).await;
         let (caller, _, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::OauthTokenList)?;
-        let registration = ownership::own_registration(&caller, registration?)?;
+        let registration = caller.require_registration(registration?)?;
         Ok(wire::tokens(&registration, &listing::active_tokens(&registration, now)))
     }
 
@@ -81,7 +79,7 @@ impl ManageTokens {
         let (caller, body, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::OauthTokenRevoke)?;
         let token = (&body.registration_id, body.token_id);
-        let registration = self.revocations.revoke_token(&caller, registration?, token, now).await?;
+        let registration = revocation::revoke_token(&self.store, &caller, registration?, token, now).await?;
         Ok(wire::token_revoked(registration.active_tokens(now), registration.max_allowed))
     }
 
@@ -90,7 +88,7 @@ impl ManageTokens {
         let reads = async |body: &ListAppTokensRequest| self.store.load_application(body.path.application_id).await;
         let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::MadApplicationTokenList)?;
-        ownership::require_own_application(&caller, body.path.organization_id, application?.as_ref())?;
+        caller.require_application(body.path.organization_id, application?.as_ref())?;
         let application = body.path.application_id;
         let page = listing::app_tokens(&self.store, application, body.order, body.skip(), body.limit).await?;
         Ok(wire::app_tokens(&body, page))
@@ -102,7 +100,7 @@ impl ManageTokens {
         let (caller, body, token) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::MadApplicationTokenRemove)?;
         let application = (body.path.organization_id, body.path.application_id);
-        self.revocations.revoke_app_token(&caller, application, token?, now).await?;
+        revocation::revoke_app_token(&self.store, &caller, application, token?, now).await?;
         Ok(wire::app_token_revoked())
     }
 }

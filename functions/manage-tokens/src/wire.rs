@@ -5,15 +5,14 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 use shared::{
     clock::rfc3339,
-    error::{Constraint, ValidationError},
+    error::{ApiError, Constraint, Outcome, ValidationError},
     id::{ObjectId, RegistrationId, TokenId},
     input::required,
     runtime::http::{Request, Response, StatusCode},
-    runtime::{ApiError, Outcome},
     store::{Order, Page, Registration},
     tokens::listing::{ListedAppToken, ListedToken},
     wire::{
-        app_tokens::{self, ApplicationPath, path_parameter},
+        app_tokens::{self, ApplicationPath},
         registration_tokens,
     },
 };
@@ -108,7 +107,7 @@ pub(crate) struct RevokeAppTokenRequest {
 
 impl RevokeAppTokenRequest {
     pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
-        Ok(Self { path: ApplicationPath::parse(request)?, token_id: path_parameter(request, "tokenId")? })
+        Ok(Self { path: ApplicationPath::parse(request)?, token_id: request.path_parameter("tokenId")? })
     }
 }
 

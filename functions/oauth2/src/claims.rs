@@ -1,12 +1,11 @@
 //! The claims of a user's access token (RFC 9068, 2.2) and ID token (OpenID Connect Core 1.0, 2).
 
-use aws_lc_rs::digest;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, SubsecRound as _, Utc, serde::ts_seconds};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{
     credential::SessionId,
+    encoding::{base64url, sha256},
     error::InternalError,
     id::{ClientId, TokenId},
     input::oidc::claims_of_scopes,
@@ -79,8 +78,8 @@ impl IdClaims {
 
 /// The left half of the access token's SHA-256.
 fn at_hash(access_token: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, access_token.as_bytes());
-    URL_SAFE_NO_PAD.encode(hash.as_ref().get(..16).unwrap_or_default())
+    let hash = sha256(access_token);
+    base64url(hash.first_chunk::<16>().unwrap_or(&[0; 16]))
 }
 
 #[cfg(test)]

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use shared::{
     auth::{ActiveCredential, ActiveKind, ClientCredentials, Permission, bearer, two_methods},
     credential::{Credential, CredentialKind},
-    error::Unauthenticated,
+    error::{ApiError, Challenge, OauthError, Outcome, Unauthenticated},
     input::Form,
     runtime::http::{Request, Response, StatusCode, header},
-    runtime::{ApiError, Challenge, OauthError, Outcome},
 };
 
 use crate::Endpoints;

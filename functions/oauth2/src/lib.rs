@@ -14,11 +14,12 @@ use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier},
     clock::Clock,
+    error::ApiError,
     keys::{Issuers, Keys},
     runtime::http::{Endpoint, HeaderName, Request, Response, header},
-    runtime::{ApiError, Environment, SettingsError},
+    runtime::{Environment, SettingsError},
     store::Store,
-    tokens::{grants::Grants, registration_tokens::RegistrationTokens, revocation::Revocations},
+    tokens::{grants::Grants, registration_tokens::RegistrationTokens},
 };
 
 #[derive(Debug)]
@@ -33,7 +34,7 @@ struct Endpoints {
     authenticator: Authenticator,
     grants: Grants,
     tokens: RegistrationTokens,
-    revocations: Revocations,
+    store: Store,
 }
 
 impl Endpoint for Oauth2 {
@@ -57,7 +58,7 @@ impl Endpoint for Oauth2 {
                     issuer,
                     random: random(),
                 },
-                revocations: Revocations { store: store.clone(), random: random() },
+                store: store.clone(),
                 authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store)),
             }
         });

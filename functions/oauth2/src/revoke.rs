@@ -5,11 +5,10 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 use shared::{
     auth::{AuthenticatedClient, ClientCredentials},
-    error::InternalError,
+    error::{ApiError, InternalError, OauthError, Outcome},
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, OauthError, Outcome},
-    tokens::revocation::RevocableCredential,
+    tokens::revocation::{self, RevocableCredential},
 };
 
 use crate::Endpoints;
@@ -43,7 +42,7 @@ impl Endpoints {
             {
                 return Err(client.map_or_else(|| OauthError::InvalidClient(None).into(), |client| client.invalid()));
             }
-            self.revocations.revoke(revocable, now).await?;
+            revocation::revoke(&self.store, revocable, now).await?;
         }
         // Some clients read the body of every answer as JSON.
         Ok(Response::new(StatusCode::OK, Outcome::Done, &json!({})))
@@ -55,7 +54,7 @@ impl Endpoints {
         now: DateTime<Utc>,
     ) -> Result<Option<RevocableCredential>, InternalError> {
         match self.authenticator.verifier.check(token, now).await? {
-            Some(checked) => self.revocations.load_revocable(checked, now).await,
+            Some(checked) => revocation::load_revocable(&self.store, checked, now).await,
             None => Ok(None),
         }
     }

@@ -11,12 +11,13 @@ use shared::{
     },
     clock::expiry,
     credential::GrantCredential,
+    error::{ApiError, OauthError},
     input::oidc::OPENID,
     input::{Form, ScopeList},
     keys::jwt::TokenType,
     runtime::http::{Request, Response},
-    runtime::{ApiError, OauthError},
-    tokens::grants::{Binding, CodeVerifier, GrantRequest, PresentedGrant, RequestClient, TOKEN_LIFETIME_SECONDS},
+    tokens::grants::{Binding, GrantRequest, PresentedGrant, RequestClient, TOKEN_LIFETIME_SECONDS},
+    tokens::pkce::CodeVerifier,
     tokens::registration_tokens::IssueRequest,
 };
 

@@ -4,11 +4,10 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use shared::{
     auth::{CheckedCredential, CheckedUserToken, bearer},
-    error::Unauthenticated,
+    error::{ApiError, OauthError, Outcome, Unauthenticated},
     input::oidc::{OPENID, claims_of_scopes},
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, OauthError, Outcome},
 };
 
 use crate::Endpoints;

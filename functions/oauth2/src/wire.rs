@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
     auth::IdempotencyKey,
+    error::{ApiError, OauthError, Outcome},
     runtime::http::{Response, StatusCode},
-    runtime::{ApiError, OauthError, Outcome},
 };
 
 /// The tokens, signed and recorded.

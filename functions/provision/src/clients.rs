@@ -6,7 +6,7 @@ use shared::{
     error::ValidationError,
     id::ClientId,
     runtime::function::InvocationError,
-    store::{Client, ClientChange, Retry, Update},
+    store::{Client, ClientChange, Update},
 };
 
 use crate::{Provision, created};
@@ -35,7 +35,7 @@ impl Provision {
         let id = id.map_or_else(|| ClientId::random(random), Ok)?;
         let secret = confidential.then(|| Credential::generate(CredentialKind::ClientSecret, random)).transpose()?;
         client.secret_hash = secret.as_ref().map(Credential::hash);
-        created("clientId", &self.store.create_client(id, &client, now, random).await?)?;
+        created("clientId", &self.store.create_client(id, &client, now).await?)?;
         Ok(answer(id, secret.as_ref()))
     }
 
@@ -54,12 +54,12 @@ impl Provision {
             refresh_reuse_seconds: update.refresh_reuse_seconds,
             secret_hash: secret.as_ref().map(Credential::hash),
         };
-        let mut retry = Retry::patient("update the client", random);
+        let mut retry = self.store.patient_retry("update the client");
         loop {
             if secret.is_some() && client.secret_hash.is_none() {
                 return Err(ValidationError::new("rotateSecret", "must be false: the client is public").into());
             }
-            match self.store.update_client(id, &change, &client, random).await? {
+            match self.store.update_client(id, &change, &client).await? {
                 Update::Applied(()) => return Ok(answer(id, secret.as_ref())),
                 Update::Conflict(current) => client = current,
                 Update::Missing => return Err(missing),

@@ -19,8 +19,7 @@ use shared::{
     random::Random,
     runtime::function::{Function, InvocationError},
     runtime::{Environment, Handled, SettingsError},
-    store::{ApiKey, Application, MAX_KEYS, Organization, Retry, SigningKeys, Store, Update},
-    tokens::sessions::Sessions,
+    store::{ApiKey, Application, MAX_KEYS, Organization, SigningKeys, Store, Update},
 };
 
 use self::{action::Action, registration::RegistrationUpdate};
@@ -28,7 +27,6 @@ use self::{action::Action, registration::RegistrationUpdate};
 #[derive(Debug)]
 pub struct Provision {
     store: Store,
-    sessions: Sessions,
     /// `None` if only KMS signs.
     wrapping_key: Option<WrappingKey>,
     clock: Arc<dyn Clock>,
@@ -44,7 +42,6 @@ impl Function for Provision {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
         Ok(Self {
-            sessions: Sessions { store: store.clone(), random: Arc::clone(&environment.random) },
             store,
             wrapping_key: WrappingKey::from_environment(environment, SigningMode::from_environment(environment)?)?,
             clock: Arc::clone(&environment.clock),
@@ -69,7 +66,7 @@ impl Provision {
         let (now, random) = (self.clock.now(), self.random.as_ref());
         match action {
             Action::CreateOrganization { slug } => {
-                created("slug", &self.store.create_organization(&slug, random).await?)?;
+                created("slug", &self.store.create_organization(&slug).await?)?;
                 Ok(json!({"organizationId": Organization::id(&slug)}))
             }
             Action::CreateApiKey { organization_id, permissions, description } => {
@@ -77,13 +74,13 @@ impl Provision {
                 let secret = Credential::generate(CredentialKind::ApiKey, random)?;
                 let hash = secret.hash();
                 let api_key = ApiKey { hash, organization_id, permissions, description, revoked_at: None };
-                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, now, random).await?)?;
+                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, now).await?)?;
                 Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
             }
             Action::CreateRegistration(registration) => {
                 self.require_organization(registration.organization_id).await?;
                 let id = ObjectId::random(random)?;
-                let registration = self.store.create_registration(&id.into(), &registration, now, random).await?;
+                let registration = self.store.create_registration(&id.into(), &registration, now).await?;
                 created("registrationId", &registration)?;
                 Ok(json!({"registrationId": id}))
             }
@@ -91,7 +88,7 @@ impl Provision {
                 self.require_organization(organization_id).await?;
                 let id = Application::id(organization_id, &slug);
                 let application = Application { organization_id, slug: slug.to_string(), name };
-                created("slug", &self.store.create_application(id, &application, now, random).await?)?;
+                created("slug", &self.store.create_application(id, &application, now).await?)?;
                 Ok(json!({"applicationId": id}))
             }
             Action::CreateClient { client_id, client, confidential } => {
@@ -111,7 +108,7 @@ impl Provision {
                 self.update_registration(&registration_id, update).await?;
                 Ok(json!({"registrationId": registration_id.as_str()}))
             }
-            Action::RevokeApiKey { api_key_id } => match self.store.revoke_api_key(api_key_id, now, random).await? {
+            Action::RevokeApiKey { api_key_id } => match self.store.revoke_api_key(api_key_id, now).await? {
                 Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
                 Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFoundOrRevoked("apiKeyId")),
             },
@@ -129,10 +126,10 @@ impl Provision {
         let now = self.clock.now();
         let missing = InvocationError::NotFound("registrationId");
         let Some(mut registration) = self.store.load_registration(id).await? else { return Err(missing) };
-        let mut retry = Retry::patient("update the registration", self.random.as_ref());
+        let mut retry = self.store.patient_retry("update the registration");
         loop {
             let change = update.decide(&registration, now)?;
-            match self.store.update_registration(id, &change, &registration, self.random.as_ref()).await? {
+            match self.store.update_registration(id, &change, &registration).await? {
                 Update::Applied(()) => return Ok(()),
                 Update::Conflict(current) => registration = current,
                 Update::Missing => return Err(missing),
@@ -150,7 +147,7 @@ impl Provision {
         };
         let mut keys = self.store.load_signing_keys().await?;
         let new = wrapping_key.generate(KeyId::random(self.random.as_ref())?).await?;
-        let mut retry = Retry::patient("record the signing key", self.random.as_ref());
+        let mut retry = self.store.patient_retry("record the signing key");
         loop {
             let replaces = keys.as_ref().map(|keys| keys.current.kid.clone());
             let rotated = SigningKeys::rotated(keys, new.clone(), self.clock.now(), withdraw_previous);

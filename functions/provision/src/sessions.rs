@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 use shared::{
-    clock::rfc3339, credential::SessionId, id::ClientId, runtime::function::InvocationError, store::List,
-    tokens::sessions::Subject,
+    clock::rfc3339,
+    credential::SessionId,
+    id::ClientId,
+    runtime::function::InvocationError,
+    store::List,
+    tokens::sessions::{self, Subject},
 };
 
 use crate::{Provision, lists};
@@ -19,7 +23,7 @@ impl Provision {
         let list = List::Sessions { client_id, subject };
         let start = lists::start(&list, cursor)?;
         self.require_client(client_id).await?;
-        let page = self.sessions.list(Subject { client_id, subject }, start, limit, self.clock.now()).await?;
+        let page = sessions::list(&self.store, Subject { client_id, subject }, start, limit, self.clock.now()).await?;
         let items = page.items.iter().map(|(position, session)| {
             json!({
                 "sid": position.id(),
@@ -41,8 +45,8 @@ impl Provision {
         self.require_client(client_id).await?;
         let subject = Subject { client_id, subject };
         let ended = match sid {
-            Some(sid) => usize::from(self.sessions.end(subject, sid, now).await?),
-            None => self.sessions.end_all(subject, now).await?,
+            Some(sid) => usize::from(sessions::end(&self.store, subject, sid, now).await?),
+            None => sessions::end_all(&self.store, subject, now).await?,
         };
         Ok(json!({"ended": ended}))
     }

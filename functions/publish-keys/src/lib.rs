@@ -3,15 +3,15 @@
 
 mod discovery;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use shared::{
-    error::InternalError,
+    encoding::base64url,
+    error::{ApiError, InternalError, Outcome},
     id::ClientId,
     keys::{AuthorizationEndpoint, Keys, OidcIssuer, PublicKeys},
     runtime::http::{Endpoint, Request, Response, StatusCode, header},
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, Environment, Outcome, SettingsError},
+    runtime::{Environment, SettingsError},
     store::Store,
 };
 
@@ -86,8 +86,8 @@ impl PublishKeys {
                 "use": "sig",
                 "alg": "RS256",
                 "kid": key.id.as_str(),
-                "n": URL_SAFE_NO_PAD.encode(key.modulus()),
-                "e": URL_SAFE_NO_PAD.encode(key.exponent()),
+                "n": base64url(key.modulus()),
+                "e": base64url(key.exponent()),
             })
         });
         Ok(json!({"keys": keys.collect::<Value>()}))

@@ -9,13 +9,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use lambda_http::http::{HeaderMap, header};
 
 use crate::{
-    auth::{Caller, CheckedCredential, CheckedRegistrationToken, CredentialVerifier, Principal},
+    auth::{
+        AuthenticatedClient, AuthenticatedRegistration, Caller, CheckedCredential, CheckedRegistrationToken,
+        ClientCredentials, CredentialVerifier, ParsedClientId, Principal,
+    },
     clock::age,
-    credential::Credential,
-    error::{Unauthenticated, ValidationError},
+    credential::{Credential, CredentialKind},
+    error::{ApiError, Unauthenticated, ValidationError},
     id::ObjectId,
     keys::jwt::ACCESS_TOKEN_PREFIX,
-    runtime::ApiError,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -90,6 +92,37 @@ impl Authenticator {
         };
         let (caller, read) = timed(Phase::Load, self.authenticate_beside(bearer, now, reads(&body))).await?;
         Ok((caller, body, read))
+    }
+
+    /// Authenticates a client of either kind, and does `reads` in the order of [`Self::admit_api_key`].
+    ///
+    /// # Errors
+    /// [`OauthError::InvalidClient`], or a failure.
+    pub async fn authenticate_client<T>(
+        &self,
+        credentials: &ClientCredentials,
+        now: DateTime<Utc>,
+        reads: impl Future<Output = T>,
+    ) -> Result<(AuthenticatedClient, T), ApiError> {
+        let store = &self.verifier.store;
+        match credentials.parse_id()? {
+            ParsedClientId::UserClient(id) => {
+                let client = timed(Phase::Load, store.load_client(id)).await?;
+                credentials.authenticate(client.as_ref())?;
+                Ok((AuthenticatedClient::UserClient(id), reads.await))
+            }
+            ParsedClientId::Registration(id) => {
+                let api_key = credentials.secret(CredentialKind::ApiKey).ok_or_else(|| credentials.invalid())?;
+                let reads = async |(): &()| tokio::join!(store.load_registration(&id), reads);
+                let admitted = self.admit_api_key(api_key, now, Ok(()), reads).await;
+                let (caller, (), (registration, read)) =
+                    admitted.map_err(|error| error.if_unauthenticated(|| credentials.invalid()))?;
+                let own = registration?.filter(|registration| registration.organization_id == caller.organization);
+                let registration = own.ok_or_else(|| credentials.invalid())?;
+                let authenticated = AuthenticatedRegistration { id, registration, caller };
+                Ok((AuthenticatedClient::Registration(Box::new(authenticated)), read))
+            }
+        }
     }
 
     /// Parses the bearer of the `Authorization` header and does the checks that do not need its item.

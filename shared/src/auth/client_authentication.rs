@@ -10,17 +10,14 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use chrono::{DateTime, Utc};
 use lambda_http::http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    auth::{Authenticator, Principal},
+    auth::Principal,
     credential::{Credential, CredentialKind},
-    error::{Constraint, ValidationError},
+    error::{ApiError, Challenge, Constraint, OauthError, ValidationError},
     id::{ClientId, RegistrationId},
     input::{Form, form_decoded},
-    runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, Challenge, OauthError},
     store::{Client, Registration},
 };
 
@@ -172,39 +169,6 @@ fn basic_credentials(header: &HeaderValue) -> Option<&[u8]> {
 impl fmt::Debug for ClientCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCredentials").field("is_basic", &self.is_basic).finish_non_exhaustive()
-    }
-}
-
-impl Authenticator {
-    /// Authenticates a client of either kind, and does `reads` in the order of [`Self::admit_api_key`].
-    ///
-    /// # Errors
-    /// [`OauthError::InvalidClient`], or a failure.
-    pub async fn authenticate_client<T>(
-        &self,
-        credentials: &ClientCredentials,
-        now: DateTime<Utc>,
-        reads: impl Future<Output = T>,
-    ) -> Result<(AuthenticatedClient, T), ApiError> {
-        let store = &self.verifier.store;
-        match credentials.parse_id()? {
-            ParsedClientId::UserClient(id) => {
-                let client = timed(Phase::Load, store.load_client(id)).await?;
-                credentials.authenticate(client.as_ref())?;
-                Ok((AuthenticatedClient::UserClient(id), reads.await))
-            }
-            ParsedClientId::Registration(id) => {
-                let api_key = credentials.secret(CredentialKind::ApiKey).ok_or_else(|| credentials.invalid())?;
-                let reads = async |(): &()| tokio::join!(store.load_registration(&id), reads);
-                let admitted = self.admit_api_key(api_key, now, Ok(()), reads).await;
-                let (caller, (), (registration, read)) =
-                    admitted.map_err(|error| error.if_unauthenticated(|| credentials.invalid()))?;
-                let own = registration?.filter(|registration| registration.organization_id == caller.organization);
-                let registration = own.ok_or_else(|| credentials.invalid())?;
-                let authenticated = AuthenticatedRegistration { id, registration, caller };
-                Ok((AuthenticatedClient::Registration(Box::new(authenticated)), read))
-            }
-        }
     }
 }
 

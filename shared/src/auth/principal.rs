@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::{
+    error::ApiError,
     id::{ObjectId, RegistrationId},
-    runtime::ApiError,
+    store::{Application, Registration},
 };
 
 /// What a caller may do. The names, such as `mad.application.token.create`, are those of the documented API.
@@ -96,5 +97,27 @@ impl Principal {
     /// cannot pass on what it does not hold. Other scopes may be granted freely.
     pub fn require_grantable(&self, scopes: &[String]) -> Result<(), ApiError> {
         scopes.iter().filter_map(|scope| Permission::named(scope)).try_for_each(|permission| self.require(permission))
+    }
+
+    /// The registration, if it belongs to the caller's organization: another organization's looks like none.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub fn require_registration(&self, registration: Option<Registration>) -> Result<Registration, ApiError> {
+        registration.filter(|registration| registration.organization_id == self.organization).ok_or(ApiError::NotFound)
+    }
+
+    /// Requires that this application of this organization exists and belongs to the caller's. The organization exists if it is
+    /// the caller's; every other looks like none.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub fn require_application(
+        &self,
+        organization_id: ObjectId,
+        application: Option<&Application>,
+    ) -> Result<(), ApiError> {
+        let belongs = application.is_some_and(|application| application.organization_id == organization_id);
+        if organization_id == self.organization && belongs { Ok(()) } else { Err(ApiError::NotFound) }
     }
 }

@@ -10,8 +10,8 @@ use lambda_http::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::{InternalError, ValidationError},
-    runtime::{Environment, FunctionError, Handled, Outcome, SettingsError, telemetry},
+    error::{InternalError, Outcome, ValidationError},
+    runtime::{Environment, FunctionError, Handled, SettingsError, telemetry},
 };
 
 /// A Lambda function.

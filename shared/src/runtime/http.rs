@@ -16,10 +16,10 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    error::{Constraint, ValidationError},
+    error::{ApiError, Constraint, Outcome, ValidationError},
     input::{Form, JsonObject, Query},
     runtime::function::Function,
-    runtime::{ApiError, Environment, Handled, Outcome, SettingsError, telemetry},
+    runtime::{Environment, Handled, SettingsError, telemetry},
 };
 
 /// The maximum size of a body, in bytes after base64 decoding.
@@ -108,6 +108,13 @@ impl Request {
         // A value that is not ASCII breaks the same rule as an empty value.
         let parsed = value.to_str().unwrap_or("").parse();
         parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
+    }
+
+    /// A parameter of the path. API Gateway gives every parameter of the route; a missing one breaks the same rule as an
+    /// empty one.
+    pub fn path_parameter<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<T, ValidationError> {
+        let text = self.path_parameters.get(name).map_or("", String::as_str);
+        text.parse().map_err(|constraint: Constraint| constraint.of(name))
     }
 
     /// The parameters of the query string.

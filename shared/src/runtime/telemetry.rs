@@ -32,8 +32,8 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    error::InternalError,
-    runtime::{Handled, Outcome},
+    error::{InternalError, Outcome},
+    runtime::Handled,
 };
 
 /// The target of summary lines. Their message is the whole line.

@@ -8,7 +8,6 @@ use crate::{
     credential::{Credential, CredentialHash},
     error::InternalError,
     id::ObjectId,
-    random::Random,
 };
 
 /// The item `API_KEY#<id>`. A revoked key is marked and never deleted, so that its id can never be used again.
@@ -36,10 +35,9 @@ impl Store {
         id: ObjectId,
         api_key: &ApiKey,
         now: DateTime<Utc>,
-        random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
         let listing = List::ApiKeys(api_key.organization_id).entry(&id, now);
-        self.create(Key::api_key(id), api_key, listing, random, "create the API key").await
+        self.create(Key::api_key(id), api_key, listing, "create the API key").await
     }
 
     /// The API key, unless it was revoked.
@@ -49,12 +47,7 @@ impl Store {
     }
 
     /// Revokes an API key permanently. A conflict means that it was already revoked.
-    pub async fn revoke_api_key(
-        &self,
-        id: ObjectId,
-        now: DateTime<Utc>,
-        random: &dyn Random,
-    ) -> Result<Update<()>, InternalError> {
-        self.revoke(Key::api_key(id), now, random, "revoke the API key").await
+    pub async fn revoke_api_key(&self, id: ObjectId, now: DateTime<Utc>) -> Result<Update<()>, InternalError> {
+        self.revoke(Key::api_key(id), now, "revoke the API key").await
     }
 }

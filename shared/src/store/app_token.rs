@@ -8,7 +8,6 @@ use crate::{
     credential::{Credential, CredentialHash},
     error::InternalError,
     id::ObjectId,
-    random::Random,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -38,11 +37,10 @@ impl Store {
         &self,
         token: &AppToken,
         now: DateTime<Utc>,
-        random: &dyn Random,
     ) -> Result<Update<(), AppToken>, InternalError> {
         let listing = List::AppTokens(token.application_id).entry(&token.app_token_id, now);
         let key = Key::app_token(token.app_token_id);
-        timed(Phase::Commit, self.create_or_get(key, token, listing, random, "record the app token")).await
+        timed(Phase::Commit, self.create_or_get(key, token, listing, "record the app token")).await
     }
 
     /// The app token with this id, revoked or not.
@@ -57,12 +55,7 @@ impl Store {
     }
 
     /// Revokes an app token permanently. A conflict means that it was already revoked.
-    pub async fn revoke_app_token(
-        &self,
-        id: ObjectId,
-        now: DateTime<Utc>,
-        random: &dyn Random,
-    ) -> Result<Update<()>, InternalError> {
-        self.revoke(Key::app_token(id), now, random, "revoke the app token").await
+    pub async fn revoke_app_token(&self, id: ObjectId, now: DateTime<Utc>) -> Result<Update<()>, InternalError> {
+        self.revoke(Key::app_token(id), now, "revoke the app token").await
     }
 }

@@ -7,7 +7,6 @@ use super::{List, Store, Update, key::Key};
 use crate::{
     error::InternalError,
     id::{ObjectId, Slug},
-    random::Random,
 };
 
 /// The item `APPLICATION#<id>`.
@@ -44,10 +43,9 @@ impl Store {
         id: ObjectId,
         application: &Application,
         now: DateTime<Utc>,
-        random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
         let listing = List::Applications(application.organization_id).entry(&id, now);
-        self.create(Key::application(id), application, listing, random, "create the application").await
+        self.create(Key::application(id), application, listing, "create the application").await
     }
 
     /// The application with this id.

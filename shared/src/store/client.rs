@@ -4,12 +4,15 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Item, List, Store, Update, WriteId, key::Key, number, text};
+use super::{
+    List, Store, Update, WriteId,
+    item::{Item, number, text},
+    key::Key,
+};
 use crate::{
     credential::CredentialHash,
     error::InternalError,
     id::{ClientId, ObjectId},
-    random::Random,
 };
 
 /// The item `CLIENT#<id>`.
@@ -67,11 +70,10 @@ impl Store {
         id: ClientId,
         client: &Client,
         now: DateTime<Utc>,
-        random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
         let list = client.organization_id.map(List::Clients);
         let listing = list.map_or_else(Item::new, |list| list.entry(&id, now));
-        self.create(Key::client(id), client, listing, random, "create the client").await
+        self.create(Key::client(id), client, listing, "create the client").await
     }
 
     /// The client with this id.
@@ -85,7 +87,6 @@ impl Store {
         id: ClientId,
         change: &ClientChange,
         decided_on: &Client,
-        random: &dyn Random,
     ) -> Result<Update<(), Client>, InternalError> {
         let list = |entries: &Option<Vec<String>>| {
             entries.as_ref().map(|entries| AttributeValue::L(entries.iter().map(text).collect()))
@@ -98,6 +99,6 @@ impl Store {
             ("secretHash", change.secret_hash.as_ref().map(|hash| text(hash.as_str()))),
         ];
         let version = |client: &Client| client.settings_version.clone();
-        self.update_settings(Key::client(id), decided_on, values, version, random, "update the client").await
+        self.update_settings(Key::client(id), decided_on, values, version, "update the client").await
     }
 }

@@ -12,7 +12,13 @@ use chrono::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::{Map, Value};
 
-use super::{List, Store, Update, WriteId, key::Key, listing, number, read, send, text};
+use super::{
+    List, Store, Update, WriteId,
+    item::{number, read, text},
+    key::Key,
+    listing,
+    write::send,
+};
 use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
@@ -159,11 +165,10 @@ impl Store {
         id: &SessionId,
         grant: &Grant,
         now: DateTime<Utc>,
-        random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
         let list = List::Sessions { client_id: grant.details.client_id, subject: &grant.details.subject };
         let listing = list.entry(&id.as_str(), now);
-        timed(Phase::Commit, self.create(Key::grant(id), grant, listing, random, "create the grant")).await
+        timed(Phase::Commit, self.create(Key::grant(id), grant, listing, "create the grant")).await
     }
 
     /// The grant with this id.
@@ -182,7 +187,6 @@ impl Store {
         id: &SessionId,
         change: &GrantChange,
         (expected, next): (&WriteId, &WriteId),
-        random: &dyn Random,
     ) -> Result<Update<(), Grant>, InternalError> {
         let call = self.grant_update(id, expected, next).expression_attribute_names("#current", "current");
         let call = match change {
@@ -210,7 +214,7 @@ impl Store {
         };
         let own = |found: &Grant| (found.version == *next).then_some(());
         match send(call, "change the grant", |_| Ok(()), own).await {
-            Err(unanswered) => self.settle(id, (expected, next), unanswered, random).await,
+            Err(unanswered) => self.settle(id, (expected, next), unanswered).await,
             outcome => outcome,
         }
     }
@@ -222,9 +226,8 @@ impl Store {
         id: &SessionId,
         (expected, next): (&WriteId, &WriteId),
         unanswered: InternalError,
-        random: &dyn Random,
     ) -> Result<Update<(), Grant>, InternalError> {
-        let fence = WriteId::random(random)?;
+        let fence = self.write_id()?;
         let call = self.grant_update(id, expected, &fence).update_expression("SET #version = :newVersion");
         let own = |found: &Grant| (found.version == fence).then_some(());
         match send(call, "settle a change of the grant", |_| Ok(()), own).await {
@@ -236,8 +239,8 @@ impl Store {
     }
 
     /// Ends a grant, whatever its status, and takes it out of the list of sessions. Sent twice, it is the same as once.
-    pub async fn revoke_grant(&self, id: &SessionId, random: &dyn Random) -> Result<(), InternalError> {
-        let call = self.grant_revocation(id, &WriteId::random(random)?).condition_expression("attribute_exists(pk)");
+    pub async fn revoke_grant(&self, id: &SessionId) -> Result<(), InternalError> {
+        let call = self.grant_revocation(id, &self.write_id()?).condition_expression("attribute_exists(pk)");
         // If there is no such grant any more, there is nothing to end.
         let _: Update<(), IgnoredAny> = send(call, "revoke the grant", |_| Ok(()), |_| None).await?;
         Ok(())
@@ -251,10 +254,9 @@ impl Store {
         id: &SessionId,
         (client_id, subject): (ClientId, &str),
         now: DateTime<Utc>,
-        random: &dyn Random,
     ) -> Result<Update<bool, GrantLifetime>, InternalError> {
         const CONTEXT: &str = "end the session";
-        let write = WriteId::random(random)?;
+        let write = self.write_id()?;
         let call = self
             .grant_revocation(id, &write)
             .return_values(ReturnValue::AllOld)

@@ -3,7 +3,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::Item;
+use super::item::Item;
 use crate::{
     credential::SessionId,
     id::{ClientId, ObjectId, RegistrationId},

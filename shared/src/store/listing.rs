@@ -4,18 +4,21 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use aws_sdk_dynamodb::{
     operation::query::builders::QueryFluentBuilder,
     types::{AttributeValue, Select},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 
-use super::{Item, Store, key::Key, read};
+use super::{
+    Store,
+    item::{Item, read},
+    key::Key,
+};
 use crate::{
     clock::rfc3339,
+    encoding::{base64url, from_base64url, sha256, truncated},
     error::InternalError,
     id::{ClientId, ObjectId},
     runtime::telemetry::{Phase, timed},
@@ -94,21 +97,20 @@ impl List<'_> {
     /// forging one gains nothing, because the list is always the one that the caller names.
     #[must_use]
     pub fn cursor(&self, after: &Position) -> String {
-        URL_SAFE_NO_PAD.encode([&self.cursor_hash(after), after.0.as_bytes()].concat())
+        base64url([&self.cursor_hash(after), after.0.as_bytes()].concat())
     }
 
     /// The position that a cursor of this list continues after; `None` if it is malformed or of another list.
     #[must_use]
     pub fn read_cursor(&self, cursor: &str) -> Option<Position> {
-        let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+        let bytes = from_base64url(cursor)?;
         let (hash, position) = bytes.split_at_checked(CURSOR_HASH_BYTES)?;
         let position = Position::parse(std::str::from_utf8(position).ok()?)?;
         (self.cursor_hash(&position) == hash).then_some(position)
     }
 
-    fn cursor_hash(&self, position: &Position) -> Vec<u8> {
-        let bound = digest::digest(&digest::SHA256, format!("cursor\0{}\0{}", self.owner(), position.0).as_bytes());
-        bound.as_ref().iter().copied().take(CURSOR_HASH_BYTES).collect()
+    fn cursor_hash(&self, position: &Position) -> [u8; CURSOR_HASH_BYTES] {
+        truncated(&sha256(format!("cursor\0{}\0{}", self.owner(), position.0)))
     }
 }
 
@@ -284,7 +286,7 @@ mod tests {
         #[test]
         fn positions_are_in_the_order_of_time_and_id(one: (u32, u32), two: (u32, u32), a: [u8; 12], b: [u8; 12]) {
             let time = |(seconds, nanos): (u32, u32)| DateTime::from_timestamp(seconds.into(), nanos % 1_000_000_000).unwrap();
-            let id_of = |bytes: [u8; 12]| crate::id::hex(&bytes).parse::<ObjectId>().unwrap();
+            let id_of = |bytes: [u8; 12]| hex::encode(bytes).parse::<ObjectId>().unwrap();
             let (a, b) = (id_of(a), id_of(b));
             let (one, two) = (time(one), time(two));
             let order = (one.timestamp_millis(), a).cmp(&(two.timestamp_millis(), b));

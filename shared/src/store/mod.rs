@@ -7,22 +7,18 @@ mod app_token;
 mod application;
 mod client;
 mod grant;
+mod item;
 mod key;
 mod listing;
 mod organization;
 mod registration;
 mod signing_keys;
 mod subject;
+mod write;
 
-use std::{collections::HashMap, str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc};
 
-use aws_sdk_dynamodb::{
-    operation::{
-        put_item::{PutItemError, builders::PutItemFluentBuilder},
-        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
-    },
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure, error::ConditionalCheckFailedException},
-};
+use aws_sdk_dynamodb::{operation::update_item::builders::UpdateItemFluentBuilder, types::AttributeValue};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use serde::{
@@ -30,7 +26,6 @@ use serde::{
     de::{DeserializeOwned, IgnoredAny},
 };
 
-use self::key::Key;
 pub use self::{
     api_key::ApiKey,
     app_token::AppToken,
@@ -44,42 +39,24 @@ pub use self::{
         ScopesChange, TokenWritePlan,
     },
     signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
+    write::{Retry, Update, WriteId},
+};
+use self::{
+    item::{Item, read, text},
+    key::Key,
+    write::{put, send},
 };
 use crate::{
     clock::rfc3339,
     error::{Constraint, InternalError},
     random::Random,
-    runtime::telemetry::{Phase, timed},
     runtime::{Environment, SettingsError, aws},
 };
-
-type Item = HashMap<String, AttributeValue>;
 
 /// The attribute that marks a revoked credential.
 const REVOKED_AT: &str = "revokedAt";
 /// The attribute that holds the [`WriteId`] of the put that created an item.
 const CREATED_BY: &str = "createdBy";
-
-/// The random id of one write. If the SDK sends a write again because its answer was lost, the write finds its own id in
-/// the item and knows that it has succeeded.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct WriteId(String);
-
-impl WriteId {
-    /// A new random id.
-    ///
-    /// # Errors
-    /// When the random source fails.
-    pub fn random(random: &dyn Random) -> Result<Self, InternalError> {
-        random.uuid().map(|uuid| Self(uuid.simple().to_string()))
-    }
-}
-
-impl From<&WriteId> for AttributeValue {
-    fn from(WriteId(id): &WriteId) -> Self {
-        Self::S(id.clone())
-    }
-}
 
 /// `TABLE_NAME`: the name of the DynamoDB table.
 #[derive(Clone, Debug)]
@@ -104,66 +81,8 @@ impl FromStr for TableName {
 pub struct Store {
     client: aws_sdk_dynamodb::Client,
     table: String,
-}
-
-/// The outcome of a conditional write.
-#[derive(Debug)]
-#[must_use]
-pub enum Update<A, C = A> {
-    /// It has happened: now, or in an earlier attempt of this very write whose answer was lost.
-    Applied(A),
-    /// Its condition does not hold. The item as it is now.
-    Conflict(C),
-    /// There is no such item.
-    Missing,
-}
-
-impl<A, C> Update<A, C> {
-    fn map_conflict<D>(self, map: impl FnOnce(C) -> D) -> Update<A, D> {
-        match self {
-            Self::Applied(applied) => Update::Applied(applied),
-            Self::Conflict(existing) => Update::Conflict(map(existing)),
-            Self::Missing => Update::Missing,
-        }
-    }
-}
-
-/// Lets a write that lost a race be decided again on what it lost to, a bounded number of times.
-#[derive(Debug)]
-pub struct Retry<'a> {
-    context: &'static str,
-    random: &'a dyn Random,
-    rounds_left: u32,
-    pause_unit: Duration,
-}
-
-impl<'a> Retry<'a> {
-    /// For a write that somebody waits for: 10 rounds, at most 2.6 ms apart. `context` completes the sentence
-    /// "could not …".
-    #[must_use]
-    pub fn new(context: &'static str, random: &'a dyn Random) -> Self {
-        Self { context, random, rounds_left: 10, pause_unit: Duration::from_micros(10) }
-    }
-
-    /// For a write that every racer must get through, one after another: 100 rounds, at most 255 ms apart.
-    #[must_use]
-    pub fn patient(context: &'static str, random: &'a dyn Random) -> Self {
-        Self { context, random, rounds_left: 100, pause_unit: Duration::from_millis(1) }
-    }
-
-    /// Waits for a random time, so that those who lost the same race do not meet again.
-    ///
-    /// # Errors
-    /// When this was the last round.
-    pub async fn pause(&mut self) -> Result<(), InternalError> {
-        self.rounds_left = self.rounds_left.saturating_sub(1);
-        if self.rounds_left == 0 {
-            return Err(InternalError::new(self.context, "it lost too many races in a row"));
-        }
-        let [factor] = self.random.bytes()?;
-        tokio::time::sleep(self.pause_unit * u32::from(factor)).await;
-        Ok(())
-    }
+    /// What the ids of writes are drawn from.
+    random: Arc<dyn Random>,
 }
 
 impl Store {
@@ -173,7 +92,7 @@ impl Store {
     /// When the variable is missing or malformed.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let TableName(table) = environment.required(TableName::VARIABLE)?;
-        Ok(Self { client: aws::dynamodb(&environment.aws), table })
+        Ok(Self { client: aws::dynamodb(&environment.aws), table, random: Arc::clone(&environment.random) })
     }
 
     /// Opens this many connections, as many as the first request has calls at the same time, which would otherwise wait for them.
@@ -195,10 +114,9 @@ impl Store {
         key: Key,
         item: &impl Serialize,
         listing: Item,
-        random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<()>, InternalError> {
-        let created = self.create_or_get::<IgnoredAny>(key, item, listing, random, context).await?;
+        let created = self.create_or_get::<IgnoredAny>(key, item, listing, context).await?;
         Ok(created.map_conflict(|_| ()))
     }
 
@@ -208,11 +126,10 @@ impl Store {
         key: Key,
         item: &impl Serialize,
         listing: Item,
-        random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<(), T>, InternalError> {
         let mut item: Item = serde_dynamo::to_item(item).map_err(|error| InternalError::new(context, error))?;
-        let write = AttributeValue::from(&WriteId::random(random)?);
+        let write = AttributeValue::from(&self.write_id()?);
         item.insert(CREATED_BY.to_owned(), write.clone());
         item.extend(listing);
         item.extend(Item::from(key));
@@ -231,10 +148,9 @@ impl Store {
         decided_on: &C,
         values: impl IntoIterator<Item = (&'static str, Option<AttributeValue>)>,
         version: impl Fn(&C) -> Option<WriteId>,
-        random: &dyn Random,
         context: &'static str,
     ) -> Result<Update<(), C>, InternalError> {
-        let write = WriteId::random(random)?;
+        let write = self.write_id()?;
         let decided_on = version(decided_on);
         let unchanged = settings_unchanged(decided_on.as_ref());
         let mut call = self.update(key).condition_expression(format!("attribute_exists(pk) AND {unchanged}"));
@@ -253,20 +169,30 @@ impl Store {
         send(call, context, |_| Ok(()), own).await
     }
 
+    /// Lets a write that somebody waits for be decided again. `context` completes the sentence "could not …".
+    #[must_use]
+    pub fn retry(&self, context: &'static str) -> Retry {
+        Retry::new(context, Arc::clone(&self.random))
+    }
+
+    /// Lets a write that every racer must get through be decided again. `context` completes the sentence "could not …".
+    #[must_use]
+    pub fn patient_retry(&self, context: &'static str) -> Retry {
+        Retry::patient(context, Arc::clone(&self.random))
+    }
+
+    fn write_id(&self) -> Result<WriteId, InternalError> {
+        WriteId::random(self.random.as_ref())
+    }
+
     /// An update of the item with this key.
     fn update(&self, key: Key) -> UpdateItemFluentBuilder {
         self.client.update_item().table_name(&self.table).set_key(Some(key.into()))
     }
 
     /// Marks a credential as revoked, once and for good, and takes it out of its list.
-    async fn revoke(
-        &self,
-        key: Key,
-        now: DateTime<Utc>,
-        random: &dyn Random,
-        context: &'static str,
-    ) -> Result<Update<()>, InternalError> {
-        let write = WriteId::random(random)?;
+    async fn revoke(&self, key: Key, now: DateTime<Utc>, context: &'static str) -> Result<Update<()>, InternalError> {
+        let write = self.write_id()?;
         let call = self
             .update(key)
             .update_expression("SET #revokedAt = :revokedAt, #revocationId = :revocationId REMOVE #owner")
@@ -288,55 +214,6 @@ struct Revocable {
     revocation_id: Option<WriteId>,
 }
 
-/// Sends a conditional update. `applied` reads the attributes that it returns; `own` recognises, in the item that the
-/// condition failed on, an earlier attempt of this very write.
-async fn send<A, C: DeserializeOwned>(
-    call: UpdateItemFluentBuilder,
-    context: &'static str,
-    applied: impl FnOnce(Item) -> Result<A, InternalError>,
-    own: impl FnOnce(&C) -> Option<A>,
-) -> Result<Update<A, C>, InternalError> {
-    let call = call.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    match timed(Phase::Commit, Box::pin(call.send())).await {
-        Ok(output) => applied(output.attributes.unwrap_or_default()).map(Update::Applied),
-        Err(error) => match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                conflict(failed, context, |_, existing| own(existing))
-            }
-            _ => Err(InternalError::new(context, error)),
-        },
-    }
-}
-
-/// Sends a conditional put. `own` recognises an earlier attempt of this very write.
-async fn put<C: DeserializeOwned>(
-    call: PutItemFluentBuilder,
-    context: &'static str,
-    own: impl FnOnce(&Item, &C) -> bool,
-) -> Result<Update<(), C>, InternalError> {
-    let call = call.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-    match Box::pin(call.send()).await {
-        Ok(_) => Ok(Update::Applied(())),
-        Err(error) => match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                conflict(failed, context, |item, existing| own(item, existing).then_some(()))
-            }
-            _ => Err(InternalError::new(context, error)),
-        },
-    }
-}
-
-/// Reads the item that a condition failed on: the work of this very write, or of another.
-fn conflict<A, C: DeserializeOwned>(
-    failed: &ConditionalCheckFailedException,
-    context: &'static str,
-    own: impl FnOnce(&Item, &C) -> Option<A>,
-) -> Result<Update<A, C>, InternalError> {
-    let Some(item) = failed.item() else { return Ok(Update::Missing) };
-    let existing: C = read(item.clone(), context)?;
-    Ok(own(item, &existing).map_or(Update::Conflict(existing), Update::Applied))
-}
-
 /// The condition that settings are still of the version that was decided on; [`name_settings`] names its parts.
 fn settings_unchanged(decided_on: Option<&WriteId>) -> &'static str {
     match decided_on {
@@ -351,16 +228,4 @@ fn name_settings(call: UpdateItemFluentBuilder, decided_on: Option<&WriteId>) ->
         None => call,
         Some(version) => call.expression_attribute_values(":decidedOn", version.into()),
     }
-}
-
-fn text(text: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(text.into())
-}
-
-fn number(number: impl Into<i64>) -> AttributeValue {
-    AttributeValue::N(number.into().to_string())
-}
-
-fn read<T: DeserializeOwned>(item: Item, context: &'static str) -> Result<T, InternalError> {
-    serde_dynamo::from_item(item).map_err(|error| InternalError::new(context, error))
 }

@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Item, Store, Update, key::Key};
+use super::{Store, Update, item::Item, key::Key};
 use crate::{
     error::InternalError,
     id::{ObjectId, Slug},
-    random::Random,
 };
 
 /// The item `ORGANIZATION#<id>`.
@@ -30,10 +29,10 @@ impl Organization {
 
 impl Store {
     /// Creates the organization with this slug.
-    pub async fn create_organization(&self, slug: &Slug, random: &dyn Random) -> Result<Update<()>, InternalError> {
+    pub async fn create_organization(&self, slug: &Slug) -> Result<Update<()>, InternalError> {
         let organization = Organization { slug: slug.to_string() };
         let key = Key::organization(Organization::id(slug));
-        self.create(key, &organization, Item::new(), random, "create the organization").await
+        self.create(key, &organization, Item::new(), "create the organization").await
     }
 
     /// The organization with this id.

@@ -10,11 +10,16 @@ use aws_sdk_dynamodb::{
 use chrono::{DateTime, Utc, serde::ts_seconds};
 use serde::{Deserialize, Serialize};
 
-use super::{List, Store, Update, WriteId, key::Key, name_settings, number, read, send, settings_unchanged, text};
+use super::{
+    List, Store, Update, WriteId,
+    item::{number, read, text},
+    key::Key,
+    name_settings, settings_unchanged,
+    write::send,
+};
 use crate::{
     error::InternalError,
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
-    random::Random,
 };
 
 /// How many earlier lists of scopes a registration keeps, each of at most 1 KB, so that its item stays under 400 KB.
@@ -191,10 +196,9 @@ impl Store {
         id: &RegistrationId,
         registration: &Registration,
         now: DateTime<Utc>,
-        random: &dyn Random,
     ) -> Result<Update<()>, InternalError> {
         let listing = List::Registrations(registration.organization_id).entry(id, now);
-        self.create(Key::registration(id), registration, listing, random, "create the registration").await
+        self.create(Key::registration(id), registration, listing, "create the registration").await
     }
 
     /// The registration with this id.
@@ -287,10 +291,9 @@ impl Store {
         id: &RegistrationId,
         (slot, token): (TokenSlot, TokenId),
         decided_on: &Registration,
-        random: &dyn Random,
     ) -> Result<Update<Registration>, InternalError> {
         const CONTEXT: &str = "revoke the token";
-        let write = WriteId::random(random)?;
+        let write = self.write_id()?;
         let mut call = self
             .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
@@ -329,7 +332,6 @@ impl Store {
         id: &RegistrationId,
         change: &RegistrationChange,
         decided_on: &Registration,
-        random: &dyn Random,
     ) -> Result<Update<(), Registration>, InternalError> {
         const CONTEXT: &str = "update the registration";
         let failed = |error| InternalError::new(CONTEXT, error);
@@ -344,7 +346,7 @@ impl Store {
             values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&change.earlier).map_err(failed)?)));
         }
         let version = |registration: &Registration| registration.settings_version.clone();
-        self.update_settings(Key::registration(id), decided_on, values, version, random, CONTEXT).await
+        self.update_settings(Key::registration(id), decided_on, values, version, CONTEXT).await
     }
 }
 

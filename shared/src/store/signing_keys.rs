@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Item, Registration, Store, Update, key::Key, put};
+use super::{Registration, Store, Update, item::Item, key::Key, write::put};
 use crate::{
     error::InternalError,
     id::{KeyId, KmsKey},

@@ -7,7 +7,11 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 
-use super::{Item, Store, key::Key, number, text};
+use super::{
+    Store,
+    item::{Item, number, text},
+    key::Key,
+};
 use crate::{
     credential::SessionId,
     error::InternalError,

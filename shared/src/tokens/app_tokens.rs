@@ -9,15 +9,14 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 
-use super::ownership::require_own_application;
 use crate::{
     auth::{IdempotencyKey, Principal},
     credential::{Credential, CredentialKind},
-    error::InternalError,
-    id::{ObjectId, prefix},
+    encoding::truncated,
+    error::{ApiError, InternalError},
+    id::ObjectId,
     keys::MacKey,
     random::Random,
-    runtime::ApiError,
     store::{AppToken, Application, Store, Update},
 };
 
@@ -74,7 +73,7 @@ impl AppTokens {
         now: DateTime<Utc>,
     ) -> Result<CreatedAppToken, ApiError> {
         caller.require_grantable(&request.scopes)?;
-        require_own_application(caller, request.organization_id, application.as_ref())?;
+        caller.require_application(request.organization_id, application.as_ref())?;
         let Some(key) = request.idempotency_key else {
             let secret = Credential::generate(CredentialKind::AppToken, self.random.as_ref())?;
             return self.create_with_random_secret(&request, secret, now).await;
@@ -91,7 +90,7 @@ impl AppTokens {
         now: DateTime<Utc>,
     ) -> Result<CreatedAppToken, ApiError> {
         let token = app_token(request, &secret);
-        match self.store.create_app_token(&token, now, self.random.as_ref()).await? {
+        match self.store.create_app_token(&token, now).await? {
             Update::Applied(()) => Ok(CreatedAppToken { token, secret, replayed: false }),
             // Next to impossible with 256 random bits, so the random source is broken.
             Update::Conflict(_) | Update::Missing => {
@@ -110,7 +109,7 @@ impl AppTokens {
         loop {
             let secret = generations.secret(generation);
             let token = app_token(request, &secret);
-            match self.store.create_app_token(&token, now, self.random.as_ref()).await? {
+            match self.store.create_app_token(&token, now).await? {
                 Update::Applied(()) => return Ok(CreatedAppToken { token, secret, replayed: false }),
                 Update::Conflict(existing) if existing.revoked_at.is_some() => {
                     generation = self.next_generation(generations, generation).await?;
@@ -149,7 +148,7 @@ struct Generations(hmac::Key);
 impl Generations {
     fn secret(&self, generation: u32) -> Credential {
         let mac = hmac::sign(&self.0, &generation.to_be_bytes());
-        Credential::of_secret(CredentialKind::AppToken, prefix(mac.as_ref()))
+        Credential::of_secret(CredentialKind::AppToken, truncated(mac.as_ref()))
     }
 }
 

@@ -22,22 +22,20 @@
 //! another client has no reuse window. Only its authenticated client can use a confidential client's grant, or trigger its
 //! revocation by a replay.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
-use aws_lc_rs::digest;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::pkce::CodeVerifier;
 use crate::{
     auth::ClientCredentials,
     clock::expiry,
     credential::{CredentialHash, GrantCredential, SessionId},
-    error::Constraint,
+    error::{ApiError, OauthError},
     id::ClientId,
     random::Random,
     runtime::telemetry::{Phase, timed},
-    runtime::{ApiError, OauthError},
-    store::{Client, Grant, GrantChange, GrantDetails, GrantStatus, Retry, Rotation, Store, Update, WriteId},
+    store::{Client, Grant, GrantChange, GrantDetails, GrantStatus, Rotation, Store, Update, WriteId},
 };
 
 /// How long a user's access token and ID token live.
@@ -226,13 +224,13 @@ impl Grants {
         let Redemption { mut grant, request, client, first, mut issue } = redemption;
         let random = self.random.as_ref();
         let next = WriteId::random(random)?;
-        let mut retry = Retry::new("change the grant", random);
+        let mut retry = self.store.retry("change the grant");
         loop {
             let (change, refresh_token) = match issue {
                 Issue::Record { change, refresh_token } => (change, refresh_token),
                 Issue::Repeat { refresh_token } => return Ok(refresh_token),
             };
-            match self.store.change_grant(&session_id, &change, (&grant.version, &next), random).await? {
+            match self.store.change_grant(&session_id, &change, (&grant.version, &next)).await? {
                 Update::Applied(()) => return Ok(refresh_token),
                 Update::Conflict(current) => grant = current,
                 Update::Missing => return Err(ApiError::BadCredential),
@@ -255,7 +253,7 @@ impl Grants {
             Err(Denial::BadCredential) => Err(ApiError::BadCredential),
             Err(Denial::InvalidScope) => Err(OauthError::InvalidScope.into()),
             Err(Denial::Replay) => {
-                self.store.revoke_grant(&request.presented.session_id(), self.random.as_ref()).await?;
+                self.store.revoke_grant(&request.presented.session_id()).await?;
                 Err(ApiError::Replay)
             }
         }
@@ -358,52 +356,5 @@ fn answers_challenge(presented: &PresentedGrant, grant: &GrantDetails) -> bool {
         PresentedGrant::Code { code_verifier, .. } => {
             grant.code_challenge == code_verifier.as_ref().map(CodeVerifier::challenge)
         }
-    }
-}
-
-/// A PKCE code verifier (RFC 7636, 4.1).
-pub struct CodeVerifier(String);
-
-impl CodeVerifier {
-    /// The verifier of this text. One that is malformed answers no challenge.
-    #[must_use]
-    pub fn of(text: &str) -> Self {
-        text.parse().unwrap_or(Self(String::new()))
-    }
-
-    /// Its S256 challenge.
-    fn challenge(&self) -> String {
-        if self.0.is_empty() { String::new() } else { s256(&self.0) }
-    }
-}
-
-impl FromStr for CodeVerifier {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: &str = "must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
-        Constraint::check(text, 43..=128, |c| c.is_ascii_alphanumeric() || b"-._~".contains(&c), RULE).map(Self)
-    }
-}
-
-impl fmt::Debug for CodeVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CodeVerifier(…)")
-    }
-}
-
-/// The S256 challenge of a verifier (RFC 7636, 4.6).
-fn s256(verifier: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn s256_is_the_rfcs() {
-        // RFC 7636, appendix B.
-        assert_eq!(s256("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     }
 }

@@ -4,7 +4,7 @@
 pub mod app_tokens;
 pub mod grants;
 pub mod listing;
-pub mod ownership;
+pub mod pkce;
 mod quota;
 pub mod registration_tokens;
 pub mod revocation;

@@ -8,20 +8,16 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::{
-    ownership::own_registration,
-    quota::{self, Plan},
-};
+use super::quota::{self, Plan};
 use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
-    error::InternalError,
+    error::{ApiError, InternalError, OauthError},
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
     keys::jwt::{RegistrationTokenClaims, TokenType},
     keys::{Audience, Issuer, Signer},
     random::Random,
-    runtime::{ApiError, OauthError},
-    store::{IdempotencyRecord, Registration, RegistrationToken, Retry, Store, TokenWritePlan, Update},
+    store::{IdempotencyRecord, Registration, RegistrationToken, Store, TokenWritePlan, Update},
 };
 
 /// A request for a token.
@@ -96,10 +92,10 @@ impl RegistrationTokens {
         request: &IssueRequest<'_>,
         now: DateTime<Utc>,
     ) -> Result<IssuedToken, ApiError> {
-        let mut registration = own_registration(caller, registration)?;
+        let mut registration = caller.require_registration(registration)?;
         let mut jti = TokenId::random(self.random.as_ref())?;
         let mut signed: Option<(RegistrationTokenClaims, String)> = None;
-        let mut retry = Retry::new("record the token", self.random.as_ref());
+        let mut retry = self.store.retry("record the token");
         loop {
             let (claims, token, plan) = match self.decide(caller, &registration, request, jti, now)? {
                 Decision::Repeat(claims) => {

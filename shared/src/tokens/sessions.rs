@@ -1,8 +1,6 @@
 //! A user's grants at a client. A grant is a session once its code has been exchanged: listing shows only those, ending also ends
 //! grants whose code has not been exchanged. `provision` does both.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc, serde::ts_seconds_option};
 use futures_util::future::join_all;
 use serde::Deserialize;
@@ -11,7 +9,6 @@ use crate::{
     credential::SessionId,
     error::InternalError,
     id::ClientId,
-    random::Random,
     store::{List, Order, Page, Start, Store, Update},
 };
 
@@ -44,70 +41,59 @@ pub struct ListedSession {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Lists and ends sessions.
-#[derive(Debug)]
-pub struct Sessions {
-    /// Where the grants are.
-    pub store: Store,
-    /// The source of the random write ids.
-    pub random: Arc<dyn Random>,
+/// A page of the sessions that can still be used, oldest first.
+///
+/// # Errors
+/// When the table does not answer.
+pub async fn list(
+    store: &Store,
+    subject: Subject<'_>,
+    start: Start,
+    limit: usize,
+    now: DateTime<Utc>,
+) -> Result<Page<ListedSession>, InternalError> {
+    let can_be_used = |session: &ListedSession| session.expires_at.is_some_and(|at| now < at);
+    store.list(&subject.list(), (Order::OldestFirst, start), limit, can_be_used).await
 }
 
-impl Sessions {
-    /// A page of the sessions that can still be used, oldest first.
-    ///
-    /// # Errors
-    /// When the table does not answer.
-    pub async fn list(
-        &self,
-        subject: Subject<'_>,
-        start: Start,
-        limit: usize,
-        now: DateTime<Utc>,
-    ) -> Result<Page<ListedSession>, InternalError> {
-        let can_be_used = |session: &ListedSession| session.expires_at.is_some_and(|at| now < at);
-        self.store.list(&subject.list(), (Order::OldestFirst, start), limit, can_be_used).await
-    }
+/// Ends one session, or a code that was not exchanged yet; whether it could still be used.
+///
+/// # Errors
+/// When the table does not answer. Calling it again is safe, but returns `false` for a session that was ended.
+pub async fn end(
+    store: &Store,
+    subject: Subject<'_>,
+    session: &SessionId,
+    now: DateTime<Utc>,
+) -> Result<bool, InternalError> {
+    let user = (subject.client_id, subject.subject);
+    let could_be_used = match store.end_grant(session, user, now).await? {
+        Update::Applied(could_be_used) => could_be_used,
+        Update::Conflict(grant) if grant.revoked => false,
+        // Another user's or client's; or missing: deleted after it expired, or not written yet, because `issue-code` writes
+        // the grant and its session entry at the same time.
+        Update::Conflict(_) | Update::Missing => return Ok(false),
+    };
+    // The session entry is no longer needed, and would make the next call read the grant again.
+    store.forget_session(user, session).await?;
+    Ok(could_be_used)
+}
 
-    /// Ends one session, or a code that was not exchanged yet; whether it could still be used.
-    ///
-    /// # Errors
-    /// When the table does not answer. Calling it again is safe, but returns `false` for a session that was ended.
-    pub async fn end(
-        &self,
-        subject: Subject<'_>,
-        session: &SessionId,
-        now: DateTime<Utc>,
-    ) -> Result<bool, InternalError> {
-        let user = (subject.client_id, subject.subject);
-        let could_be_used = match self.store.end_grant(session, user, now, self.random.as_ref()).await? {
-            Update::Applied(could_be_used) => could_be_used,
-            Update::Conflict(grant) if grant.revoked => false,
-            // Another user's or client's; or missing: deleted after it expired, or not written yet, because `issue-code` writes
-            // the grant and its session entry at the same time.
-            Update::Conflict(_) | Update::Missing => return Ok(false),
-        };
-        // The session entry is no longer needed, and would make the next call read the grant again.
-        self.store.forget_session(user, session).await?;
-        Ok(could_be_used)
-    }
-
-    /// Ends all grants of the user at the client, exchanged or not, and returns how many could still be used. They are found by
-    /// a strongly consistent query and not by the index, so every grant whose code was handed out before the call is found.
-    ///
-    /// # Errors
-    /// When the table does not answer. A failure to end one grant does not stop the others, but their number is lost. Calling
-    /// it again ends what is left.
-    pub async fn end_all(&self, subject: Subject<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
-        let (mut ended, mut failure) = (0, None);
-        for batch in self.store.load_sessions(subject.client_id, subject.subject).await?.chunks(BATCH) {
-            for done in join_all(batch.iter().map(|session| self.end(subject, session, now))).await {
-                match done {
-                    Ok(could_be_used) => ended += usize::from(could_be_used),
-                    Err(error) => failure = Some(error),
-                }
+/// Ends all grants of the user at the client, exchanged or not, and returns how many could still be used. They are found by
+/// a strongly consistent query and not by the index, so every grant whose code was handed out before the call is found.
+///
+/// # Errors
+/// When the table does not answer. A failure to end one grant does not stop the others, but their number is lost. Calling
+/// it again ends what is left.
+pub async fn end_all(store: &Store, subject: Subject<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
+    let (mut ended, mut failure) = (0, None);
+    for batch in store.load_sessions(subject.client_id, subject.subject).await?.chunks(BATCH) {
+        for done in join_all(batch.iter().map(|session| end(store, subject, session, now))).await {
+            match done {
+                Ok(could_be_used) => ended += usize::from(could_be_used),
+                Err(error) => failure = Some(error),
             }
         }
-        failure.map_or(Ok(ended), Err)
     }
+    failure.map_or(Ok(ended), Err)
 }

@@ -1,16 +1,13 @@
 //! The endpoints for integration tokens of an app: `{"status": true, "data": …}` and `{"status": false, "error": …}`.
 
-use std::str::FromStr;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     auth::IdempotencyKey,
-    error::{Constraint, Unauthenticated, ValidationError},
+    error::{ApiError, Outcome, Unauthenticated, ValidationError},
     id::{ObjectId, Reference},
     runtime::http::{Request, Response, StatusCode},
-    runtime::{ApiError, Outcome},
     store::{Application, Organization},
 };
 
@@ -29,24 +26,11 @@ impl ApplicationPath {
     /// # Errors
     /// When a parameter is neither an id nor a slug.
     pub fn parse(request: &Request) -> Result<Self, ValidationError> {
-        let organization: Reference = path_parameter(request, "organizationId")?;
-        let application: Reference = path_parameter(request, "applicationId")?;
+        let organization: Reference = request.path_parameter("organizationId")?;
+        let application: Reference = request.path_parameter("applicationId")?;
         let organization_id = organization.id(Organization::NAMESPACE);
         Ok(Self { organization_id, application_id: application.id(&Application::namespace(organization_id)) })
     }
-}
-
-/// A parameter of the path. API Gateway gives every parameter of the route; a missing one breaks the same rule as an
-/// empty one.
-///
-/// # Errors
-/// When `T` refuses it.
-pub fn path_parameter<T: FromStr<Err = Constraint>>(
-    request: &Request,
-    name: &'static str,
-) -> Result<T, ValidationError> {
-    let text = request.path_parameters.get(name).map_or("", String::as_str);
-    text.parse().map_err(|constraint: Constraint| constraint.of(name))
 }
 
 /// An answer with this data.

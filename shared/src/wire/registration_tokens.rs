@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{auth::IdempotencyKey, runtime::ApiError};
+use crate::{auth::IdempotencyKey, error::ApiError};
 
 /// The body of an error.
 #[must_use]

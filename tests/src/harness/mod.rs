@@ -31,7 +31,6 @@ use shared::{
     auth::Permission,
     clock::{Clock, SystemClock},
     keys::SigningMode,
-    random::SystemRandom,
     store::{Store, Update},
 };
 
@@ -282,7 +281,7 @@ impl TestStack {
         loop {
             let registration = store.load_registration(&id).await.unwrap().unwrap();
             let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
-            let update = store.revoke_token(&id, (slot, token), &registration, &SystemRandom).await.unwrap();
+            let update = store.revoke_token(&id, (slot, token), &registration).await.unwrap();
             if let Update::Applied(_) = update {
                 return true;
             }
@@ -292,7 +291,7 @@ impl TestStack {
     /// Revokes an app token. Returns whether it was active.
     pub(crate) async fn revoke_app_token(&self, id: &str) -> bool {
         let (id, now) = (id.parse().unwrap(), self.clock.now());
-        matches!(self.store().revoke_app_token(id, now, &SystemRandom).await.unwrap(), Update::Applied(()))
+        matches!(self.store().revoke_app_token(id, now).await.unwrap(), Update::Applied(()))
     }
 }
 

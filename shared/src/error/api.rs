@@ -3,10 +3,7 @@
 
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::{
-    error::{InternalError, Unauthenticated, ValidationError},
-    runtime::Outcome,
-};
+use crate::error::{InternalError, Outcome, ValidationError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -109,6 +106,17 @@ impl ApiError {
             _ => None,
         }
     }
+}
+
+/// Why authentication failed. The caller does not learn why a token is invalid.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unauthenticated {
+    /// There is no `Authorization` header.
+    #[error("no authorization header")]
+    Missing,
+    /// The credential is malformed, unknown, expired or revoked.
+    #[error("invalid token")]
+    InvalidToken,
 }
 
 /// What only the endpoints under `/oauth2` answer.

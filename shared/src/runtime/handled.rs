@@ -1,6 +1,8 @@
-//! The outcome of a request, for the caller and for the log and the metrics.
+//! A handled event, as Lambda and the log see it.
 
 use lambda_http::http::StatusCode;
+
+use crate::error::Outcome;
 
 /// A handled event.
 #[derive(Debug)]
@@ -10,25 +12,6 @@ pub struct Handled<A> {
     pub outcome: Outcome,
     /// The HTTP status, if the function is an endpoint.
     pub status: Option<StatusCode>,
-}
-
-/// The outcome of a request in the log and the metrics.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// A token was issued.
-    Issued,
-    /// A token that was issued before was returned again.
-    Replayed,
-    /// The quota was full.
-    QuotaExceeded,
-    /// A code or refresh token was used again, so its grant was revoked.
-    ReplayDetected,
-    /// The request was refused for another reason.
-    Refused(&'static str),
-    /// The request succeeded without issuing a token.
-    Done,
-    /// The service or AWS failed.
-    Failed,
 }
 
 /// A function error, which Lambda returns to the invoker instead of a result.

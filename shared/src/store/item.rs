@@ -1,0 +1,22 @@
+//! Attributes of items.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::de::DeserializeOwned;
+
+use crate::error::InternalError;
+
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+pub(super) fn text(text: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(text.into())
+}
+
+pub(super) fn number(number: impl Into<i64>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
+}
+
+pub(super) fn read<T: DeserializeOwned>(item: Item, context: &'static str) -> Result<T, InternalError> {
+    serde_dynamo::from_item(item).map_err(|error| InternalError::new(context, error))
+}

@@ -1,0 +1,55 @@
+//! Proof Key for Code Exchange (RFC 7636), with S256 only.
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    encoding::{base64url, sha256},
+    error::Constraint,
+};
+
+/// A PKCE code verifier (RFC 7636, 4.1).
+pub struct CodeVerifier(String);
+
+impl CodeVerifier {
+    /// The verifier of this text. One that is malformed answers no challenge.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        text.parse().unwrap_or(Self(String::new()))
+    }
+
+    /// Its S256 challenge.
+    pub(super) fn challenge(&self) -> String {
+        if self.0.is_empty() { String::new() } else { s256(&self.0) }
+    }
+}
+
+impl FromStr for CodeVerifier {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
+        Constraint::check(text, 43..=128, |c| c.is_ascii_alphanumeric() || b"-._~".contains(&c), RULE).map(Self)
+    }
+}
+
+impl fmt::Debug for CodeVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CodeVerifier(…)")
+    }
+}
+
+/// The S256 challenge of a verifier (RFC 7636, 4.6).
+fn s256(verifier: &str) -> String {
+    base64url(sha256(verifier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s256_is_the_rfcs() {
+        // RFC 7636, appendix B.
+        assert_eq!(s256("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+    }
+}
