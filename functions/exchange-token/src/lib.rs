@@ -7,25 +7,25 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shared::{
-    clock::{Clock, expiry},
+    clock::Clock,
     error::ApiError,
+    id::TokenId,
     keys::jwt::TokenType,
     keys::{Issuer, Keys, Signer},
     runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
     store::Store,
-    tokens::grants::{Grants, TOKEN_LIFETIME_SECONDS},
+    tokens::grants::{Grants, Issuance},
 };
 
 use self::{
     claims::{IdClaims, access_claims},
-    wire::{TokenRequest, Tokens},
+    wire::TokenRequest,
 };
 
 #[derive(Debug)]
 pub struct ExchangeToken {
     issuer: Issuer,
-    signer: Signer,
     grants: Grants,
     clock: Arc<dyn Clock>,
 }
@@ -37,35 +37,30 @@ impl Endpoint for ExchangeToken {
         let store = Store::from_environment(environment)?;
         Ok(Self {
             issuer: Issuer::from_environment(environment)?,
-            signer: Keys::from_environment(environment, &store)?.signer(environment)?,
-            grants: Grants { store, random: Arc::clone(&environment.random) },
+            grants: Grants {
+                signer: Keys::from_environment(environment, &store)?.signer(environment)?,
+                store,
+                random: Arc::clone(&environment.random),
+            },
             clock: Arc::clone(&environment.clock),
         })
     }
 
     async fn warm(&self) {
-        tokio::join!(self.signer.warm(), self.grants.store.warm(2));
+        tokio::join!(self.grants.signer.warm(), self.grants.store.warm(2));
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
         let request = TokenRequest::parse(&request)?;
-        let (redemption, prepared) = tokio::join!(self.grants.redeem(&request.grant, now), self.signer.prepare());
-        let redemption = redemption?;
-        prepared?;
-
-        let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
         let random = self.grants.random.as_ref();
-        let access_claims = access_claims(&request, &redemption, &self.issuer, (now, expires_at), random)?;
-        let id_claims = IdClaims::new(&request, &redemption, &access_claims, random)?;
-        let access_token = self.signer.sign(TokenType::Jwt, &access_claims);
-        let (access_token, id_token) = tokio::join!(access_token, self.signer.sign(TokenType::Jwt, &id_claims));
-        let (access_token, id_token) = (access_token?, id_token?);
-
-        // Up to here, a failure leaves the code or refresh token unchanged.
-        let refresh_token = self.grants.commit(redemption, now).await?;
-        let redirect_uri = request.redirect_uri;
-        Ok(Tokens { access_token, id_token, expires_at, redirect_uri, refresh_token }.into())
+        let sign = async |signer: &Signer, issuance: &Issuance<'_>| {
+            let access_claims = access_claims(&request, issuance, &self.issuer, TokenId::random(random)?);
+            let id_claims = IdClaims::new(&request, issuance, &access_claims, TokenId::random(random)?);
+            tokio::try_join!(signer.sign(TokenType::Jwt, &access_claims), signer.sign(TokenType::Jwt, &id_claims))
+        };
+        let exchanged = self.grants.exchange(&request.grant, now, sign).await?;
+        Ok(wire::tokens(exchanged, &request.redirect_uri))
     }
 
     fn error_body(_: &str, error: &ApiError) -> Value {

@@ -2,7 +2,6 @@
 
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::{
     credential::GrantCredential,
@@ -10,7 +9,7 @@ use shared::{
     input::oidc::Language,
     input::{JsonObject, ScopeList, required},
     runtime::http::{Request, Response, StatusCode},
-    tokens::grants::{Binding, GrantRequest, PresentedGrant, RequestClient},
+    tokens::grants::{Binding, Exchanged, GrantRequest, PresentedGrant, RequestClient},
     tokens::pkce::CodeVerifier,
 };
 
@@ -95,28 +94,19 @@ impl FromStr for AuthTime {
     }
 }
 
-/// The tokens, signed and recorded.
-pub(crate) struct Tokens {
-    pub(crate) access_token: String,
-    pub(crate) id_token: String,
-    pub(crate) expires_at: DateTime<Utc>,
-    pub(crate) redirect_uri: String,
-    pub(crate) refresh_token: GrantCredential,
-}
-
-impl From<Tokens> for Response {
-    fn from(tokens: Tokens) -> Self {
-        let item = json!({
-            "accessToken": tokens.access_token,
-            "idToken": tokens.id_token,
-            "expiresIn": tokens.expires_at.timestamp().to_string(),
-            "tokenType": "Bearer",
-            "redirectUri": tokens.redirect_uri,
-            "refreshToken": tokens.refresh_token.expose(),
-        });
-        let body = json!({"kind": "tokens", "totalItems": 1, "itemsLength": 1, "items": [item]});
-        Self::new(StatusCode::CREATED, Outcome::Issued, &body)
-    }
+/// The answer: the access token and the ID token that were signed, and the refresh token.
+pub(crate) fn tokens(exchanged: Exchanged<(String, String)>, redirect_uri: &str) -> Response {
+    let (access_token, id_token) = exchanged.signed;
+    let item = json!({
+        "accessToken": access_token,
+        "idToken": id_token,
+        "expiresIn": exchanged.expires_at.timestamp().to_string(),
+        "tokenType": "Bearer",
+        "redirectUri": redirect_uri,
+        "refreshToken": exchanged.refresh_token.expose(),
+    });
+    let body = json!({"kind": "tokens", "totalItems": 1, "itemsLength": 1, "items": [item]});
+    Response::new(StatusCode::CREATED, Outcome::Issued, &body)
 }
 
 /// One message for every reason why a code or refresh token is invalid, so that the answer reveals nothing about it.

@@ -6,34 +6,32 @@ use serde_json::{Map, Value};
 use shared::{
     credential::SessionId,
     encoding::{base64url, sha256},
-    error::InternalError,
     id::{ClientId, TokenId},
     input::oidc::claims_of_scopes,
     keys::jwt::UserTokenClaims,
     keys::{Audience, Issuer},
-    random::Random,
-    tokens::grants::Redemption,
+    tokens::grants::Issuance,
 };
 
 pub(crate) fn access_claims(
-    redemption: &Redemption<'_>,
-    (issuer, audience): (&Issuer, &Audience),
-    (now, expires_at): (DateTime<Utc>, DateTime<Utc>),
-    random: &dyn Random,
-) -> Result<UserTokenClaims, InternalError> {
-    let grant = &redemption.grant.details;
-    Ok(UserTokenClaims {
+    issuance: &Issuance<'_>,
+    issuer: &Issuer,
+    audience: &Audience,
+    jti: TokenId,
+) -> UserTokenClaims {
+    let grant = issuance.grant;
+    UserTokenClaims {
         iss: issuer.as_str().to_owned(),
         sub: grant.subject.clone(),
         aud: audience.as_str().to_owned(),
         client_id: grant.client_id,
-        jti: TokenId::random(random)?,
-        iat: now.trunc_subsecs(0),
-        exp: expires_at,
+        jti,
+        iat: issuance.issued_at.trunc_subsecs(0),
+        exp: issuance.expires_at,
         auth_time: grant.auth_time,
-        sid: redemption.session_id(),
-        scope: redemption.scopes().join(" "),
-    })
+        sid: issuance.session.clone(),
+        scope: issuance.scopes.join(" "),
+    }
 }
 
 /// The claims of the ID token.
@@ -58,8 +56,8 @@ pub(crate) struct IdClaims {
 }
 
 impl IdClaims {
-    pub(crate) fn new(redemption: &Redemption<'_>, access_claims: &UserTokenClaims, access_token: &str) -> Self {
-        let grant = &redemption.grant.details;
+    pub(crate) fn new(issuance: &Issuance<'_>, access_claims: &UserTokenClaims, access_token: &str) -> Self {
+        let grant = issuance.grant;
         Self {
             iss: access_claims.iss.clone(),
             sub: access_claims.sub.clone(),
@@ -70,8 +68,8 @@ impl IdClaims {
             sid: access_claims.sid.clone(),
             at_hash: at_hash(access_token),
             // An ID token from a refresh should have no nonce (12.2).
-            nonce: grant.nonce.clone().filter(|_| redemption.is_code_exchange()),
-            user_claims: claims_of_scopes(&grant.claims, redemption.scopes()),
+            nonce: grant.nonce.clone().filter(|_| issuance.is_code_exchange),
+            user_claims: claims_of_scopes(&grant.claims, issuance.scopes),
         }
     }
 }

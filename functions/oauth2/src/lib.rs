@@ -50,7 +50,7 @@ impl Endpoint for Oauth2 {
         let endpoints = issuers.oidc().cloned().map(|issuer| {
             let random = || Arc::clone(&environment.random);
             Endpoints {
-                grants: Grants { store: store.clone(), random: random() },
+                grants: Grants { store: store.clone(), signer: signer.clone(), random: random() },
                 tokens: RegistrationTokens {
                     store: store.clone(),
                     signer,

@@ -9,14 +9,15 @@ use shared::{
     auth::{
         AuthenticatedClient, AuthenticatedRegistration, ClientCredentials, IdempotencyKey, ParsedClientId, Permission,
     },
-    clock::expiry,
     credential::GrantCredential,
     error::{ApiError, OauthError},
+    id::TokenId,
     input::oidc::OPENID,
     input::{Form, ScopeList},
+    keys::Signer,
     keys::jwt::TokenType,
     runtime::http::{Request, Response},
-    tokens::grants::{Binding, GrantRequest, PresentedGrant, RequestClient, TOKEN_LIFETIME_SECONDS},
+    tokens::grants::{Binding, GrantRequest, Issuance, PresentedGrant, RequestClient, TOKEN_LIFETIME_SECONDS},
     tokens::pkce::CodeVerifier,
     tokens::registration_tokens::IssueRequest,
 };
@@ -124,29 +125,26 @@ impl Endpoints {
         };
         let GrantParameters { binding, scopes, presented } = parameters;
         let request = GrantRequest { client, binding, scopes, presented };
-        let (redemption, prepared) = tokio::join!(self.grants.redeem(&request, now), self.tokens.signer.prepare());
-        let redemption = redemption?;
-        prepared?;
-
-        let expires_at = expiry(now, TOKEN_LIFETIME_SECONDS);
-        let (random, tokens) = (self.grants.random.as_ref(), &self.tokens);
-        let claims = access_claims(&redemption, (&tokens.issuer, &tokens.audience), (now, expires_at), random)?;
-        let signer = &self.tokens.signer;
-        let access_token = signer.sign(TokenType::AtJwt, &claims).await?;
-        let id_token = if redemption.scopes().iter().any(|scope| scope == OPENID) {
-            // After the access token, because its `at_hash` is the hash of that one with its signature.
-            let claims = IdClaims::new(&redemption, &claims, &access_token);
-            Some(signer.sign(TokenType::Jwt, &claims).await?)
-        } else {
-            None
+        let tokens = &self.tokens;
+        let sign = async |signer: &Signer, issuance: &Issuance<'_>| {
+            let jti = TokenId::random(tokens.random.as_ref())?;
+            let claims = access_claims(issuance, &tokens.issuer, &tokens.audience, jti);
+            let access_token = signer.sign(TokenType::AtJwt, &claims).await?;
+            let id_token = if issuance.scopes.iter().any(|scope| scope == OPENID) {
+                // After the access token, because its `at_hash` is the hash of that one with its signature.
+                let claims = IdClaims::new(issuance, &claims, &access_token);
+                Some(signer.sign(TokenType::Jwt, &claims).await?)
+            } else {
+                None
+            };
+            Ok((access_token, id_token, claims.scope))
         };
-
-        // Up to here, a failure leaves the code or refresh token unchanged.
-        let refresh_token = self.grants.commit(redemption, now).await?;
+        let exchanged = self.grants.exchange(&request, now, sign).await?;
+        let (access_token, id_token, scope) = exchanged.signed;
         let response = TokenResponse {
-            refresh_token: Some(refresh_token.expose().to_owned()),
+            refresh_token: Some(exchanged.refresh_token.expose().to_owned()),
             id_token,
-            ..TokenResponse::new(access_token, TOKEN_LIFETIME_SECONDS.into(), claims.scope)
+            ..TokenResponse::new(access_token, TOKEN_LIFETIME_SECONDS.into(), scope)
         };
         Ok(response.into())
     }

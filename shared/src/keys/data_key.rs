@@ -26,7 +26,7 @@ pub struct WrappingKey {
 }
 
 impl WrappingKey {
-    const VARIABLE: &'static str = "WRAPPING_KEY_ID";
+    pub(super) const VARIABLE: &'static str = "WRAPPING_KEY_ID";
 
     /// The KMS key that `WRAPPING_KEY_ID` names. `None` if only KMS signs; every other mode requires it.
     pub fn from_environment(environment: &Environment, mode: SigningMode) -> Result<Option<Self>, SettingsError> {

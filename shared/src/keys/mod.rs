@@ -65,7 +65,10 @@ impl Keys {
     pub fn signer(&self, environment: &Environment) -> Result<Signer, SettingsError> {
         match (&self.source, WrappingKey::from_environment(environment, self.mode)?) {
             (KeySource::Envelope(cache), Some(wrapping_key)) => Ok(Signer::envelope(wrapping_key, Arc::clone(cache))),
-            _ => Ok(Signer::kms(self.kms.clone(), self.signing_key.clone())),
+            (KeySource::Envelope(_), None) => Err(SettingsError::not_set(WrappingKey::VARIABLE)),
+            (KeySource::Kms | KeySource::Transition(_), _) => {
+                Ok(Signer::kms(self.kms.clone(), self.signing_key.clone()))
+            }
         }
     }
 

@@ -22,9 +22,9 @@ use crate::{
 
 const CONTEXT: &str = "sign the token";
 
-/// Signs with the current key.
-#[derive(Debug)]
-pub struct Signer(Backend);
+/// Signs with the current key. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Signer(Arc<Backend>);
 
 #[derive(Debug)]
 enum Backend {
@@ -50,17 +50,17 @@ struct EnvelopeSigner {
 
 impl Signer {
     pub(super) fn kms(kms: aws_sdk_kms::Client, key: KmsKey) -> Self {
-        Self(Backend::Kms(KmsSigner { kms, key }))
+        Self(Arc::new(Backend::Kms(KmsSigner { kms, key })))
     }
 
     pub(super) fn envelope(wrapping_key: WrappingKey, keys: Arc<SigningKeysCache>) -> Self {
-        Self(Backend::Envelope(EnvelopeSigner { wrapping_key, keys, decrypted: Mutex::default() }))
+        Self(Arc::new(Backend::Envelope(EnvelopeSigner { wrapping_key, keys, decrypted: Mutex::default() })))
     }
 
     /// Opens two connections to KMS, because an exchange signs two tokens at the same time; or decrypts the key. A failure is
     /// harmless.
     pub async fn warm(&self) {
-        match &self.0 {
+        match self.0.as_ref() {
             Backend::Kms(KmsSigner { kms, key }) => {
                 let read = || Box::pin(kms.get_public_key().key_id(key.reference()).send());
                 let _ = tokio::join!(read(), read());
@@ -71,7 +71,7 @@ impl Signer {
 
     /// Like [`Self::warm`], but for a function that opens the connection to KMS anyway.
     pub async fn warm_key(&self) {
-        if let Backend::Envelope(envelope) = &self.0 {
+        if let Backend::Envelope(envelope) = self.0.as_ref() {
             let _ = envelope.private_key().await;
         }
     }
@@ -79,7 +79,7 @@ impl Signer {
     /// Refreshes the signing keys if it is time. A request runs this beside its other reads, so that [`Self::sign`] need
     /// not wait; its time is part of theirs. It never calls KMS.
     pub async fn prepare(&self) -> Result<(), InternalError> {
-        match &self.0 {
+        match self.0.as_ref() {
             Backend::Kms(_) => Ok(()),
             Backend::Envelope(envelope) => envelope.keys.refresh_if_due().await,
         }
@@ -89,7 +89,7 @@ impl Signer {
     /// token.
     pub async fn sign(&self, typ: TokenType, claims: &impl Serialize) -> Result<String, InternalError> {
         let signed = async {
-            match &self.0 {
+            match self.0.as_ref() {
                 Backend::Kms(kms) => {
                     let (signing_input, digest) = signing_input(typ, kms.key.id(), claims)?;
                     Ok(jwt::compact(signing_input, &kms.sign(&digest).await?))

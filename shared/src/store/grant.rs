@@ -158,6 +158,14 @@ pub enum GrantChange {
     },
 }
 
+/// The versions of a grant before and after a change.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantStep<'a> {
+    /// The version that the change was decided on.
+    pub from: &'a WriteId,
+    pub to: &'a WriteId,
+}
+
 impl Store {
     /// Creates a grant.
     pub async fn create_grant(
@@ -176,8 +184,8 @@ impl Store {
         self.get(Key::grant(id), "load the grant").await
     }
 
-    /// Moves a grant on if its version is still `expected`; `next` becomes its version. Without an answer, a second write makes
-    /// sure that the first has happened or never will: whoever repeats an exchange that has happened would be taken for a
+    /// Moves a grant on if its version is still `step.from`; `step.to` becomes its version. Without an answer, a second write
+    /// makes sure that the first has happened or never will: whoever repeats an exchange that has happened would be taken for a
     /// thief.
     ///
     /// # Errors
@@ -186,9 +194,9 @@ impl Store {
         &self,
         id: &SessionId,
         change: &GrantChange,
-        (expected, next): (&WriteId, &WriteId),
+        step: GrantStep<'_>,
     ) -> Result<Update<(), Grant>, InternalError> {
-        let call = self.grant_update(id, expected, next).expression_attribute_names("#current", "current");
+        let call = self.grant_update(id, step).expression_attribute_names("#current", "current");
         let call = match change {
             // `state` and the challenge are compared only when the code is exchanged. ID tokens of refreshes repeat the `nonce`.
             GrantChange::Exchange { refresh_token, expires_at } => call
@@ -212,9 +220,9 @@ impl Store {
                 .expression_attribute_values(":rotatedFrom", text(from.as_str()))
                 .expression_attribute_values(":rotatedAt", number(at.timestamp_millis())),
         };
-        let own = |found: &Grant| (found.version == *next).then_some(());
+        let own = |found: &Grant| (found.version == *step.to).then_some(());
         match send(call, "change the grant", |_| Ok(()), own).await {
-            Err(unanswered) => self.settle(id, (expected, next), unanswered).await,
+            Err(unanswered) => self.settle(id, step, unanswered).await,
             outcome => outcome,
         }
     }
@@ -224,15 +232,16 @@ impl Store {
     async fn settle(
         &self,
         id: &SessionId,
-        (expected, next): (&WriteId, &WriteId),
+        step: GrantStep<'_>,
         unanswered: InternalError,
     ) -> Result<Update<(), Grant>, InternalError> {
         let fence = self.write_id()?;
-        let call = self.grant_update(id, expected, &fence).update_expression("SET #version = :newVersion");
+        let call =
+            self.grant_update(id, GrantStep { to: &fence, ..step }).update_expression("SET #version = :newVersion");
         let own = |found: &Grant| (found.version == fence).then_some(());
         match send(call, "settle a change of the grant", |_| Ok(()), own).await {
             Ok(Update::Applied(())) | Err(_) => Err(unanswered),
-            Ok(Update::Conflict(found)) if found.version == *next => Ok(Update::Applied(())),
+            Ok(Update::Conflict(found)) if found.version == *step.to => Ok(Update::Applied(())),
             // Others have moved the grant on, with our change or without it: to be decided again.
             outcome => outcome,
         }
@@ -281,12 +290,12 @@ impl Store {
             .expression_attribute_values(":true", AttributeValue::Bool(true))
     }
 
-    fn grant_update(&self, id: &SessionId, expected: &WriteId, new_version: &WriteId) -> UpdateItemFluentBuilder {
+    fn grant_update(&self, id: &SessionId, step: GrantStep<'_>) -> UpdateItemFluentBuilder {
         self.update(Key::grant(id))
             .condition_expression("#version = :expected")
             .expression_attribute_names("#version", "version")
-            .expression_attribute_values(":expected", expected.into())
-            .expression_attribute_values(":newVersion", new_version.into())
+            .expression_attribute_values(":expected", step.from.into())
+            .expression_attribute_values(":newVersion", step.to.into())
     }
 }
 

@@ -31,7 +31,7 @@ pub use self::{
     app_token::AppToken,
     application::Application,
     client::{Client, ClientChange},
-    grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, Rotation},
+    grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
     listing::{List, Order, Page, Position, Start},
     organization::Organization,
     registration::{
@@ -181,7 +181,11 @@ impl Store {
         Retry::patient(context, Arc::clone(&self.random))
     }
 
-    fn write_id(&self) -> Result<WriteId, InternalError> {
+    /// A new random id of a write.
+    ///
+    /// # Errors
+    /// When the random source fails.
+    pub fn write_id(&self) -> Result<WriteId, InternalError> {
         WriteId::random(self.random.as_ref())
     }
 

@@ -1,5 +1,5 @@
 //! The operations, independent of any endpoint's wire format. `registration_tokens` and `app_tokens` get what the function
-//! loaded; `grants` loads by itself, and leaves signing to the function, between `redeem` and `commit`.
+//! loaded. `grants` loads by itself, and gets what signs the tokens as a closure: they leave after the commit only.
 
 pub mod app_tokens;
 pub mod grants;

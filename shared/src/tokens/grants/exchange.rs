@@ -1,0 +1,182 @@
+//! Exchanges a code or refresh token: load, decide, sign, commit.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    TOKEN_LIFETIME_SECONDS,
+    decide::{Decision, Denial, decide, forgives_lateness},
+    request::{GrantRequest, PresentedGrant, RequestClient},
+};
+use crate::{
+    clock::expiry,
+    credential::{GrantCredential, SessionId},
+    error::{ApiError, InternalError, OauthError},
+    keys::Signer,
+    random::Random,
+    runtime::telemetry::{Phase, timed},
+    store::{Client, Grant, GrantDetails, GrantStep, Store, Update},
+};
+
+/// Exchanges codes and refresh tokens.
+#[derive(Debug)]
+pub struct Grants {
+    pub store: Store,
+    pub signer: Signer,
+    pub random: Arc<dyn Random>,
+}
+
+/// What the tokens of a granted request are made of.
+#[derive(Debug)]
+pub struct Issuance<'a> {
+    pub grant: &'a GrantDetails,
+    pub session: SessionId,
+    /// The scopes of the tokens.
+    pub scopes: &'a [String],
+    /// Whether a code is exchanged, and not a refresh token.
+    pub is_code_exchange: bool,
+    pub issued_at: DateTime<Utc>,
+    /// When the access token and the ID token expire.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The tokens of a request that is committed.
+#[derive(Debug)]
+pub struct Exchanged<T> {
+    /// What was signed.
+    pub signed: T,
+    pub refresh_token: GrantCredential,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// A request with what was loaded for it.
+struct Attempt<'a> {
+    request: &'a GrantRequest,
+    session: SessionId,
+    grant: Grant,
+    /// `None` if the request is not from the grant's client.
+    client: Option<Client>,
+    /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may succeed, and
+    /// each must know its own.
+    first: GrantCredential,
+    now: DateTime<Utc>,
+}
+
+impl Grants {
+    /// Exchanges a code or refresh token. `sign` signs the tokens; they leave only after the exchange is recorded. A replay
+    /// revokes the grant.
+    ///
+    /// # Errors
+    /// [`OauthError::InvalidClient`], [`ApiError::BadCredential`], [`OauthError::InvalidScope`], [`ApiError::Replay`], or a
+    /// failure. After a failure the code or refresh token may be presented again.
+    pub async fn exchange<T>(
+        &self,
+        request: &GrantRequest,
+        now: DateTime<Utc>,
+        sign: impl AsyncFnOnce(&Signer, &Issuance<'_>) -> Result<T, InternalError>,
+    ) -> Result<Exchanged<T>, ApiError> {
+        let (loaded, prepared) = tokio::join!(timed(Phase::Load, self.load(request, now)), self.signer.prepare());
+        let mut attempt = loaded?;
+        let decision = self.enforce(attempt.decide(), &attempt.session).await?;
+        prepared?;
+
+        let issuance = attempt.issuance();
+        let signed = sign(&self.signer, &issuance).await?;
+        let expires_at = issuance.expires_at;
+
+        let refresh_token = self.commit(&mut attempt, decision).await?;
+        Ok(Exchanged { signed, refresh_token, expires_at })
+    }
+
+    async fn load<'a>(&self, request: &'a GrantRequest, now: DateTime<Utc>) -> Result<Attempt<'a>, ApiError> {
+        let (grant, client) = self.load_grant_and_client(request).await?;
+        let grant_id = request.presented.credential().grant();
+        let first = GrantCredential::generate_refresh_token(grant_id, self.random.as_ref())?;
+        Ok(Attempt { request, session: request.presented.session_id(), grant, client, first, now })
+    }
+
+    /// The grant, and its client if the request is from it.
+    async fn load_grant_and_client(&self, request: &GrantRequest) -> Result<(Grant, Option<Client>), ApiError> {
+        let session = request.presented.session_id();
+        let grant = self.store.load_grant(&session);
+        let (grant, client) = match &request.client {
+            RequestClient::IdOnly(id) | RequestClient::WithCredentials(id, _) => {
+                let (grant, client) = tokio::join!(grant, self.store.load_client(*id));
+                let client = client?;
+                if let RequestClient::WithCredentials(_, credentials) = &request.client {
+                    credentials.authenticate(client.as_ref())?;
+                }
+                let grant = grant?.ok_or(ApiError::BadCredential)?;
+                let is_its_client = *id == grant.details.client_id;
+                (grant, client.filter(|_| is_its_client))
+            }
+            RequestClient::Omitted => {
+                let grant = grant.await?.ok_or(ApiError::BadCredential)?;
+                if grant.details.confidential {
+                    return Err(OauthError::InvalidClient(None).into());
+                }
+                let client = self.store.load_client(grant.details.client_id).await?;
+                (grant, client)
+            }
+        };
+        let authenticated = matches!(request.client, RequestClient::WithCredentials(..));
+        Ok((grant, client.filter(|client| authenticated || !client.is_confidential())))
+    }
+
+    /// Records the decision and returns the refresh token. A write that loses a race is decided again on the grant that it lost
+    /// to.
+    async fn commit(&self, attempt: &mut Attempt<'_>, mut decision: Decision) -> Result<GrantCredential, ApiError> {
+        let to = self.store.write_id()?;
+        let mut retry = self.store.retry("change the grant");
+        loop {
+            let Some(change) = &decision.change else { return Ok(decision.refresh_token) };
+            let step = GrantStep { from: &attempt.grant.version, to: &to };
+            match self.store.change_grant(&attempt.session, change, step).await? {
+                Update::Applied(()) => return Ok(decision.refresh_token),
+                Update::Conflict(current) => attempt.grant = current,
+                Update::Missing => return Err(ApiError::BadCredential),
+            }
+            retry.pause().await?;
+            let again = match attempt.decide() {
+                // It was the current token when this request loaded it. Faster requests have used its successor since, so this
+                // request is late, not stolen.
+                Err(Denial::Replay) if forgives_lateness(attempt.request, attempt.client.as_ref()) => {
+                    Err(Denial::BadCredential)
+                }
+                again => again,
+            };
+            decision = self.enforce(again, &attempt.session).await?;
+        }
+    }
+
+    /// Turns a denial into an error, and revokes the grant of a replay.
+    async fn enforce(&self, decision: Result<Decision, Denial>, session: &SessionId) -> Result<Decision, ApiError> {
+        match decision {
+            Ok(decision) => Ok(decision),
+            Err(Denial::BadCredential) => Err(ApiError::BadCredential),
+            Err(Denial::InvalidScope) => Err(OauthError::InvalidScope.into()),
+            Err(Denial::Replay) => {
+                self.store.revoke_grant(session).await?;
+                Err(ApiError::Replay)
+            }
+        }
+    }
+}
+
+impl Attempt<'_> {
+    fn decide(&self) -> Result<Decision, Denial> {
+        decide(self.request, &self.grant, self.client.as_ref(), &self.first, self.now)
+    }
+
+    fn issuance(&self) -> Issuance<'_> {
+        Issuance {
+            grant: &self.grant.details,
+            session: self.session.clone(),
+            scopes: self.request.scopes.as_ref().unwrap_or(&self.grant.details.scopes),
+            is_code_exchange: matches!(self.request.presented, PresentedGrant::Code { .. }),
+            issued_at: self.now,
+            expires_at: expiry(self.now, TOKEN_LIFETIME_SECONDS),
+        }
+    }
+}
