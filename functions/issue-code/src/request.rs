@@ -3,55 +3,38 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
 use shared::{
     error::{Constraint, ValidationError},
-    id::ClientId,
     input::oidc::{Language, read_claims},
     input::{JsonObject, ScopeList, Subject, raw_member, required},
+    tokens::codes::CodeRequest,
 };
 
 /// How far the clock of the login service may be ahead, in seconds.
 const CLOCK_SKEW_SECONDS: i64 = 300;
 
-pub(crate) struct IssueCodeRequest {
-    pub(crate) client_id: ClientId,
-    pub(crate) service: String,
-    pub(crate) redirect_uri: String,
-    pub(crate) subject: String,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) state: Option<String>,
-    pub(crate) nonce: Option<String>,
-    pub(crate) code_challenge: Option<String>,
-    pub(crate) auth_time: DateTime<Utc>,
-    pub(crate) language: Option<String>,
-    pub(crate) claims: Map<String, Value>,
-}
-
-impl IssueCodeRequest {
-    pub(crate) fn parse(event: &str, now: DateTime<Utc>) -> Result<Self, ValidationError> {
-        // From the text, because `JsonObject` loses digits and duplicate members.
-        let claims = raw_member(event, "claims").map(|json| read_claims("claims", json)).transpose()?;
-        let mut event = JsonObject::from_json(event.as_bytes())?;
-        event.object("claims")?;
-        let latest = now.timestamp().saturating_add(CLOCK_SKEW_SECONDS).try_into().unwrap_or(0_u64);
-        let auth_time = event.integer("authTime", 0..=latest)?;
-        let request = Self {
-            client_id: required("clientId", event.parsed("clientId")?)?,
-            service: required("service", event.string("service")?)?,
-            redirect_uri: required("redirectUri", event.string("redirectUri")?)?,
-            subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
-            scopes: required("scope", event.parsed("scope")?.map(ScopeList::into_inner))?,
-            state: event.parsed("state")?.map(|Opaque(state)| state),
-            nonce: event.parsed("nonce")?.map(|Opaque(nonce)| nonce),
-            code_challenge: event.parsed("codeChallenge")?.map(|CodeChallenge(challenge)| challenge),
-            auth_time: auth_time.and_then(instant).unwrap_or(now),
-            language: event.parsed("language")?.map(Language::into_inner),
-            claims: claims.unwrap_or_default(),
-        };
-        event.refuse_others()?;
-        Ok(request)
-    }
+pub(crate) fn parse(event: &str, now: DateTime<Utc>) -> Result<CodeRequest, ValidationError> {
+    // From the text, because `JsonObject` loses digits and duplicate members.
+    let claims = raw_member(event, "claims").map(|json| read_claims("claims", json)).transpose()?;
+    let mut event = JsonObject::from_json(event.as_bytes())?;
+    event.object("claims")?;
+    let latest = now.timestamp().saturating_add(CLOCK_SKEW_SECONDS).try_into().unwrap_or(0_u64);
+    let auth_time = event.integer("authTime", 0..=latest)?;
+    let request = CodeRequest {
+        client_id: required("clientId", event.parsed("clientId")?)?,
+        service: required("service", event.string("service")?)?,
+        redirect_uri: required("redirectUri", event.string("redirectUri")?)?,
+        subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
+        scopes: required("scope", event.parsed("scope")?.map(ScopeList::into_inner))?,
+        state: event.parsed("state")?.map(|Opaque(state)| state),
+        nonce: event.parsed("nonce")?.map(|Opaque(nonce)| nonce),
+        code_challenge: event.parsed("codeChallenge")?.map(|CodeChallenge(challenge)| challenge),
+        auth_time: auth_time.and_then(instant).unwrap_or(now),
+        language: event.parsed("language")?.map(Language::into_inner),
+        claims: claims.unwrap_or_default(),
+    };
+    event.refuse_others()?;
+    Ok(request)
 }
 
 fn instant(seconds: u64) -> Option<DateTime<Utc>> {

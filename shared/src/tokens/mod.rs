@@ -2,6 +2,7 @@
 //! loaded. `grants` loads by itself, and gets what signs the tokens as a closure: they leave after the commit only.
 
 pub mod app_tokens;
+pub mod codes;
 pub mod grants;
 pub mod listing;
 pub mod pkce;

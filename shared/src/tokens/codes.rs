@@ -1,0 +1,115 @@
+//! Issues authorization codes (RFC 6749, 4.1.2) for users who have logged in.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::grants::GRANT_LIFETIME_SECONDS;
+use crate::{
+    clock::expiry,
+    credential::{GrantCredential, GrantId},
+    error::{InternalError, ValidationError},
+    id::ClientId,
+    random::Random,
+    runtime::function::InvocationError,
+    runtime::telemetry::{Phase, timed},
+    store::{Client, Grant, GrantDetails, Store, Update},
+};
+
+/// How long a code is valid. RFC 6749, 4.1.2, recommends at most ten minutes.
+const CODE_LIFETIME_SECONDS: u32 = 120;
+/// How long a grant is named among those of its user: as long as it can live, and two days more for clocks that are wrong.
+const SESSION_LIFETIME_SECONDS: u32 = GRANT_LIFETIME_SECONDS + 2 * 86400;
+
+/// What a code is issued for: who logged in, and what the client asked for.
+pub struct CodeRequest {
+    pub client_id: ClientId,
+    pub service: String,
+    pub redirect_uri: String,
+    pub subject: String,
+    pub scopes: Vec<String>,
+    pub state: Option<String>,
+    pub nonce: Option<String>,
+    pub code_challenge: Option<String>,
+    pub auth_time: DateTime<Utc>,
+    pub language: Option<String>,
+    pub claims: Map<String, Value>,
+}
+
+/// Personal data is not shown.
+impl fmt::Debug for CodeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CodeRequest").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+pub struct IssuedCode {
+    pub code: GrantCredential,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Issues a code.
+///
+/// # Errors
+/// If the client does not exist or is not registered for what is asked for, or a failure.
+pub async fn issue(
+    store: &Store,
+    random: &dyn Random,
+    request: CodeRequest,
+    now: DateTime<Utc>,
+) -> Result<IssuedCode, InvocationError> {
+    let client = timed(Phase::Load, store.load_client(request.client_id)).await?;
+
+    let id = GrantId::random(random)?;
+    let code = GrantCredential::generate_code(&id, random)?;
+    let expires_at = expiry(now, CODE_LIFETIME_SECONDS);
+    let grant = Grant::issued(decide(request, client, &code, expires_at)?, random)?;
+
+    let session = id.session();
+    let subject = (grant.details.client_id, grant.details.subject.as_str());
+    let recorded = store.record_session(subject, &session, expiry(expires_at, SESSION_LIFETIME_SECONDS));
+    // Both must be written before anybody knows the code. If one fails, the other is of no use and does no harm.
+    let (created, recorded) = tokio::join!(store.create_grant(&session, &grant, now), recorded);
+    recorded?;
+    match created? {
+        Update::Applied(()) => Ok(IssuedCode { code, expires_at }),
+        // With 128 random bits a collision means that the random source is broken.
+        Update::Conflict(()) | Update::Missing => {
+            Err(InternalError::new("create the grant", "its random id is taken").into())
+        }
+    }
+}
+
+fn decide(
+    request: CodeRequest,
+    client: Option<Client>,
+    code: &GrantCredential,
+    code_expires_at: DateTime<Utc>,
+) -> Result<GrantDetails, ValidationError> {
+    let client = client.ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
+    let registered = |registered: bool, field| {
+        registered.then_some(()).ok_or_else(|| ValidationError::new(field, "is not registered for this client"))
+    };
+    registered(client.services.contains(&request.service), "service")?;
+    registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;
+    registered(request.scopes.iter().all(|scope| client.scopes.contains(scope)), "scope")?;
+    Ok(GrantDetails {
+        client_id: request.client_id,
+        organization_id: client.organization_id,
+        confidential: client.is_confidential(),
+        service: request.service,
+        redirect_uri: request.redirect_uri,
+        subject: request.subject,
+        scopes: request.scopes,
+        state: request.state,
+        nonce: request.nonce,
+        code_challenge: request.code_challenge,
+        auth_time: request.auth_time,
+        language: request.language,
+        claims: request.claims,
+        code: code.hash(),
+        code_expires_at,
+    })
+}
