@@ -9,7 +9,6 @@ use lambda_http::{
 };
 use shared::{
     runtime::function::{Function, invoke},
-    runtime::http::Http,
     runtime::{Environment, SettingsError},
 };
 use uuid::Uuid;
@@ -20,14 +19,14 @@ type Handler = Box<dyn Fn(Bytes) -> Invocation + Send + Sync>;
 /// The list of functions. Whatever else needs to know them takes their names from here, through [`Functions::names`].
 const FUNCTIONS: &[Entry] = &[
     Entry::new::<authorize::Authorize>(),
-    Entry::new::<Http<create_app_token::CreateAppToken>>(),
-    Entry::new::<Http<create_token::CreateToken>>(),
-    Entry::new::<Http<exchange_token::ExchangeToken>>(),
+    Entry::new::<create_app_token::CreateAppToken>(),
+    Entry::new::<create_token::CreateToken>(),
+    Entry::new::<exchange_token::ExchangeToken>(),
     Entry::new::<issue_code::IssueCode>(),
-    Entry::new::<Http<manage_tokens::ManageTokens>>(),
-    Entry::new::<Http<oauth2::Oauth2>>(),
+    Entry::new::<manage_tokens::ManageTokens>(),
+    Entry::new::<oauth2::Oauth2>(),
     Entry::new::<provision::Provision>(),
-    Entry::new::<Http<publish_keys::PublishKeys>>(),
+    Entry::new::<publish_keys::PublishKeys>(),
 ];
 
 struct Entry {

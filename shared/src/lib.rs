@@ -19,4 +19,5 @@ pub mod credential;
 pub mod encoding;
 pub mod error;
 pub mod id;
+mod names;
 pub mod random;

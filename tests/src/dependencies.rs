@@ -10,7 +10,7 @@ use std::{
 /// The groups of `shared`, from top to bottom.
 const GROUPS: [&str; 7] = ["wire", "tokens", "auth", "keys", "store", "runtime", "input"];
 /// What every group may use.
-const LEAVES: [&str; 6] = ["clock", "credential", "encoding", "error", "id", "random"];
+const LEAVES: [&str; 7] = ["clock", "credential", "encoding", "error", "id", "names", "random"];
 
 /// A path of a module, such as `["keys", "jwt"]`.
 type Module = Vec<String>;

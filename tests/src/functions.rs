@@ -6,7 +6,6 @@ use std::{
     process::{Command, Output},
 };
 
-use lambda_http::LambdaEvent;
 use serde_json::{Value, json};
 use shared::{
     runtime::function::Function,
@@ -183,7 +182,6 @@ async fn a_function_that_panics() {
 
     impl Function for Panicking {
         const NAME: &'static str = "panicking";
-        type Event = Value;
         type Answer = Value;
 
         fn load(_: &Environment) -> Result<Self, SettingsError> {
@@ -192,7 +190,7 @@ async fn a_function_that_panics() {
 
         async fn warm(&self) {}
 
-        async fn handle(&self, _: LambdaEvent<Value>) -> Handled<Value> {
+        async fn handle(&self, _: &str) -> Handled<Value> {
             panic!("as the test wants it")
         }
     }

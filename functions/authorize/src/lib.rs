@@ -7,18 +7,17 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use lambda_http::{
-    LambdaEvent,
     aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request,
     http::{HeaderMap, header},
 };
 use serde::Serialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use shared::{
     auth::{ActiveCredential, ActiveKind, CredentialVerifier, bearer},
     clock::Clock,
     error::{InternalError, Outcome},
     keys::{Issuers, Keys},
-    runtime::function::{Function, InvocationError},
+    runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
     store::Store,
 };
@@ -45,8 +44,6 @@ pub struct SimpleResponse {
 
 impl Function for Authorize {
     const NAME: &'static str = "authorize";
-    /// Raw, so that a malformed event is denied and is not a function error.
-    type Event = Box<RawValue>;
     type Answer = SimpleResponse;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
@@ -65,26 +62,25 @@ impl Function for Authorize {
         tokio::join!(self.verifier.warm(), self.store.warm(1));
     }
 
-    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<SimpleResponse> {
-        let denied = |reason| {
+    async fn handle(&self, event: &str) -> Handled<SimpleResponse> {
+        let denied = |outcome| {
             let response = SimpleResponse { is_authorized: false, context: None };
-            Handled { result: Ok(response), outcome: Outcome::Refused(reason), status: None }
+            Handled { outcome, ..Handled::of(Ok(response)) }
         };
-        let Ok(event) = serde_json::from_str::<ApiGatewayV2CustomAuthorizerV2Request>(event.payload.get()) else {
-            return denied("invalid event");
+        let Ok(event) = serde_json::from_str::<ApiGatewayV2CustomAuthorizerV2Request>(event) else {
+            return denied(Outcome::InvalidEvent);
         };
         if !authorization_is_identity_source(&event) {
-            return denied("wrong identity source");
+            return denied(Outcome::WrongIdentitySource);
         }
         match self.verify(&event.headers, self.clock.now()).await {
-            Ok(None) => denied("unauthenticated"),
-            Ok(Some(credential)) if !self.policy.allows(&credential) => denied("denied by policy"),
+            Ok(None) => denied(Outcome::Unauthenticated),
+            Ok(Some(credential)) if !self.policy.allows(&credential) => denied(Outcome::DeniedByPolicy),
             Ok(Some(credential)) => {
-                let response = SimpleResponse { is_authorized: true, context: Some(context(credential)) };
-                Handled { result: Ok(response), outcome: Outcome::Done, status: None }
+                Handled::of(Ok(SimpleResponse { is_authorized: true, context: Some(context(credential)) }))
             }
             // A function error, so that the caller gets a 500 and not a 403.
-            Err(error) => Err(InvocationError::from(error)).into(),
+            Err(error) => Handled::of(Err(error.into())),
         }
     }
 }

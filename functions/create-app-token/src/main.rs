@@ -1,9 +1,8 @@
 //! The Lambda function `create-app-token`.
 
 use create_app_token::CreateAppToken;
-use shared::runtime::http::Http;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
-    shared::runtime::function::run::<Http<CreateAppToken>>().await
+    shared::runtime::function::run::<CreateAppToken>().await
 }

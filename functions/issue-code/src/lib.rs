@@ -5,12 +5,12 @@ mod request;
 
 use std::sync::Arc;
 
-use lambda_http::LambdaEvent;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use shared::{
     clock::{Clock, rfc3339},
+    error::InvocationError,
     random::Random,
-    runtime::function::{Function, InvocationError},
+    runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
     store::Store,
     tokens::codes,
@@ -25,7 +25,6 @@ pub struct IssueCode {
 
 impl Function for IssueCode {
     const NAME: &'static str = "issue-code";
-    type Event = Box<RawValue>;
     type Answer = Value;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
@@ -40,8 +39,8 @@ impl Function for IssueCode {
         self.store.warm(2).await;
     }
 
-    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
-        self.issue(event.payload.get()).await.into()
+    async fn handle(&self, event: &str) -> Handled<Value> {
+        Handled::of(self.issue(event).await)
     }
 }
 

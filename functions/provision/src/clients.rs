@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 use shared::{
     credential::{Credential, CredentialKind},
-    error::ValidationError,
+    error::{InvocationError, ValidationError},
     id::ClientId,
-    runtime::function::InvocationError,
     store::{Client, ClientChange, Update},
 };
 

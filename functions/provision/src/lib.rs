@@ -8,16 +8,15 @@ mod sessions;
 
 use std::sync::Arc;
 
-use lambda_http::LambdaEvent;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use shared::{
     clock::Clock,
     credential::{Credential, CredentialKind},
-    error::ValidationError,
+    error::{InvocationError, ValidationError},
     id::{KeyId, ObjectId, RegistrationId},
     keys::{SigningMode, WrappingKey},
     random::Random,
-    runtime::function::{Function, InvocationError},
+    runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
     store::{ApiKey, Application, MAX_KEYS, Organization, SigningKeys, Store, Update},
 };
@@ -35,8 +34,6 @@ pub struct Provision {
 
 impl Function for Provision {
     const NAME: &'static str = "provision";
-    /// Not parsed yet: `Action` rejects a field that is given twice.
-    type Event = Box<RawValue>;
     type Answer = Value;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
@@ -53,11 +50,11 @@ impl Function for Provision {
         self.store.warm(1).await;
     }
 
-    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<Value> {
-        match Action::parse(event.payload.get()) {
-            Ok(action) => self.perform(action).await.into(),
-            Err(invalid) => Err(invalid.into()).into(),
-        }
+    async fn handle(&self, event: &str) -> Handled<Value> {
+        Handled::of(match Action::parse(event) {
+            Ok(action) => self.perform(action).await,
+            Err(invalid) => Err(invalid.into()),
+        })
     }
 }
 

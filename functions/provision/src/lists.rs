@@ -3,9 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 use shared::{
-    error::{Constraint, InternalError, ValidationError},
+    error::{Constraint, InternalError, InvocationError, ValidationError},
     id::ObjectId,
-    runtime::function::InvocationError,
     store::{List, Order, Page, Start},
 };
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use shared::{
     clock::rfc3339,
     credential::SessionId,
+    error::InvocationError,
     id::ClientId,
-    runtime::function::InvocationError,
     store::List,
     tokens::sessions::{self, Subject},
 };

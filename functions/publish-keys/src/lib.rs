@@ -57,7 +57,7 @@ impl Endpoint for PublishKeys {
             // Not an `ApiError`, because it may be cached like the keys.
             None => Response::new(
                 StatusCode::NOT_FOUND,
-                Outcome::Refused("not found"),
+                Outcome::NotFound,
                 &Self::error_body(&request.route, &ApiError::NotFound),
             ),
         };

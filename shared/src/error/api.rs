@@ -69,17 +69,17 @@ impl ApiError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Unauthenticated(_) => Outcome::Refused("unauthenticated"),
-            Self::Invalid(_) => Outcome::Refused("invalid request"),
-            Self::Oauth(OauthError::InvalidClient(_)) => Outcome::Refused("invalid client"),
-            Self::Oauth(OauthError::UnauthorizedClient) => Outcome::Refused("unauthorized client"),
-            Self::Oauth(OauthError::UnsupportedGrantType) => Outcome::Refused("unsupported grant type"),
-            Self::Oauth(OauthError::InvalidScope) => Outcome::Refused("invalid scope"),
-            Self::Forbidden | Self::Oauth(OauthError::InsufficientScope) => Outcome::Refused("permission missing"),
-            Self::NotFound | Self::TokenNotFound => Outcome::Refused("not found"),
-            Self::IdempotencyKeyReused => Outcome::Refused("idempotency key reused"),
+            Self::Unauthenticated(_) => Outcome::Unauthenticated,
+            Self::Invalid(_) => Outcome::InvalidRequest,
+            Self::Oauth(OauthError::InvalidClient(_)) => Outcome::InvalidClient,
+            Self::Oauth(OauthError::UnauthorizedClient) => Outcome::UnauthorizedClient,
+            Self::Oauth(OauthError::UnsupportedGrantType) => Outcome::UnsupportedGrantType,
+            Self::Oauth(OauthError::InvalidScope) => Outcome::InvalidScope,
+            Self::Forbidden | Self::Oauth(OauthError::InsufficientScope) => Outcome::PermissionMissing,
+            Self::NotFound | Self::TokenNotFound => Outcome::NotFound,
+            Self::IdempotencyKeyReused => Outcome::IdempotencyKeyReused,
             Self::QuotaExceeded { .. } | Self::Oauth(OauthError::TooManyTokens { .. }) => Outcome::QuotaExceeded,
-            Self::BadCredential => Outcome::Refused("bad credential"),
+            Self::BadCredential => Outcome::BadCredential,
             Self::Replay => Outcome::ReplayDetected,
             Self::Internal(_) => Outcome::Failed,
         }

@@ -14,7 +14,7 @@ use crate::{
     id::KmsKey,
     keys::signing_keys_cache::SigningKeysCache,
     keys::verification_key::VerificationKey,
-    runtime::telemetry::warn_and_count,
+    runtime::telemetry::{Metric, warn_and_count},
 };
 
 /// KMS is asked again for a key that it refused after this time.
@@ -175,7 +175,8 @@ impl PublicKeys {
                 Ok(Some(public_key))
             }
             Err(FetchError::Refused(error)) if !key.signs => {
-                warn_and_count("SigningKeysLeftOut", "left out a previous signing key", key.key.reference(), &error);
+                const MESSAGE: &str = "left out a previous signing key";
+                warn_and_count(Metric::SigningKeysLeftOut, MESSAGE, key.key.reference(), &error);
                 *cached = Cached::Refused { at: now };
                 Ok(None)
             }

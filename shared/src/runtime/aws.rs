@@ -203,7 +203,7 @@ mod tests {
             context.xray_trace_id = Some(trace.to_owned());
             let call = async {
                 dynamodb(&config).list_tables().send().await.unwrap();
-                crate::runtime::Handled { result: Ok(()), outcome: crate::error::Outcome::Done, status: None }
+                crate::runtime::Handled::of(Ok(()))
             };
             telemetry::observe("test", &context, Box::pin(call)).await;
             let headers = recorder.0.lock().unwrap().clone();

@@ -2,24 +2,21 @@
 
 use lambda_http::http::StatusCode;
 
-use crate::error::Outcome;
+use crate::error::{InvocationError, Outcome};
 
-/// A handled event.
 #[derive(Debug)]
 pub struct Handled<A> {
-    /// The result, or the error that Lambda reports as a function error.
-    pub result: Result<A, FunctionError>,
+    /// An error is reported to Lambda as a function error.
+    pub result: Result<A, InvocationError>,
     pub outcome: Outcome,
     /// The HTTP status, if the function is an endpoint.
     pub status: Option<StatusCode>,
 }
 
-/// A function error, which Lambda returns to the invoker instead of a result.
-#[derive(Debug, thiserror::Error)]
-#[error("{error_type}: {message}")]
-pub struct FunctionError {
-    /// The kind of error, such as `InvalidRequest`.
-    pub error_type: &'static str,
-    /// What is wrong: the field and the rule.
-    pub message: String,
+impl<A> Handled<A> {
+    /// The end of an invocation that issues no token and is no HTTP request.
+    pub fn of(result: Result<A, InvocationError>) -> Self {
+        let outcome = result.as_ref().map_or_else(InvocationError::outcome, |_| Outcome::Done);
+        Self { result, outcome, status: None }
+    }
 }

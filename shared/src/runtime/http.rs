@@ -8,12 +8,12 @@ use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 use base64::{Engine, engine::general_purpose::STANDARD};
 pub use lambda_http::http::{HeaderName, StatusCode, header};
 use lambda_http::{
-    Body, LambdaEvent,
+    Body,
     aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
     http::{HeaderMap, HeaderValue},
 };
 use serde::Serialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
 use crate::{
     error::{ApiError, Constraint, Outcome, ValidationError},
@@ -46,32 +46,26 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     const HEADER: Option<(HeaderName, &str)> = None;
 }
 
-/// An [`Endpoint`] as a Lambda [`Function`].
-#[derive(Debug)]
-pub struct Http<E>(E);
-
-impl<E: Endpoint> Function for Http<E> {
+impl<E: Endpoint> Function for E {
     const NAME: &'static str = E::NAME;
-    /// Not parsed yet: if the runtime cannot parse an event, it logs the error with values from the event.
-    type Event = Box<RawValue>;
     type Answer = ApiGatewayV2httpResponse;
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
-        E::load(environment).map(Self)
+        Endpoint::load(environment)
     }
 
-    async fn warm(&self) {
-        self.0.warm().await;
+    fn warm(&self) -> impl Future<Output = ()> + Send {
+        Endpoint::warm(self)
     }
 
-    async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Handled<ApiGatewayV2httpResponse> {
-        let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event.payload.get()) else {
-            return Err(ValidationError::new("event", "must be an API Gateway event of payload format 2.0").into())
-                .into();
+    async fn handle(&self, event: &str) -> Handled<ApiGatewayV2httpResponse> {
+        let Ok(event) = serde_json::from_str::<ApiGatewayV2httpRequest>(event) else {
+            let malformed = ValidationError::new("event", "must be an API Gateway event of payload format 2.0");
+            return Handled::of(Err(malformed.into()));
         };
         let request = Request::from(event);
         let route = request.route.clone();
-        let response = self.0.respond(request).await.unwrap_or_else(|error| {
+        let response = self.respond(request).await.unwrap_or_else(|error| {
             if let ApiError::Internal(internal) = &error {
                 telemetry::log_internal_error(internal);
             }

@@ -10,5 +10,5 @@ pub mod telemetry;
 
 pub use self::{
     environment::{Environment, SettingsError},
-    handled::{FunctionError, Handled},
+    handled::Handled,
 };

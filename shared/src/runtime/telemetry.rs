@@ -32,7 +32,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    error::{InternalError, Outcome},
+    error::{InternalError, InvocationError, Outcome},
     runtime::Handled,
 };
 
@@ -150,13 +150,27 @@ pub(crate) fn xray_trace_id() -> Option<String> {
 }
 
 /// Logs an internal error with all its causes. The caller gets only a bare 500.
-pub fn log_internal_error(error: &InternalError) {
+pub(crate) fn log_internal_error(error: &InternalError) {
     let request_id = TRACE.try_with(|trace| trace.request_id.clone()).unwrap_or_default();
     tracing::error!(request_id, error = error.chain(), "request failed");
 }
 
+crate::named! {
+    pub enum Metric {
+        TokensIssued = "TokensIssued",
+        QuotaRefusals = "QuotaRefusals",
+        ReplaysDetected = "ReplaysDetected",
+        Failures = "Failures",
+        /// Lambda counts these as errors of the function. Its other errors are crashes, timeouts and failed starts.
+        ReportedErrors = "ReportedErrors",
+        /// Of the whole deployment.
+        SigningKeysLeftOut = "SigningKeysLeftOut",
+    }
+}
+
 /// Logs a warning about the object with this id, and counts it in a metric of the whole deployment.
-pub(crate) fn warn_and_count(metric: &'static str, message: &str, id: &str, error: &InternalError) {
+pub(crate) fn warn_and_count(metric: Metric, message: &str, id: &str, error: &InternalError) {
+    let metric = metric.as_str();
     let directive = json!({"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": [{"Name": metric, "Unit": "Count"}]});
     let timestamp = crate::clock::Clock::now(&crate::clock::SystemClock).timestamp_millis();
     let line = json!({
@@ -185,6 +199,9 @@ pub(crate) async fn observe<A>(
     };
     let work = async {
         let handled = handling.await;
+        if let Err(InvocationError::Internal(error)) = &handled.result {
+            log_internal_error(error);
+        }
         let line = TRACE.with(|trace| {
             let summary = Summary::new(function, &handled, trace, microseconds(start));
             // Serialization never fails: only a map with keys that are not strings would.
@@ -201,7 +218,6 @@ struct Summary<'a> {
     function: &'static str,
     outcome: Outcome,
     status: Option<u16>,
-    /// Lambda counts these as errors of the function. Its other errors are crashes, timeouts and failed starts.
     reported_error: bool,
     trace: &'a Trace,
     total_us: u64,
@@ -217,21 +233,13 @@ impl<'a> Summary<'a> {
 impl Serialize for Summary<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { function, outcome, status, reported_error, trace, total_us } = self;
-        let (level, outcome, metric) = match *outcome {
-            Outcome::Issued => ("INFO", "issued", Some("TokensIssued")),
-            Outcome::Replayed => ("INFO", "replayed", None),
-            Outcome::QuotaExceeded => ("INFO", "quota exceeded", Some("QuotaRefusals")),
-            Outcome::ReplayDetected => ("INFO", "replay detected", Some("ReplaysDetected")),
-            Outcome::Refused(reason) => ("INFO", reason, None),
-            Outcome::Done => ("INFO", "done", None),
-            Outcome::Failed => ("ERROR", "failed", Some("Failures")),
-        };
+        let (level, metric) = level_and_metric(*outcome);
         let mut line = serializer.serialize_map(None)?;
         line.serialize_entry("level", level)?;
         line.serialize_entry("function", function)?;
         line.serialize_entry("functionName", &trace.function_name)?;
         line.serialize_entry("requestId", &trace.request_id)?;
-        line.serialize_entry("outcome", outcome)?;
+        line.serialize_entry("outcome", outcome.as_str())?;
         line.serialize_entry("status", status)?;
         line.serialize_entry("dynamodbCalls", &trace.dynamodb_calls.load(Relaxed))?;
         line.serialize_entry("kmsCalls", &trace.kms_calls.load(Relaxed))?;
@@ -240,7 +248,8 @@ impl Serialize for Summary<'_> {
         line.serialize_entry("signMs", &milliseconds(trace.sign_us.load(Relaxed)))?;
         line.serialize_entry("commitMs", &milliseconds(trace.commit_us.load(Relaxed)))?;
         line.serialize_entry("totalMs", &milliseconds(*total_us))?;
-        let metrics: Vec<&str> = metric.into_iter().chain(reported_error.then_some("ReportedErrors")).collect();
+        let metrics = metric.into_iter().chain(reported_error.then_some(Metric::ReportedErrors));
+        let metrics: Vec<&str> = metrics.map(Metric::as_str).collect();
         if !metrics.is_empty() {
             for metric in &metrics {
                 line.serialize_entry(metric, &1)?;
@@ -256,6 +265,31 @@ impl Serialize for Summary<'_> {
             line.serialize_entry("_aws", &json!({"Timestamp": started, "CloudWatchMetrics": [directive]}))?;
         }
         line.end()
+    }
+}
+
+const fn level_and_metric(outcome: Outcome) -> (&'static str, Option<Metric>) {
+    match outcome {
+        Outcome::Issued => ("INFO", Some(Metric::TokensIssued)),
+        Outcome::QuotaExceeded => ("INFO", Some(Metric::QuotaRefusals)),
+        Outcome::ReplayDetected => ("INFO", Some(Metric::ReplaysDetected)),
+        Outcome::Failed => ("ERROR", Some(Metric::Failures)),
+        Outcome::Replayed
+        | Outcome::Done
+        | Outcome::Unauthenticated
+        | Outcome::InvalidRequest
+        | Outcome::InvalidClient
+        | Outcome::UnauthorizedClient
+        | Outcome::UnsupportedGrantType
+        | Outcome::InvalidScope
+        | Outcome::PermissionMissing
+        | Outcome::NotFound
+        | Outcome::IdempotencyKeyReused
+        | Outcome::BadCredential
+        | Outcome::Taken
+        | Outcome::InvalidEvent
+        | Outcome::WrongIdentitySource
+        | Outcome::DeniedByPolicy => ("INFO", None),
     }
 }
 
@@ -314,7 +348,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::runtime::FunctionError;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -335,7 +368,7 @@ mod tests {
         let writer = lines.clone();
         tracing::subscriber::with_default(subscriber(move || writer.clone(), LevelFilter::ERROR), || {
             let error = InternalError::new("fetch a public key", "NotFoundException");
-            warn_and_count("SigningKeysLeftOut", "left out a previous signing key", "key-1", &error);
+            warn_and_count(Metric::SigningKeysLeftOut, "left out a previous signing key", "key-1", &error);
         });
         let mut line: Value = serde_json::from_slice(&lines.0.lock().unwrap()).unwrap();
         assert!(line["_aws"]["Timestamp"].take().is_i64());
@@ -349,10 +382,9 @@ mod tests {
         assert_eq!(line, expected);
     }
 
-    fn metrics(outcome: Outcome, error_type: Option<&'static str>) -> Vec<String> {
-        let result = error_type.map_or(Ok(()), |error_type| Err(FunctionError { error_type, message: String::new() }));
-        let (handled, trace) = (Handled { result, outcome, status: None }, Trace::default());
-        let line = serde_json::to_value(Summary::new("issue-code", &handled, &trace, 20_000)).unwrap();
+    fn metrics(handled: &Handled<()>) -> Vec<String> {
+        let trace = Trace::default();
+        let line = serde_json::to_value(Summary::new("issue-code", handled, &trace, 20_000)).unwrap();
         let directives = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().cloned().unwrap_or_default();
         let names = directives.iter().map(|metric| metric["Name"].as_str().unwrap().to_owned());
         names.inspect(|name| assert_eq!(line[name], 1, "{line}")).collect()
@@ -368,10 +400,12 @@ mod tests {
 
     #[test]
     fn a_reported_error_is_counted() {
-        assert_eq!(metrics(Outcome::Refused("taken"), Some("Taken")), ["ReportedErrors"]);
-        assert_eq!(metrics(Outcome::Failed, Some("InternalError")), ["Failures", "ReportedErrors"]);
-        assert_eq!(metrics(Outcome::Failed, None), ["Failures"]);
-        assert_eq!(metrics(Outcome::Issued, None), ["TokensIssued"]);
-        assert!(metrics(Outcome::Refused("not found"), None).is_empty());
+        let answered = |outcome| Handled { outcome, ..Handled::of(Ok(())) };
+        assert_eq!(metrics(&Handled::of(Err(InvocationError::Taken("slug")))), ["ReportedErrors"]);
+        let failure = InternalError::new("load", "no answer");
+        assert_eq!(metrics(&Handled::of(Err(failure.into()))), ["Failures", "ReportedErrors"]);
+        assert_eq!(metrics(&answered(Outcome::Failed)), ["Failures"]);
+        assert_eq!(metrics(&answered(Outcome::Issued)), ["TokensIssued"]);
+        assert!(metrics(&answered(Outcome::NotFound)).is_empty());
     }
 }

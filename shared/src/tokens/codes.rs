@@ -9,10 +9,9 @@ use super::grants::GRANT_LIFETIME_SECONDS;
 use crate::{
     clock::expiry,
     credential::{GrantCredential, GrantId},
-    error::{InternalError, ValidationError},
+    error::{InternalError, InvocationError, ValidationError},
     id::ClientId,
     random::Random,
-    runtime::function::InvocationError,
     runtime::telemetry::{Phase, timed},
     store::{Client, Grant, GrantDetails, Store, Update},
 };
