@@ -33,3 +33,4 @@ mod skew;
 mod standard_clients;
 mod storms;
 mod whole_answers;
+mod wire_formats;

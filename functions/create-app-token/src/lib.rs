@@ -4,7 +4,6 @@ mod wire;
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
@@ -66,7 +65,7 @@ impl Endpoint for CreateAppToken {
         self.tokens.create(&caller, application?, request, now).await.map(wire::created)
     }
 
-    fn error_body(_: &str, error: &ApiError) -> Value {
-        app_tokens::error_body(error)
+    fn error(_: &str, error: &ApiError) -> Response {
+        app_tokens::error(error)
     }
 }

@@ -4,7 +4,6 @@ mod wire;
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
@@ -75,7 +74,7 @@ impl Endpoint for CreateToken {
         Ok(wire::created(&issued))
     }
 
-    fn error_body(_: &str, error: &ApiError) -> Value {
-        registration_tokens::error_body(error)
+    fn error(_: &str, error: &ApiError) -> Response {
+        registration_tokens::error(error)
     }
 }

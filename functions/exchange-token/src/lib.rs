@@ -5,7 +5,6 @@ mod wire;
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use shared::{
     clock::Clock,
     error::ApiError,
@@ -63,7 +62,7 @@ impl Endpoint for ExchangeToken {
         Ok(wire::tokens(exchanged, &request.redirect_uri))
     }
 
-    fn error_body(_: &str, error: &ApiError) -> Value {
-        wire::error_body(error)
+    fn error(_: &str, error: &ApiError) -> Response {
+        wire::error(error)
     }
 }

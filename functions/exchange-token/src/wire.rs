@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{
     credential::GrantCredential,
     error::{ApiError, Constraint, OauthError, Outcome, ValidationError},
@@ -112,23 +112,19 @@ pub(crate) fn tokens(exchanged: Exchanged<(String, String)>, redirect_uri: &str)
 /// One message for every reason why a code or refresh token is invalid, so that the answer reveals nothing about it.
 const BAD_CREDENTIAL: &str = "code or refresh_token is not valid for this request";
 
-pub(crate) fn error_body(error: &ApiError) -> Value {
-    let body =
-        |code: &str, message: &str| json!({"errors": [{"validation": "error", "code": code, "message": message}]});
-    let bad_request = |what: &str| body("[E4000]", &format!("Bad Request / validation error: {what}"));
+pub(crate) fn error(error: &ApiError) -> Response {
+    let answer = |status, code: &str, message: &str| {
+        let body = json!({"errors": [{"validation": "error", "code": code, "message": message}]});
+        Response::error(status, error, &body)
+    };
+    let bad_request =
+        |what: &str| answer(StatusCode::BAD_REQUEST, "[E4000]", &format!("Bad Request / validation error: {what}"));
     match error {
         ApiError::Invalid(invalid) => bad_request(&invalid.to_string()),
         ApiError::BadCredential | ApiError::Replay | ApiError::Oauth(OauthError::InvalidScope) => {
             bad_request(BAD_CREDENTIAL)
         }
-        // The others never occur: the endpoint has no authentication, no quota and no idempotency keys.
-        ApiError::Internal(_)
-        | ApiError::Oauth(_)
-        | ApiError::Unauthenticated(_)
-        | ApiError::Forbidden
-        | ApiError::NotFound
-        | ApiError::TokenNotFound
-        | ApiError::IdempotencyKeyReused
-        | ApiError::QuotaExceeded { .. } => body("[E0000]", "Internal Server Error"),
+        // An internal error. No request to this endpoint causes another.
+        _ => answer(StatusCode::INTERNAL_SERVER_ERROR, "[E0000]", "Internal Server Error"),
     }
 }

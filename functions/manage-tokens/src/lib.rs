@@ -6,7 +6,6 @@ mod wire;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
@@ -18,9 +17,8 @@ use shared::{
     tokens::{listing, revocation},
 };
 
-use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest, RevokeTokenRequest, Route};
+use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest, RevokeTokenRequest};
 
-/// The function.
 #[derive(Debug)]
 pub struct ManageTokens {
     authenticator: Authenticator,
@@ -48,18 +46,22 @@ impl Endpoint for ManageTokens {
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
-        match Route::of(&request) {
-            Some(Route::ListTokens) => self.list_tokens(&request, now).await,
-            Some(Route::RevokeToken) => self.revoke_token(&request, now).await,
-            Some(Route::ListAppTokens) => self.list_app_tokens(&request, now).await,
-            Some(Route::RevokeAppToken) => self.revoke_app_token(&request, now).await,
+        match request.route.as_str() {
+            "POST /api/v1/list-tokens" => self.list_tokens(&request, now).await,
+            "POST /api/v1/revoke-token" => self.revoke_token(&request, now).await,
+            "GET /v1/organizations/{organizationId}/apps/{applicationId}/tokens" => {
+                self.list_app_tokens(&request, now).await
+            }
+            "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}" => {
+                self.revoke_app_token(&request, now).await
+            }
             // Unreachable behind API Gateway, which sends only these four.
-            None => Err(ApiError::NotFound),
+            _ => Err(ApiError::NotFound),
         }
     }
 
-    fn error_body(route: &str, error: &ApiError) -> Value {
-        wire::error_body(route, error)
+    fn error(route: &str, error: &ApiError) -> Response {
+        wire::error(route, error)
     }
 }
 
@@ -91,7 +93,7 @@ impl ManageTokens {
         caller.require_application(body.path.organization_id, application?.as_ref())?;
         let application = body.path.application_id;
         let page = listing::app_tokens(&self.store, application, body.order, body.skip(), body.limit).await?;
-        Ok(wire::app_tokens(&body, page))
+        Ok(wire::app_tokens(&body, &page))
     }
 
     async fn revoke_app_token(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {

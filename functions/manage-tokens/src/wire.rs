@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use shared::{
     clock::rfc3339,
     error::{ApiError, Constraint, Outcome, ValidationError},
@@ -20,33 +21,6 @@ use shared::{
 /// The most that `page` times `limit` may be.
 const MAX_REACH: usize = 10_000;
 const DEFAULT_LIMIT: usize = 50;
-
-/// The routes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Route {
-    ListTokens,
-    RevokeToken,
-    ListAppTokens,
-    RevokeAppToken,
-}
-
-impl Route {
-    pub(crate) fn of(request: &Request) -> Option<Self> {
-        Self::parse(&request.route)
-    }
-
-    fn parse(route: &str) -> Option<Self> {
-        match route {
-            "POST /api/v1/list-tokens" => Some(Self::ListTokens),
-            "POST /api/v1/revoke-token" => Some(Self::RevokeToken),
-            "GET /v1/organizations/{organizationId}/apps/{applicationId}/tokens" => Some(Self::ListAppTokens),
-            "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}" => {
-                Some(Self::RevokeAppToken)
-            }
-            _ => None,
-        }
-    }
-}
 
 pub(crate) struct ListTokensRequest {
     pub(crate) registration_id: RegistrationId,
@@ -152,15 +126,19 @@ impl FromStr for Sort {
 }
 
 pub(crate) fn tokens(registration: &Registration, tokens: &[ListedToken<'_>]) -> Response {
-    let item = |token: &ListedToken<'_>| {
-        let mut item = json!({"id": token.id});
-        insert(&mut item, "email", token.email.map(Into::into));
-        insert(&mut item, "expiresAt", Some(rfc3339(token.expires_at).into()));
-        item
-    };
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Item<'a> {
+        id: TokenId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        email: Option<&'a str>,
+        expires_at: String,
+    }
+    let items = tokens.iter();
+    let items = items.map(|token| Item { id: token.id, email: token.email, expires_at: rfc3339(token.expires_at) });
     let body = json!({
         "message": "Tokens retrieved successfully",
-        "tokens": tokens.iter().map(item).collect::<Vec<_>>(),
+        "tokens": items.collect::<Vec<_>>(),
         "activeTokens": tokens.len(),
         "maxAllowed": registration.max_allowed,
     });
@@ -173,17 +151,25 @@ pub(crate) fn token_revoked(active_tokens: usize, max_allowed: u32) -> Response 
     Response::new(StatusCode::OK, Outcome::Done, &body)
 }
 
-pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: Page<ListedAppToken>) -> Response {
-    let items = page.items.into_iter().map(|(position, token)| {
-        let mut item = json!({
-            "id": position.id(),
-            "organization": request.path.organization_id,
-            "application": request.path.application_id,
-        });
-        insert(&mut item, "description", token.description.map(Into::into));
-        insert(&mut item, "scopes", Some(token.scopes.into()));
-        insert(&mut item, "createdAt", Some(position.created_at().into()));
-        item
+pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: &Page<ListedAppToken>) -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Item<'a> {
+        id: &'a str,
+        organization: ObjectId,
+        application: ObjectId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        description: Option<&'a str>,
+        scopes: &'a [String],
+        created_at: &'a str,
+    }
+    let items = page.items.iter().map(|(position, token)| Item {
+        id: position.id(),
+        organization: request.path.organization_id,
+        application: request.path.application_id,
+        description: token.description.as_deref(),
+        scopes: &token.scopes,
+        created_at: position.created_at(),
     });
     // A page that would be refused is no next page.
     let within_reach = request.page.saturating_add(1).saturating_mul(request.limit) <= MAX_REACH;
@@ -200,16 +186,6 @@ pub(crate) fn app_token_revoked() -> Response {
     app_tokens::success(Outcome::Done, &json!({"delete": "OK"}))
 }
 
-/// Appends a member if it has a value.
-fn insert(object: &mut Value, name: &str, value: Option<Value>) {
-    if let (Some(members), Some(value)) = (object.as_object_mut(), value) {
-        members.insert(name.to_owned(), value);
-    }
-}
-
-pub(crate) fn error_body(route: &str, error: &ApiError) -> Value {
-    match Route::parse(route) {
-        Some(Route::ListAppTokens | Route::RevokeAppToken) => app_tokens::error_body(error),
-        Some(Route::ListTokens | Route::RevokeToken) | None => registration_tokens::error_body(error),
-    }
+pub(crate) fn error(route: &str, error: &ApiError) -> Response {
+    if route.contains(" /v1/organizations/") { app_tokens::error(error) } else { registration_tokens::error(error) }
 }

@@ -73,7 +73,7 @@ impl Endpoints {
         let read = async |token: &String| Box::pin(self.authenticator.verifier.verify(token, now)).await;
         let admitted = self.authenticator.admit_api_key(api_key, now, token, read).await;
         let (caller, _, found) = admitted.map_err(|error| error.if_unauthenticated(|| presented.invalid()))?;
-        caller.require(Permission::OauthTokenIntrospect).map_err(|_| OauthError::InsufficientScope)?;
+        caller.require(Permission::OauthTokenIntrospect)?;
         let own = found?.filter(|credential| credential.organization == Some(caller.organization));
         let body = own.map_or_else(|| json!({"active": false}), active);
         Ok(Response::new(StatusCode::OK, Outcome::Done, &body))

@@ -10,13 +10,12 @@ mod wire;
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use shared::{
     auth::{Authenticator, CredentialVerifier},
     clock::Clock,
     error::ApiError,
     keys::{Issuers, Keys},
-    runtime::http::{Endpoint, HeaderName, Request, Response, header},
+    runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
     store::Store,
     tokens::{grants::Grants, registration_tokens::RegistrationTokens},
@@ -39,8 +38,6 @@ struct Endpoints {
 
 impl Endpoint for Oauth2 {
     const NAME: &'static str = "oauth2";
-    /// RFC 6749, 5.1.
-    const HEADER: Option<(HeaderName, &str)> = Some((header::PRAGMA, "no-cache"));
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
@@ -74,17 +71,18 @@ impl Endpoint for Oauth2 {
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
         let endpoints = self.endpoints.as_ref().ok_or(ApiError::NotFound)?;
-        match request.route.as_str() {
+        let response = match request.route.as_str() {
             "POST /oauth2/token" => endpoints.token(&request, now).await,
             "POST /oauth2/revoke" => endpoints.revoke(&request, now).await,
             "POST /oauth2/introspect" => endpoints.introspect(&request, now).await,
             "GET /oauth2/userinfo" | "POST /oauth2/userinfo" => endpoints.userinfo(&request, now).await,
             // Unreachable behind API Gateway, which sends only these.
             _ => Err(ApiError::NotFound),
-        }
+        };
+        response.map(wire::with_pragma)
     }
 
-    fn error_body(_: &str, error: &ApiError) -> Value {
-        wire::error_body(error)
+    fn error(_: &str, error: &ApiError) -> Response {
+        wire::error(error)
     }
 }

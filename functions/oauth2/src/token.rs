@@ -178,7 +178,6 @@ impl Endpoints {
             self.tokens.issue(&caller, Some(registration), &request, now).await.map_err(|error| match error {
                 ApiError::Forbidden => OauthError::InvalidScope.into(),
                 ApiError::NotFound => client.invalid(),
-                ApiError::QuotaExceeded { retry_after } => OauthError::TooManyTokens { retry_after }.into(),
                 other => other,
             })?;
         let expires_in = issued.claims.exp.timestamp().saturating_sub(now.timestamp());

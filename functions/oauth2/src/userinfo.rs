@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use shared::{
     auth::{CheckedCredential, CheckedUserToken, bearer},
-    error::{ApiError, OauthError, Outcome, Unauthenticated},
+    error::{ApiError, Outcome, Unauthenticated},
     input::oidc::{OPENID, claims_of_scopes},
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
@@ -19,7 +19,7 @@ impl Endpoints {
         let grant = timed(Phase::Load, verifier.load_grant_of(&token, now)).await?;
         let grant = grant.ok_or(Unauthenticated::InvalidToken)?;
         if !token.scopes.iter().any(|scope| scope == OPENID) {
-            return Err(OauthError::InsufficientScope.into());
+            return Err(ApiError::Forbidden);
         }
         let mut claims = Map::from_iter([("sub".to_owned(), Value::from(token.subject))]);
         claims.extend(claims_of_scopes(&grant.details.claims, &token.scopes));

@@ -1,11 +1,11 @@
 //! Answers and errors of RFC 6749 (5.1, 5.2).
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{
     auth::IdempotencyKey,
-    error::{ApiError, OauthError, Outcome},
-    runtime::http::{Response, StatusCode},
+    error::{ApiError, Challenge, OauthError, Outcome},
+    runtime::http::{HeaderValue, Response, StatusCode, header},
 };
 
 /// The tokens, signed and recorded.
@@ -35,39 +35,60 @@ impl From<TokenResponse> for Response {
     }
 }
 
+/// Adds the header that RFC 6749 (5.1) requires beside `Cache-Control`, which every response has.
+pub(crate) fn with_pragma(response: Response) -> Response {
+    response.with_header(header::PRAGMA, HeaderValue::from_static("no-cache"))
+}
+
 /// `error_description` has no quotation mark and no backslash (RFC 6749, 5.2), so no message may have one.
-pub(crate) fn error_body(error: &ApiError) -> Value {
-    let body = |code: &str, description: &str| json!({"error": code, "error_description": description});
+pub(crate) fn error(error: &ApiError) -> Response {
+    let answer = |status, code: &str, description: &str| {
+        with_pragma(Response::error(status, error, &json!({"error": code, "error_description": description})))
+    };
+    let bad_request = |code, description: &str| answer(StatusCode::BAD_REQUEST, code, description);
     match error {
-        ApiError::Invalid(invalid) => body("invalid_request", &invalid.to_string()),
-        ApiError::IdempotencyKeyReused => body("invalid_request", IdempotencyKey::REUSED),
-        ApiError::NotFound => body("invalid_request", "this deployment has no OIDC_ISSUER, so it has no such endpoint"),
+        ApiError::Invalid(invalid) => bad_request("invalid_request", &invalid.to_string()),
+        ApiError::IdempotencyKeyReused => {
+            answer(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", IdempotencyKey::REUSED)
+        }
+        ApiError::NotFound => {
+            const DESCRIPTION: &str = "this deployment has no OIDC_ISSUER, so it has no such endpoint";
+            answer(StatusCode::NOT_FOUND, "invalid_request", DESCRIPTION)
+        }
         // One message for every reason, so that the answer reveals nothing about the code or token.
         ApiError::BadCredential | ApiError::Replay => {
-            body("invalid_grant", "the code or refresh token is not valid for this request")
+            bad_request("invalid_grant", "the code or refresh token is not valid for this request")
         }
-        ApiError::Unauthenticated(_) => body("invalid_token", "the bearer token is missing or not valid"),
-        ApiError::Oauth(OauthError::InvalidClient(_)) => body("invalid_client", "client authentication failed"),
+        ApiError::Unauthenticated(reason) => {
+            let description = "the bearer token is missing or not valid";
+            answer(StatusCode::UNAUTHORIZED, "invalid_token", description).with_challenge(reason.challenge())
+        }
+        ApiError::Oauth(OauthError::InvalidClient(challenge)) => {
+            answer(StatusCode::UNAUTHORIZED, "invalid_client", "client authentication failed")
+                .with_challenge(*challenge)
+        }
         ApiError::Oauth(OauthError::UnauthorizedClient) => {
-            body("unauthorized_client", "the client may not use this grant type")
+            bad_request("unauthorized_client", "the client may not use this grant type")
         }
         ApiError::Oauth(OauthError::UnsupportedGrantType) => {
-            body("unsupported_grant_type", "grant_type must be authorization_code, refresh_token or client_credentials")
+            const DESCRIPTION: &str = "grant_type must be authorization_code, refresh_token or client_credentials";
+            bad_request("unsupported_grant_type", DESCRIPTION)
         }
         ApiError::Oauth(OauthError::InvalidScope) => {
-            body("invalid_scope", "scope is malformed or wider than what may be granted")
+            bad_request("invalid_scope", "scope is malformed or wider than what may be granted")
         }
-        ApiError::Oauth(OauthError::InsufficientScope) => {
-            body("insufficient_scope", "the credential does not allow this")
+        // RFC 6750, 3.1.
+        ApiError::Forbidden => {
+            answer(StatusCode::FORBIDDEN, "insufficient_scope", "the credential does not allow this")
+                .with_challenge(Challenge::BearerInsufficientScope)
         }
         // The token endpoint has no code for this in RFC 6749; this one is the authorization endpoint's (4.1.2.1).
-        ApiError::Oauth(OauthError::TooManyTokens { .. }) => body(
-            "temporarily_unavailable",
-            "as many tokens as are allowed are active; Retry-After says when one expires",
-        ),
-        // Only `Internal` occurs here.
-        ApiError::Internal(_) | ApiError::Forbidden | ApiError::TokenNotFound | ApiError::QuotaExceeded { .. } => {
-            body("server_error", "internal server error")
+        ApiError::QuotaExceeded { retry_after } => {
+            const DESCRIPTION: &str = "as many tokens as are allowed are active; Retry-After says when one expires";
+            answer(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", DESCRIPTION)
+                .with_header(header::RETRY_AFTER, (*retry_after).into())
         }
+        // An internal error. No request to these endpoints causes another.
+        _ => answer(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal server error"),
     }
 }

@@ -90,11 +90,14 @@ pub(crate) fn start(list: &List<'_>, cursor: Option<&str>) -> Result<Start, Vali
 
 /// The items of a page, and a cursor if there are more.
 pub(crate) fn answer(list: &List<'_>, page: &Page<impl Sized>, items: &[Value]) -> Value {
-    let mut answer = json!({"items": items});
-    if let (true, Some((last, _)), Some(members)) = (page.has_more, page.items.last(), answer.as_object_mut()) {
-        members.insert("cursor".to_owned(), list.cursor(last).into());
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        items: &'a [Value],
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
     }
-    answer
+    let last = page.items.last().filter(|_| page.has_more);
+    json!(Answer { items, cursor: last.map(|(position, _)| list.cursor(position)) })
 }
 
 impl Provision {

@@ -1,5 +1,6 @@
 //! The metadata by which clients find the endpoints: OpenID Connect Discovery 1.0 (3), which RFC 8414 (2) generalizes.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
     input::oidc,
@@ -10,16 +11,20 @@ use shared::{
 /// `client_credentials` only.
 pub(crate) fn document(issuer: &OidcIssuer, authorization_endpoint: Option<&AuthorizationEndpoint>) -> Value {
     let url = |path: &str| format!("{}{path}", issuer.as_str());
+    let (response_types, grant_types) = match authorization_endpoint {
+        Some(_) => (json!(["code"]), json!(["authorization_code", "refresh_token", "client_credentials"])),
+        None => (json!([]), json!(["client_credentials"])),
+    };
     let client_authentication = ["client_secret_basic", "client_secret_post", "none"];
-    let mut document = json!({
+    let members = json!({
         "issuer": issuer.as_str(),
         "token_endpoint": url("/oauth2/token"),
         "userinfo_endpoint": url("/oauth2/userinfo"),
         "revocation_endpoint": url("/oauth2/revoke"),
         "introspection_endpoint": url("/oauth2/introspect"),
         "jwks_uri": url("/.well-known/jwks.json"),
-        "response_types_supported": [],
-        "grant_types_supported": ["client_credentials"],
+        "response_types_supported": response_types,
+        "grant_types_supported": grant_types,
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "scopes_supported": oidc::scopes(),
@@ -33,11 +38,13 @@ pub(crate) fn document(issuer: &OidcIssuer, authorization_endpoint: Option<&Auth
         "request_uri_parameter_supported": false,
         "claims_parameter_supported": false,
     });
-    if let (Some(endpoint), Some(members)) = (authorization_endpoint, document.as_object_mut()) {
-        members.insert("authorization_endpoint".to_owned(), endpoint.as_str().into());
-        members.insert("response_types_supported".to_owned(), json!(["code"]));
-        let grant_types = json!(["authorization_code", "refresh_token", "client_credentials"]);
-        members.insert("grant_types_supported".to_owned(), grant_types);
-    }
-    document
+    json!(Document { members, authorization_endpoint: authorization_endpoint.map(AuthorizationEndpoint::as_str) })
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    members: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorization_endpoint: Option<&'a str>,
 }

@@ -9,17 +9,13 @@ use shared::{
     error::{ApiError, InternalError, Outcome},
     id::ClientId,
     keys::{AuthorizationEndpoint, Keys, OidcIssuer, PublicKeys},
-    runtime::http::{Endpoint, Request, Response, StatusCode, header},
+    runtime::http::{Endpoint, HeaderValue, Request, Response, StatusCode, header},
     runtime::telemetry::{Phase, timed},
     runtime::{Environment, SettingsError},
     store::Store,
 };
 
-/// Where the metadata is: the same document at both.
-const METADATA: [&str; 2] = ["GET /.well-known/openid-configuration", "GET /.well-known/oauth-authorization-server"];
-
-/// Anyone may cache a response for five minutes: keys change rarely, and a verifier that meets an unknown key asks again.
-const CACHE_CONTROL: &str = "public, max-age=300";
+const APP_KEYS: &str = "GET /api/v1/apps/{clientId}/keys";
 
 #[derive(Debug)]
 pub struct PublishKeys {
@@ -47,33 +43,35 @@ impl Endpoint for PublishKeys {
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
-        let body = match request.path_parameters.get("clientId") {
-            Some(client) => self.app_keys(client).await?,
-            None if METADATA.contains(&request.route.as_str()) => self.discovery.clone(),
-            None => Some(self.key_set().await?),
+        let body = match request.route.as_str() {
+            "GET /.well-known/jwks.json" => Some(self.key_set().await?),
+            APP_KEYS => self.app_keys(&request).await?,
+            "GET /.well-known/openid-configuration" | "GET /.well-known/oauth-authorization-server" => {
+                self.discovery.clone()
+            }
+            // Unreachable behind API Gateway, which sends only these.
+            _ => None,
         };
-        let response = match body {
-            Some(body) => Response::new(StatusCode::OK, Outcome::Done, &body),
-            // Not an `ApiError`, because it may be cached like the keys.
-            None => Response::new(
-                StatusCode::NOT_FOUND,
-                Outcome::NotFound,
-                &Self::error_body(&request.route, &ApiError::NotFound),
-            ),
-        };
-        Ok(response.with_header(header::CACHE_CONTROL, CACHE_CONTROL))
+        Ok(cacheable(Response::new(StatusCode::OK, Outcome::Done, &body.ok_or(ApiError::NotFound)?)))
     }
 
-    fn error_body(route: &str, error: &ApiError) -> Value {
-        let message = match error {
-            ApiError::NotFound if METADATA.contains(&route) => {
-                "this deployment has no OIDC_ISSUER, so it has no such document"
+    fn error(route: &str, error: &ApiError) -> Response {
+        let answer = |status, message: &str| Response::error(status, error, &json!({"message": message}));
+        match error {
+            ApiError::NotFound if route == APP_KEYS => cacheable(answer(StatusCode::NOT_FOUND, "Client not found")),
+            ApiError::NotFound => {
+                const MESSAGE: &str = "this deployment has no OIDC_ISSUER, so it has no such document";
+                cacheable(answer(StatusCode::NOT_FOUND, MESSAGE))
             }
-            ApiError::NotFound => "Client not found",
-            _ => "Internal server error",
-        };
-        json!({"message": message})
+            // An internal error. No request to these endpoints causes another.
+            _ => answer(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
+        }
     }
+}
+
+/// Anyone may cache the response for five minutes: keys change rarely, and a verifier that meets an unknown key asks again.
+fn cacheable(response: Response) -> Response {
+    response.with_header(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))
 }
 
 impl PublishKeys {
@@ -94,8 +92,8 @@ impl PublishKeys {
     }
 
     /// The same keys in the format for clients of the token endpoint. `None` if the client does not exist.
-    async fn app_keys(&self, client: &str) -> Result<Option<Value>, InternalError> {
-        let Ok(client) = client.parse::<ClientId>() else { return Ok(None) };
+    async fn app_keys(&self, request: &Request) -> Result<Option<Value>, InternalError> {
+        let Ok(client) = request.path_parameter::<ClientId>("clientId") else { return Ok(None) };
         let (client, keys) =
             timed(Phase::Load, async { tokio::join!(self.store.load_client(client), self.keys.all()) }).await;
         if client?.is_none() {

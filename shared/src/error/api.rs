@@ -1,7 +1,4 @@
-//! The errors of HTTP endpoints. They determine status, outcome and challenge; the wire module of an endpoint only adds a
-//! body in its own format.
-
-use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
+//! The errors of HTTP endpoints. They determine the outcome; the wire format of an endpoint gives them status, headers and body.
 
 use crate::error::{InternalError, Outcome, ValidationError};
 
@@ -13,7 +10,7 @@ pub enum ApiError {
     /// The request is malformed.
     #[error(transparent)]
     Invalid(#[from] ValidationError),
-    /// The caller lacks a permission.
+    /// The caller's credential does not allow this.
     #[error("permission missing")]
     Forbidden,
     /// What the request names does not exist, or belongs to another organization.
@@ -46,25 +43,6 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Unauthenticated(_) | Self::Oauth(OauthError::InvalidClient(_)) => StatusCode::UNAUTHORIZED,
-            Self::Invalid(_)
-            | Self::QuotaExceeded { .. }
-            | Self::BadCredential
-            | Self::Replay
-            | Self::Oauth(
-                OauthError::UnauthorizedClient | OauthError::UnsupportedGrantType | OauthError::InvalidScope,
-            ) => StatusCode::BAD_REQUEST,
-            Self::Forbidden | Self::Oauth(OauthError::InsufficientScope) => StatusCode::FORBIDDEN,
-            Self::Oauth(OauthError::TooManyTokens { .. }) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotFound | Self::TokenNotFound => StatusCode::NOT_FOUND,
-            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
     /// The name of the error in the log and the metrics.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
@@ -75,10 +53,10 @@ impl ApiError {
             Self::Oauth(OauthError::UnauthorizedClient) => Outcome::UnauthorizedClient,
             Self::Oauth(OauthError::UnsupportedGrantType) => Outcome::UnsupportedGrantType,
             Self::Oauth(OauthError::InvalidScope) => Outcome::InvalidScope,
-            Self::Forbidden | Self::Oauth(OauthError::InsufficientScope) => Outcome::PermissionMissing,
+            Self::Forbidden => Outcome::PermissionMissing,
             Self::NotFound | Self::TokenNotFound => Outcome::NotFound,
             Self::IdempotencyKeyReused => Outcome::IdempotencyKeyReused,
-            Self::QuotaExceeded { .. } | Self::Oauth(OauthError::TooManyTokens { .. }) => Outcome::QuotaExceeded,
+            Self::QuotaExceeded { .. } => Outcome::QuotaExceeded,
             Self::BadCredential => Outcome::BadCredential,
             Self::Replay => Outcome::ReplayDetected,
             Self::Internal(_) => Outcome::Failed,
@@ -89,22 +67,6 @@ impl ApiError {
     #[must_use]
     pub fn if_unauthenticated(self, other: impl FnOnce() -> Self) -> Self {
         if matches!(self, Self::Unauthenticated(_)) { other() } else { self }
-    }
-
-    /// The header that tells the caller how to do better, if there is one.
-    #[must_use]
-    pub fn header(&self) -> Option<(HeaderName, HeaderValue)> {
-        let challenge = |challenge: Challenge| (header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge.as_str()));
-        match self {
-            Self::Unauthenticated(Unauthenticated::Missing) => Some(challenge(Challenge::Bearer)),
-            Self::Unauthenticated(Unauthenticated::InvalidToken) => Some(challenge(Challenge::BearerInvalidToken)),
-            Self::Oauth(OauthError::InvalidClient(scheme)) => scheme.map(challenge),
-            Self::Oauth(OauthError::InsufficientScope) => Some(challenge(Challenge::BearerInsufficientScope)),
-            Self::Oauth(OauthError::TooManyTokens { retry_after }) => {
-                Some((header::RETRY_AFTER, (*retry_after).into()))
-            }
-            _ => None,
-        }
     }
 }
 
@@ -117,6 +79,16 @@ pub enum Unauthenticated {
     /// The credential is malformed, unknown, expired or revoked.
     #[error("invalid token")]
     InvalidToken,
+}
+
+impl Unauthenticated {
+    #[must_use]
+    pub const fn challenge(self) -> Challenge {
+        match self {
+            Self::Missing => Challenge::Bearer,
+            Self::InvalidToken => Challenge::BearerInvalidToken,
+        }
+    }
 }
 
 /// What only the endpoints under `/oauth2` answer.
@@ -134,15 +106,6 @@ pub enum OauthError {
     /// The scope is malformed, or wider than what may be granted (RFC 6749, 5.2).
     #[error("invalid scope")]
     InvalidScope,
-    /// The caller is authenticated, but its credential does not allow this (RFC 6750, 3.1).
-    #[error("insufficient scope")]
-    InsufficientScope,
-    /// The quota is full. `/api/v1/create-token` answers it with 400 ([`ApiError::QuotaExceeded`]), these with 429.
-    #[error("too many tokens")]
-    TooManyTokens {
-        /// How many seconds to wait, at least 1.
-        retry_after: u32,
-    },
 }
 
 /// The value of `WWW-Authenticate` (RFC 9110, 11.6.1).
@@ -157,7 +120,8 @@ pub enum Challenge {
 }
 
 impl Challenge {
-    const fn as_str(self) -> &'static str {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bearer => "Bearer realm=\"tokenmint\"",
             Self::BearerInvalidToken => "Bearer realm=\"tokenmint\", error=\"invalid_token\"",

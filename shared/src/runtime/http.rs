@@ -6,17 +6,16 @@
 use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-pub use lambda_http::http::{HeaderName, StatusCode, header};
+pub use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
 use lambda_http::{
     Body,
     aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse},
-    http::{HeaderMap, HeaderValue},
+    http::HeaderMap,
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
-    error::{ApiError, Constraint, Outcome, ValidationError},
+    error::{ApiError, Challenge, Constraint, Outcome, ValidationError},
     input::{Form, JsonObject, Query},
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError, telemetry},
@@ -39,11 +38,8 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// Answers a request.
     fn respond(&self, request: Request) -> impl Future<Output = Result<Response, ApiError>> + Send;
 
-    /// The body of an error of a route, in the format of its endpoint.
-    fn error_body(route: &str, error: &ApiError) -> Value;
-
-    /// A header that every response has beside the common ones.
-    const HEADER: Option<(HeaderName, &str)> = None;
+    /// The response to a request of this route that failed, in the format of the route.
+    fn error(route: &str, error: &ApiError) -> Response;
 }
 
 impl<E: Endpoint> Function for E {
@@ -69,14 +65,8 @@ impl<E: Endpoint> Function for E {
             if let ApiError::Internal(internal) = &error {
                 telemetry::log_internal_error(internal);
             }
-            let mut response = Response::new(error.status(), error.outcome(), &E::error_body(&route, &error));
-            response.headers.extend(error.header().map(|(name, value)| (Some(name), value)));
-            response
+            E::error(&route, &error)
         });
-        let response = match E::HEADER {
-            None => response,
-            Some((name, value)) => response.with_header(name, value),
-        };
         Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
     }
 }
@@ -85,8 +75,8 @@ impl<E: Endpoint> Function for E {
 pub struct Request {
     /// The route that matched, such as `POST /api/v1/create-token`.
     pub route: String,
-    /// The decoded path parameters.
-    pub path_parameters: HashMap<String, String>,
+    /// Decoded.
+    path_parameters: HashMap<String, String>,
     /// The query string, as it was sent.
     raw_query: String,
     /// The headers. API Gateway joins repeated headers with commas.
@@ -188,17 +178,31 @@ impl Response {
         Self { status, outcome, headers, body: serde_json::to_string(body).unwrap_or_default() }
     }
 
+    /// The response for an error. One that an endpoint answers with a 5xx is a failure, whatever it is.
+    pub fn error(status: StatusCode, error: &ApiError, body: &impl Serialize) -> Self {
+        Self::new(status, if status.is_server_error() { Outcome::Failed } else { error.outcome() }, body)
+    }
+
     /// The same response, marked as the repetition of an earlier one.
     #[must_use]
     pub fn replayed(mut self) -> Self {
         self.outcome = Outcome::Replayed;
-        self.with_header(HeaderName::from_static("idempotency-replayed"), "true")
+        self.with_header(HeaderName::from_static("idempotency-replayed"), HeaderValue::from_static("true"))
+    }
+
+    /// The same response, with a challenge if there is one.
+    #[must_use]
+    pub fn with_challenge(self, challenge: impl Into<Option<Challenge>>) -> Self {
+        match challenge.into() {
+            Some(challenge) => self.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge.as_str())),
+            None => self,
+        }
     }
 
     /// The same response with a header set.
     #[must_use]
-    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
         self
     }
 }
@@ -210,5 +214,17 @@ impl From<Response> for ApiGatewayV2httpResponse {
         answer.headers = response.headers;
         answer.body = Some(Body::Text(response.body));
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_is_answered_with_a_5xx_is_a_failure() {
+        let outcome = |status| Response::error(status, &ApiError::BadCredential, &()).outcome;
+        assert_eq!(outcome(StatusCode::BAD_REQUEST), Outcome::BadCredential);
+        assert_eq!(outcome(StatusCode::INTERNAL_SERVER_ERROR), Outcome::Failed);
     }
 }

@@ -1,7 +1,7 @@
 //! The endpoints for integration tokens of an app: `{"status": true, "data": …}` and `{"status": false, "error": …}`.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     auth::IdempotencyKey,
@@ -45,22 +45,24 @@ struct Success<'a, T> {
     data: &'a T,
 }
 
-/// The body of an error.
 #[must_use]
-pub fn error_body(error: &ApiError) -> Value {
-    let body = |code: u16, message: &str| json!({"status": false, "error": {"code": code, "message": message}});
+pub fn error(error: &ApiError) -> Response {
+    let answer = |status, code: u16, message: &str| {
+        Response::error(status, error, &json!({"status": false, "error": {"code": code, "message": message}}))
+    };
     match error {
-        ApiError::Unauthenticated(Unauthenticated::Missing) => body(4002, "No auth token"),
-        ApiError::Unauthenticated(Unauthenticated::InvalidToken) => body(4004, "Invalid Token"),
-        ApiError::Invalid(invalid) => body(2001, &invalid.to_string()),
-        ApiError::Forbidden => body(4003, "Permission denied"),
-        ApiError::NotFound | ApiError::TokenNotFound => body(3001, "Entity not found"),
-        ApiError::IdempotencyKeyReused => body(2002, IdempotencyKey::REUSED),
-        // These endpoints have no quota and read no code, refresh token or client, so the rest does not occur.
-        ApiError::Internal(_)
-        | ApiError::QuotaExceeded { .. }
-        | ApiError::BadCredential
-        | ApiError::Replay
-        | ApiError::Oauth(_) => body(1001, "Internal server error"),
+        ApiError::Unauthenticated(reason) => {
+            let (code, message) = match reason {
+                Unauthenticated::Missing => (4002, "No auth token"),
+                Unauthenticated::InvalidToken => (4004, "Invalid Token"),
+            };
+            answer(StatusCode::UNAUTHORIZED, code, message).with_challenge(reason.challenge())
+        }
+        ApiError::Invalid(invalid) => answer(StatusCode::BAD_REQUEST, 2001, &invalid.to_string()),
+        ApiError::Forbidden => answer(StatusCode::FORBIDDEN, 4003, "Permission denied"),
+        ApiError::NotFound | ApiError::TokenNotFound => answer(StatusCode::NOT_FOUND, 3001, "Entity not found"),
+        ApiError::IdempotencyKeyReused => answer(StatusCode::UNPROCESSABLE_ENTITY, 2002, IdempotencyKey::REUSED),
+        // An internal error. No request to these endpoints causes another.
+        _ => answer(StatusCode::INTERNAL_SERVER_ERROR, 1001, "Internal server error"),
     }
 }

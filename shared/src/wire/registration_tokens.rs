@@ -1,24 +1,29 @@
 //! The endpoints for OAuth access tokens: `{"message": …}`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::{auth::IdempotencyKey, error::ApiError};
+use crate::{
+    auth::IdempotencyKey,
+    error::ApiError,
+    runtime::http::{Response, StatusCode},
+};
 
-/// The body of an error.
 #[must_use]
-pub fn error_body(error: &ApiError) -> Value {
-    let message = match error {
-        ApiError::Unauthenticated(_) => "Unauthorized",
-        ApiError::Invalid(invalid) => return json!({"message": invalid.to_string()}),
-        ApiError::Forbidden => "Forbidden",
-        ApiError::NotFound => "OAuth registration not found",
-        ApiError::TokenNotFound => "Token not found",
-        ApiError::IdempotencyKeyReused => IdempotencyKey::REUSED,
-        ApiError::QuotaExceeded { .. } => "Active token quota exceeded or registration not found",
-        // These endpoints read no code, refresh token, client or scope, so the rest does not occur.
-        ApiError::Internal(_) | ApiError::BadCredential | ApiError::Replay | ApiError::Oauth(_) => {
-            "Internal server error"
+pub fn error(error: &ApiError) -> Response {
+    let answer = |status, message: &str| Response::error(status, error, &json!({"message": message}));
+    match error {
+        ApiError::Unauthenticated(reason) => {
+            answer(StatusCode::UNAUTHORIZED, "Unauthorized").with_challenge(reason.challenge())
         }
-    };
-    json!({"message": message})
+        ApiError::Invalid(invalid) => answer(StatusCode::BAD_REQUEST, &invalid.to_string()),
+        ApiError::Forbidden => answer(StatusCode::FORBIDDEN, "Forbidden"),
+        ApiError::NotFound => answer(StatusCode::NOT_FOUND, "OAuth registration not found"),
+        ApiError::TokenNotFound => answer(StatusCode::NOT_FOUND, "Token not found"),
+        ApiError::IdempotencyKeyReused => answer(StatusCode::UNPROCESSABLE_ENTITY, IdempotencyKey::REUSED),
+        ApiError::QuotaExceeded { .. } => {
+            answer(StatusCode::BAD_REQUEST, "Active token quota exceeded or registration not found")
+        }
+        // An internal error. No request to these endpoints causes another.
+        _ => answer(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
+    }
 }
