@@ -1,6 +1,7 @@
 //! Enums whose variants have names.
 
-/// Declares an enum whose variants have names: `ALL` has every variant, and `as_str` is the name of one.
+/// Declares an enum whose variants have names: `ALL` has every variant, `as_str` is the name of one, and `named` finds
+/// it.
 #[macro_export]
 macro_rules! named {
     (
@@ -23,6 +24,19 @@ macro_rules! named {
                 match self {
                     $(Self::$variant => $name,)+
                 }
+            }
+
+            #[must_use]
+            $visibility fn named(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|variant| variant.as_str() == name)
+            }
+        }
+
+        impl std::str::FromStr for $enum {
+            type Err = $crate::error::Constraint;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::named(text).ok_or_else(|| $crate::error::Constraint::one_of(&Self::ALL.map(Self::as_str)))
             }
         }
     };

@@ -1,5 +1,5 @@
-//! `authorize`: the Lambda authorizer that lets other HTTP APIs accept the credentials of this service (payload format 2.0,
-//! simple responses). It has no route; API Gateway invokes it for the APIs that name it.
+//! `authorize`: the Lambda authorizer that lets other HTTP APIs accept the credentials of this service (payload format
+//! 2.0, simple responses). It has no route; API Gateway invokes it for the APIs that name it.
 
 mod policy;
 
@@ -95,8 +95,8 @@ impl Authorize {
     }
 }
 
-/// Whether the `Authorization` header is an identity source. API Gateway caches decisions by identity source, so otherwise
-/// another caller could get this one.
+/// Whether the `Authorization` header is an identity source. API Gateway caches decisions by identity source, so
+/// otherwise another caller could get this one.
 fn authorization_is_identity_source(event: &ApiGatewayV2CustomAuthorizerV2Request) -> bool {
     let header = event.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     event.identity_source.iter().flatten().any(|source| Some(source.as_str()) == header)

@@ -64,21 +64,10 @@ impl NonEmpty {
     }
 }
 
-#[derive(PartialEq)]
-enum GrantType {
-    AuthorizationCode,
-    RefreshToken,
-}
-
-impl FromStr for GrantType {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        match text {
-            "authorization_code" => Ok(Self::AuthorizationCode),
-            "refresh_token" => Ok(Self::RefreshToken),
-            _ => Err(Constraint::new("must be authorization_code or refresh_token")),
-        }
+shared::named! {
+    enum GrantType {
+        AuthorizationCode = "authorization_code",
+        RefreshToken = "refresh_token",
     }
 }
 

@@ -1,5 +1,5 @@
-//! `issue-code`: issues an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. It has no
-//! route; IAM allows only the login service to invoke it.
+//! `issue-code`: issues an authorization code (RFC 6749, 4.1.2) for a user whom the login service has logged in. It has
+//! no route; IAM allows only the login service to invoke it.
 
 mod request;
 

@@ -1,5 +1,5 @@
-//! Lists and revokes OAuth access tokens and app tokens. Each route uses the format of the endpoint that creates that kind of
-//! token.
+//! Lists and revokes OAuth access tokens and app tokens. Each route uses the format of the endpoint that creates that
+//! kind of token.
 
 mod wire;
 

@@ -1,5 +1,5 @@
-//! The endpoints of the standards, for clients that were not written for this service: the token endpoint (RFC 6749, 3.2),
-//! revocation (RFC 7009), introspection (RFC 7662) and user information (OpenID Connect Core 1.0, 5.3).
+//! The endpoints of the standards, for clients that were not written for this service: the token endpoint (RFC 6749,
+//! 3.2), revocation (RFC 7009), introspection (RFC 7662) and user information (OpenID Connect Core 1.0, 5.3).
 
 mod claims;
 mod introspect;

@@ -31,20 +31,11 @@ use crate::{
 /// The endpoint in the derivation of idempotent ids. It must never change.
 const ENDPOINT: &str = "oauth2/token";
 
-enum GrantType {
-    AuthorizationCode,
-    RefreshToken,
-    ClientCredentials,
-}
-
-impl GrantType {
-    fn parse(form: &Form) -> Result<Self, ApiError> {
-        match form.required("grant_type")? {
-            "authorization_code" => Ok(Self::AuthorizationCode),
-            "refresh_token" => Ok(Self::RefreshToken),
-            "client_credentials" => Ok(Self::ClientCredentials),
-            _ => Err(OauthError::UnsupportedGrantType.into()),
-        }
+shared::named! {
+    enum GrantType {
+        AuthorizationCode = "authorization_code",
+        RefreshToken = "refresh_token",
+        ClientCredentials = "client_credentials",
     }
 }
 
@@ -84,7 +75,7 @@ fn scopes(form: &Form) -> Result<Option<Vec<String>>, ApiError> {
 impl Endpoints {
     pub(crate) async fn token(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
         let form = request.form()?;
-        let grant_type = GrantType::parse(&form)?;
+        let grant_type = GrantType::named(form.required("grant_type")?).ok_or(OauthError::UnsupportedGrantType)?;
         let client = ClientCredentials::read(&request.headers, &form)?;
         match grant_type {
             GrantType::AuthorizationCode => {

@@ -36,21 +36,37 @@ pub(crate) enum Action {
     RotateSigningKey { withdraw_previous: bool },
 }
 
+shared::named! {
+    enum Name {
+        CreateOrganization = "createOrganization",
+        CreateApiKey = "createApiKey",
+        CreateRegistration = "createRegistration",
+        CreateApplication = "createApplication",
+        CreateClient = "createClient",
+        UpdateRegistration = "updateRegistration",
+        UpdateClient = "updateClient",
+        RevokeApiKey = "revokeApiKey",
+        List = "list",
+        ListSessions = "listSessions",
+        EndSessions = "endSessions",
+        RotateSigningKey = "rotateSigningKey",
+    }
+}
+
 impl Action {
     pub(crate) fn parse(event: &str) -> Result<Self, ValidationError> {
         let mut event = JsonObject::from_json(event.as_bytes())?;
-        let action = required("action", event.string("action")?)?;
-        let action = match action.as_str() {
-            "createOrganization" => Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)? },
-            "createApiKey" => Self::CreateApiKey {
+        let action = match required("action", event.parsed("action")?)? {
+            Name::CreateOrganization => Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)? },
+            Name::CreateApiKey => Self::CreateApiKey {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
-                permissions: into_strings(event.distinct::<PermissionName>("permissions", MAX_ENTRIES)?, |name| {
-                    name.0.as_str().to_owned()
+                permissions: into_strings(event.distinct::<Permission>("permissions", MAX_ENTRIES)?, |permission| {
+                    permission.as_str().to_owned()
                 })
                 .unwrap_or_else(|| Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect()),
                 description: event.parsed("description")?.map(|Text(text)| text),
             },
-            "createRegistration" => Self::CreateRegistration(Registration {
+            Name::CreateRegistration => Self::CreateRegistration(Registration {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
                 name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
                 max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
@@ -64,13 +80,13 @@ impl Action {
                 revoked_emptied_by: None,
                 settings_version: None,
             }),
-            "createApplication" => Self::CreateApplication {
+            Name::CreateApplication => Self::CreateApplication {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
                 slug: required("slug", event.parsed("slug")?)?,
                 name: event.parsed("name")?.map(|Text(text)| text),
             },
-            "createClient" => Self::create_client(&mut event)?,
-            "updateRegistration" => Self::UpdateRegistration {
+            Name::CreateClient => Self::create_client(&mut event)?,
+            Name::UpdateRegistration => Self::UpdateRegistration {
                 registration_id: required("registrationId", event.parsed("registrationId")?)?,
                 update: RegistrationUpdate {
                     name: event.parsed("name")?.map(|Text(text)| text),
@@ -79,29 +95,28 @@ impl Action {
                     scopes: registration_scopes(&mut event)?,
                 },
             },
-            "updateClient" => Self::update_client(&mut event)?,
-            "list" => Self::List {
+            Name::UpdateClient => Self::update_client(&mut event)?,
+            Name::List => Self::List {
                 kind: required("kind", event.parsed("kind")?)?,
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
                 limit: limit(&mut event)?,
                 cursor: event.string("cursor")?,
             },
-            "listSessions" => Self::ListSessions {
+            Name::ListSessions => Self::ListSessions {
                 client_id: required("clientId", event.parsed("clientId")?)?,
                 subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
                 limit: limit(&mut event)?,
                 cursor: event.string("cursor")?,
             },
-            "endSessions" => Self::EndSessions {
+            Name::EndSessions => Self::EndSessions {
                 client_id: required("clientId", event.parsed("clientId")?)?,
                 subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
                 sid: event.parsed("sid")?,
             },
-            "revokeApiKey" => Self::RevokeApiKey { api_key_id: required("apiKeyId", event.parsed("apiKeyId")?)? },
-            "rotateSigningKey" => {
+            Name::RevokeApiKey => Self::RevokeApiKey { api_key_id: required("apiKeyId", event.parsed("apiKeyId")?)? },
+            Name::RotateSigningKey => {
                 Self::RotateSigningKey { withdraw_previous: event.boolean("withdrawPrevious")?.unwrap_or(false) }
             }
-            _ => return Err(ValidationError::new("action", ACTIONS)),
         };
         event.refuse_others()?;
         Ok(action)
@@ -157,9 +172,6 @@ fn registration_scopes(event: &mut JsonObject) -> Result<Option<Vec<String>>, Va
     }
 }
 
-const ACTIONS: &str = "must be createOrganization, createApiKey, createRegistration, createApplication, createClient, \
-                       updateRegistration, updateClient, revokeApiKey, list, listSessions, endSessions or rotateSigningKey";
-
 fn into_strings<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
     entries.map(|entries| entries.into_iter().map(text).collect())
 }
@@ -186,17 +198,6 @@ fn non_empty_list<T>(
 ) -> Result<Vec<String>, ValidationError> {
     let entries = required(field, into_strings(entries, text))?;
     if entries.is_empty() { Err(ValidationError::new(field, "must have at least one entry")) } else { Ok(entries) }
-}
-
-#[derive(PartialEq)]
-struct PermissionName(Permission);
-
-impl FromStr for PermissionName {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        Permission::named(text).map(Self).ok_or_else(|| Constraint::one_of(&Permission::ALL.map(Permission::as_str)))
-    }
 }
 
 /// A name or description: 1 to 200 characters, without control characters.
@@ -227,7 +228,8 @@ impl FromStr for Service {
     }
 }
 
-/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps use schemes of their own (RFC
+/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps use schemes of their own
+/// (RFC
 /// 8252, 7.1); schemes that a browser would run as a script are rejected.
 #[derive(PartialEq)]
 struct RedirectUri(String);
@@ -282,7 +284,11 @@ mod tests {
         for (event, message) in [
             ("[]", "body must be a JSON object"),
             ("{}", "action is required"),
-            (r#"{"action":"createOrganisation","slug":"abc"}"#, &format!("action {ACTIONS}")),
+            (
+                r#"{"action":"createOrganisation","slug":"abc"}"#,
+                "action must be createOrganization, createApiKey, createRegistration, createApplication, createClient, \
+                 updateRegistration, updateClient, revokeApiKey, list, listSessions, endSessions or rotateSigningKey",
+            ),
             (r#"{"action":"createOrganization"}"#, "slug is required"),
             (r#"{"action":"createOrganization","slug":"abc","slug":"abd"}"#, "slug must be given once"),
             (r#"{"action":"createOrganization","slug":"abc","Slug":"abc"}"#, "Slug is not a field of this request"),
@@ -300,17 +306,6 @@ mod tests {
             (r#"{"action":"createClient","redirectUris":[]}"#, "redirectUris must have at least one entry"),
         ] {
             assert_eq!(error_text(event), message);
-        }
-    }
-
-    #[test]
-    fn every_action_in_the_message_exists() {
-        let names = ACTIONS.strip_prefix("must be ").unwrap().replace(" or ", ", ");
-        for name in names.split(", ") {
-            assert_ne!(
-                Action::parse(&format!(r#"{{"action":"{name}"}}"#)).err().map(|error| error.to_string()),
-                Some(format!("action {ACTIONS}"))
-            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! `provision`: operators create and change what the endpoints work with. It has no route; IAM decides who may invoke it.
+//! `provision`: operators create and change what the endpoints work with. It has no route; IAM decides who may invoke
+//! it.
 
 mod action;
 mod clients;
@@ -113,8 +114,8 @@ impl Provision {
         }
     }
 
-    /// Changes a registration. Its tokens keep what they were issued with, so earlier scopes are stored for as long as a token
-    /// that can be repeated has them.
+    /// Changes a registration. Its tokens keep what they were issued with, so earlier scopes are stored for as long as
+    /// a token that can be repeated has them.
     async fn update_registration(
         &self,
         id: &RegistrationId,
@@ -135,11 +136,12 @@ impl Provision {
         }
     }
 
-    /// Replaces the key pair that signs. Within a minute every function signs with the new one. The previous public keys stay
-    /// published unless they are withdrawn.
+    /// Replaces the key pair that signs. Within a minute every function signs with the new one. The previous public
+    /// keys stay published unless they are withdrawn.
     async fn rotate_signing_key(&self, withdraw_previous: bool) -> Result<Value, InvocationError> {
         let Some(wrapping_key) = &self.wrapping_key else {
-            let rule = "rotateSigningKey needs SIGNING_MODE envelope or transition; in kms mode, replace the key in the template";
+            let rule = "rotateSigningKey needs SIGNING_MODE envelope or transition; \
+                        in kms mode, replace the key in the template";
             return Err(ValidationError::new("action", rule).into());
         };
         let mut keys = self.store.load_signing_keys().await?;

@@ -3,32 +3,19 @@
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::IgnoredAny};
 use serde_json::{Map, Value, json};
 use shared::{
-    error::{Constraint, InternalError, InvocationError, ValidationError},
+    error::{InternalError, InvocationError, ValidationError},
     id::ObjectId,
     store::{List, Order, Page, Start},
 };
 
 use crate::Provision;
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum ListKind {
-    ApiKeys,
-    Registrations,
-    Applications,
-    Clients,
-}
-
-impl std::str::FromStr for ListKind {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        match text {
-            "apiKeys" => Ok(Self::ApiKeys),
-            "registrations" => Ok(Self::Registrations),
-            "applications" => Ok(Self::Applications),
-            "clients" => Ok(Self::Clients),
-            _ => Err(Constraint::one_of(&["apiKeys", "registrations", "applications", "clients"])),
-        }
+shared::named! {
+    pub(crate) enum ListKind {
+        ApiKeys = "apiKeys",
+        Registrations = "registrations",
+        Applications = "applications",
+        Clients = "clients",
     }
 }
 
@@ -96,8 +83,8 @@ pub(crate) fn answer(list: &List<'_>, page: &Page<impl Sized>, items: &[Value]) 
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<String>,
     }
-    let last = page.items.last().filter(|_| page.has_more);
-    json!(Answer { items, cursor: last.map(|(position, _)| list.cursor(position)) })
+    let end = page.items.last().filter(|_| page.has_more);
+    json!(Answer { items, cursor: end.map(|(position, _)| list.cursor(position)) })
 }
 
 impl Provision {

@@ -1,5 +1,6 @@
 //! `GET /.well-known/jwks.json` and `GET /api/v1/apps/{clientId}/keys`: publishes the keys that verify our tokens.
-//! `GET /.well-known/openid-configuration` and `GET /.well-known/oauth-authorization-server`: publishes where the endpoints are.
+//! `GET /.well-known/openid-configuration` and `GET /.well-known/oauth-authorization-server`: publishes where the
+//! endpoints are.
 
 mod discovery;
 
@@ -69,7 +70,8 @@ impl Endpoint for PublishKeys {
     }
 }
 
-/// Anyone may cache the response for five minutes: keys change rarely, and a verifier that meets an unknown key asks again.
+/// Anyone may cache the response for five minutes: keys change rarely, and a verifier that meets an unknown key asks
+/// again.
 fn cacheable(response: Response) -> Response {
     response.with_header(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))
 }

@@ -8,54 +8,16 @@ use crate::{
     store::{Application, Registration},
 };
 
-/// What a caller may do. The names, such as `mad.application.token.create`, are those of the documented API.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Permission {
-    /// Create OAuth access tokens.
-    OauthTokenCreate,
-    /// List OAuth access tokens.
-    OauthTokenList,
-    /// Revoke OAuth access tokens.
-    OauthTokenRevoke,
-    /// Introspect credentials.
-    OauthTokenIntrospect,
-    /// Create app tokens.
-    MadApplicationTokenCreate,
-    /// List app tokens.
-    MadApplicationTokenList,
-    /// Revoke app tokens.
-    MadApplicationTokenRemove,
-}
-
-impl Permission {
-    pub const ALL: [Self; 7] = [
-        Self::OauthTokenCreate,
-        Self::OauthTokenList,
-        Self::OauthTokenRevoke,
-        Self::OauthTokenIntrospect,
-        Self::MadApplicationTokenCreate,
-        Self::MadApplicationTokenList,
-        Self::MadApplicationTokenRemove,
-    ];
-
-    /// The name in API keys and in the scope of access tokens.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OauthTokenCreate => "oauth.token.create",
-            Self::OauthTokenList => "oauth.token.list",
-            Self::OauthTokenRevoke => "oauth.token.revoke",
-            Self::OauthTokenIntrospect => "oauth.token.introspect",
-            Self::MadApplicationTokenCreate => "mad.application.token.create",
-            Self::MadApplicationTokenList => "mad.application.token.list",
-            Self::MadApplicationTokenRemove => "mad.application.token.remove",
-        }
-    }
-
-    /// The permission with this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|permission| permission.as_str() == name)
+crate::named! {
+    /// What a caller may do. The names are those in API keys and in the scope of access tokens.
+    pub enum Permission {
+        OauthTokenCreate = "oauth.token.create",
+        OauthTokenList = "oauth.token.list",
+        OauthTokenRevoke = "oauth.token.revoke",
+        OauthTokenIntrospect = "oauth.token.introspect",
+        MadApplicationTokenCreate = "mad.application.token.create",
+        MadApplicationTokenList = "mad.application.token.list",
+        MadApplicationTokenRemove = "mad.application.token.remove",
     }
 }
 

@@ -1,4 +1,5 @@
-//! The errors of HTTP endpoints. They determine the outcome; the wire format of an endpoint gives them status, headers and body.
+//! The errors of HTTP endpoints. They determine the outcome; the wire format of an endpoint gives them status, headers
+//! and body.
 
 use crate::error::{InternalError, Outcome, ValidationError};
 

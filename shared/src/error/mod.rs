@@ -1,5 +1,6 @@
-//! What can be wrong: with the service or AWS ([`InternalError`]), with a value ([`Constraint`], [`ValidationError`]), with the
-//! caller's credential ([`Unauthenticated`]), with a request as a whole ([`ApiError`]) or an event ([`InvocationError`]).
+//! What can be wrong: with the service or AWS ([`InternalError`]), with a value ([`Constraint`], [`ValidationError`]),
+//! with the caller's credential ([`Unauthenticated`]), with a request as a whole ([`ApiError`]) or an event
+//! ([`InvocationError`]).
 
 mod api;
 mod internal;

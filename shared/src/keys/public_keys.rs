@@ -1,5 +1,5 @@
-//! The public keys that verify our tokens: those of KMS, each fetched once per process, and those of envelope signing, which
-//! change without a new deployment.
+//! The public keys that verify our tokens: those of KMS, each fetched once per process, and those of envelope signing,
+//! which change without a new deployment.
 
 use std::sync::{Arc, PoisonError};
 
@@ -57,8 +57,8 @@ pub struct PublicKeys {
 #[derive(Debug)]
 struct KmsPublicKey {
     key: KmsKey,
-    /// Whether the key signs now. Such a key is required. A previous key is left out if KMS refuses it, so that a deleted key
-    /// does not make the others unavailable.
+    /// Whether the key signs now. Such a key is required. A previous key is left out if KMS refuses it, so that a
+    /// deleted key does not make the others unavailable.
     signs: bool,
     cached: Mutex<Cached>,
     /// When a bearer last asked for it in vain, because KMS did not answer.
@@ -137,8 +137,8 @@ impl PublicKeys {
         }
     }
 
-    /// As [`Self::get_or_fetch`], for a bearer that nobody has verified: while KMS does not answer, it is asked again a second
-    /// after its last failure at the earliest, however many bearers name the key.
+    /// As [`Self::get_or_fetch`], for a bearer that nobody has verified: while KMS does not answer, it is asked again a
+    /// second after its last failure at the earliest, however many bearers name the key.
     async fn get_or_fetch_for_bearer(&self, key: &KmsPublicKey) -> Result<Option<Arc<VerificationKey>>, InternalError> {
         const CONTEXT: &str = "fetch a public key";
         let mut cached = key.cached.lock().await;

@@ -10,42 +10,24 @@ use crate::{
     runtime::{Environment, SettingsError},
 };
 
-/// `SIGNING_MODE`: where tokens are signed, and therefore which keys verify them.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum SigningMode {
-    /// KMS signs each token, and the private key never leaves it.
-    #[default]
-    Kms,
-    /// The process signs, with a private key that KMS decrypted for it.
-    Envelope,
-    /// KMS signs, and the keys of envelope signing are trusted too. For the change from one mode to the other.
-    Transition,
+crate::named! {
+    /// `SIGNING_MODE`: where tokens are signed, and therefore which keys verify them.
+    #[derive(Default)]
+    pub enum SigningMode {
+        /// KMS signs each token, and the private key never leaves it.
+        #[default]
+        Kms = "kms",
+        /// The process signs, with a private key that KMS decrypted for it.
+        Envelope = "envelope",
+        /// KMS signs, and the keys of envelope signing are trusted too. For the change from one mode to the other.
+        Transition = "transition",
+    }
 }
 
 impl SigningMode {
-    const ALL: [Self; 3] = [Self::Kms, Self::Envelope, Self::Transition];
-
     /// Reads the variable; KMS signs unless it says otherwise.
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         environment.optional("SIGNING_MODE").map(Option::unwrap_or_default)
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Kms => "kms",
-            Self::Envelope => "envelope",
-            Self::Transition => "transition",
-        }
-    }
-}
-
-impl FromStr for SigningMode {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        let known = Self::ALL.into_iter().find(|mode| mode.as_str() == text);
-        known.ok_or_else(|| Constraint::one_of(&Self::ALL.map(Self::as_str)))
     }
 }
 
@@ -54,8 +36,8 @@ pub(super) fn signing_key(environment: &Environment) -> Result<KmsKey, SettingsE
     environment.required("SIGNING_KEY_ID")
 }
 
-/// `PREVIOUS_SIGNING_KEY_IDS`: the KMS keys that signed tokens before and whose tokens may still be valid. Duplicates are
-/// dropped.
+/// `PREVIOUS_SIGNING_KEY_IDS`: the KMS keys that signed tokens before and whose tokens may still be valid. Duplicates
+/// are dropped.
 pub(super) fn previous_signing_keys(
     environment: &Environment,
     signing_key: &KmsKey,
@@ -163,8 +145,8 @@ impl Issuers {
     }
 }
 
-/// `OIDC_ISSUER`: the issuer of OpenID Connect Discovery 1.0 and RFC 8414, which is the URL that clients reach this API at. The
-/// default is `ISSUER`, if that is such a URL.
+/// `OIDC_ISSUER`: the issuer of OpenID Connect Discovery 1.0 and RFC 8414, which is the URL that clients reach this API
+/// at. The default is `ISSUER`, if that is such a URL.
 ///
 /// It has no path: RFC 8414 (3.1) would put its metadata where no route is.
 #[derive(Clone, Debug)]

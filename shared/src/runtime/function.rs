@@ -25,7 +25,8 @@ pub trait Function: Sized + Send + Sync + 'static {
     /// Opens the connections and fetches the keys that the first event would otherwise wait for. A failure is harmless.
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
-    /// Handles an event, which is not parsed yet: if the runtime cannot parse an event, it logs the error with values from it.
+    /// Handles an event, which is not parsed yet: if the runtime cannot parse an event, it logs the error with values
+    /// from it.
     fn handle(&self, event: &str) -> impl Future<Output = Handled<Self::Answer>> + Send;
 }
 

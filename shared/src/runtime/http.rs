@@ -1,7 +1,7 @@
 //! HTTP endpoints behind an HTTP API of API Gateway (payload format 2.0).
 //!
-//! The event types are those of `lambda_http`. Its conversion into an `http::Request` is not used, because it panics if the
-//! body is not the base64 that the event announces, or if a decoded path is not a valid URI.
+//! The event types are those of `lambda_http`. Its conversion into an `http::Request` is not used, because it panics if
+//! the body is not the base64 that the event announces, or if a decoded path is not a valid URI.
 
 use std::{collections::HashMap, fmt, future::Future, str::FromStr};
 
@@ -32,7 +32,8 @@ pub trait Endpoint: Sized + Send + Sync + 'static {
     /// Builds the function from its environment, once per cold start.
     fn load(environment: &Environment) -> Result<Self, SettingsError>;
 
-    /// Opens the connections and fetches the keys that the first request would otherwise wait for. A failure is harmless.
+    /// Opens the connections and fetches the keys that the first request would otherwise wait for. A failure is
+    /// harmless.
     fn warm(&self) -> impl Future<Output = ()> + Send;
 
     /// Answers a request.
@@ -94,8 +95,8 @@ impl Request {
         parsed.map(Some).map_err(|constraint: Constraint| constraint.of(name))
     }
 
-    /// A parameter of the path. API Gateway gives every parameter of the route; a missing one breaks the same rule as an
-    /// empty one.
+    /// A parameter of the path. API Gateway gives every parameter of the route; a missing one breaks the same rule as
+    /// an empty one.
     pub fn path_parameter<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<T, ValidationError> {
         let text = self.path_parameters.get(name).map_or("", String::as_str);
         text.parse().map_err(|constraint: Constraint| constraint.of(name))

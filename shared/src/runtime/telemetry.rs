@@ -1,5 +1,5 @@
-//! The log: JSON lines, with one summary line per request and internal errors with their causes. It contains no secret, only
-//! ids, counts, times and names of outcomes.
+//! The log: JSON lines, with one summary line per request and internal errors with their causes. It contains no secret,
+//! only ids, counts, times and names of outcomes.
 
 use std::{
     fmt,
@@ -41,8 +41,8 @@ const SUMMARY: &str = "tokenmint::summary";
 /// The CloudWatch namespace of the metrics.
 const NAMESPACE: &str = "tokenmint";
 
-/// Logs to standard output, which Lambda collects. `AWS_LAMBDA_LOG_LEVEL` can make the log quieter (`WARN`, `ERROR`), but not
-/// more verbose: below `INFO` the SDK logs requests with their contents.
+/// Logs to standard output, which Lambda collects. `AWS_LAMBDA_LOG_LEVEL` can make the log quieter (`WARN`, `ERROR`),
+/// but not more verbose: below `INFO` the SDK logs requests with their contents.
 pub fn to_stdout() {
     #[expect(clippy::disallowed_methods, reason = "logging starts before there is an environment to read it from")]
     let level = std::env::var("AWS_LAMBDA_LOG_LEVEL").ok().and_then(|level| level.parse().ok());
@@ -70,14 +70,14 @@ where
     tracing_subscriber::registry().with(lines).with(kept).with(filter_fn(|event| !repeats_function_error(event)))
 }
 
-/// Whether this is the event with which `lambda_runtime` logs the `Err` of a handler, whose summary line was already written.
-/// It logs a panic, which has no summary line, with the same target and level, but in a field named `error`.
+/// Whether this is the event with which `lambda_runtime` logs the `Err` of a handler, whose summary line was already
+/// written. It logs a panic, which has no summary line, with the same target and level, but in a field named `error`.
 fn repeats_function_error(event: &Metadata<'_>) -> bool {
     event.target() == "lambda_runtime::layers::panic" && event.fields().field("error").is_none()
 }
 
-/// Writes events as JSON lines and summaries unchanged: the embedded metric format needs a nested `_aws` object at the top
-/// level, which `tracing` cannot write.
+/// Writes events as JSON lines and summaries unchanged: the embedded metric format needs a nested `_aws` object at the
+/// top level, which `tracing` cannot write.
 struct Lines(Format<Json>);
 
 impl<S, N> FormatEvent<S, N> for Lines
