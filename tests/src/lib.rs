@@ -7,6 +7,7 @@ mod checklist;
 mod create_app_token;
 mod create_token;
 mod dependencies;
+mod documents;
 mod envelope;
 mod exchange_token;
 mod faults;

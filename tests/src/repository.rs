@@ -56,7 +56,7 @@ const PREVIOUS_KEYS: [&str; 2] =
     ["arn:aws:kms:eu-west-1:111122223333:key/one", "arn:aws:kms:eu-west-1:111122223333:key/two"];
 
 /// The properties of the functions, with all optional parts of the template.
-fn functions(mode: SigningMode) -> BTreeMap<String, Value> {
+pub(crate) fn functions(mode: SigningMode) -> BTreeMap<String, Value> {
     let previous = PREVIOUS_KEYS.join(",");
     let parameters =
         [("SigningMode", mode.as_str()), ("SigningKeys", "BA"), ("PreviousSigningKeyArns", previous.as_str())];

@@ -122,7 +122,7 @@ fn every_error_has_an_answer_in_every_format() {
     ];
     let routes = endpoints.iter().flat_map(|(name, error)| api().routes_of(name).map(move |route| (route, error)));
     let routes: Vec<_> = routes.collect();
-    assert_eq!(routes.len(), api().operations().len());
+    assert_eq!(routes.len(), api().operations().len(), "add the new endpoint to this list");
     for (route, error_response) in routes {
         let route = format!("{} {}", route.method, route.path);
         let format = Format::of(&route);
