@@ -7,7 +7,7 @@ use shared::{
     auth::{ActiveCredential, ActiveKind, ClientCredentials, Permission, bearer, two_methods},
     credential::{Credential, CredentialKind},
     error::{ApiError, Challenge, OauthError, Outcome, Unauthenticated},
-    input::Form,
+    input::Parameters,
     runtime::http::{Request, Response, StatusCode, header},
 };
 
@@ -20,7 +20,7 @@ enum KeyPresentation {
 }
 
 impl KeyPresentation {
-    fn read(request: &Request, form: &Form) -> Result<Self, ApiError> {
+    fn read(request: &Request, form: &Parameters) -> Result<Self, ApiError> {
         let headers = &request.headers;
         let has_header = headers.contains_key(header::AUTHORIZATION);
         if has_header && !ClientCredentials::uses_basic(headers) {
@@ -65,7 +65,7 @@ impl Endpoints {
             Err(malformed) if !request.headers.contains_key(header::AUTHORIZATION) => {
                 return Err(malformed.clone().into());
             }
-            Err(_) => KeyPresentation::read(request, &Form::default())?,
+            Err(_) => KeyPresentation::read(request, &Parameters::default())?,
         };
         let api_key = presented.api_key().ok_or_else(|| presented.invalid())?.clone();
         let token = form.and_then(|form| form.required("token").map(str::to_owned));

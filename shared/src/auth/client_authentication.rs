@@ -17,7 +17,7 @@ use crate::{
     credential::{Credential, CredentialKind},
     error::{ApiError, Challenge, Constraint, OauthError, ValidationError},
     id::{ClientId, RegistrationId},
-    input::{Form, form_decoded},
+    input::{Parameters, form_decoded},
     store::{Client, Registration},
 };
 
@@ -68,7 +68,7 @@ impl ClientCredentials {
     ///
     /// # Errors
     /// [`ApiError::Invalid`] if there are two methods at once, [`OauthError::InvalidClient`] if the header cannot be read.
-    pub fn read(headers: &HeaderMap, form: &Form) -> Result<Option<Self>, ApiError> {
+    pub fn read(headers: &HeaderMap, form: &Parameters) -> Result<Option<Self>, ApiError> {
         let (body_id, body_secret) = (form.get("client_id"), form.get("client_secret"));
         let Some(header) = headers.get(header::AUTHORIZATION) else {
             let secret = body_secret.map(str::to_owned);
@@ -183,7 +183,7 @@ mod tests {
         headers.extend(
             authorization.map(|value| (header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap())),
         );
-        let read = ClientCredentials::read(&headers, &Form::parse(body.as_bytes()).unwrap());
+        let read = ClientCredentials::read(&headers, &Parameters::from_form(body.as_bytes()).unwrap());
         read.map(|read| read.map(|client| (client.id, client.secret))).map_err(|error| format!("{error:?}"))
     }
 
