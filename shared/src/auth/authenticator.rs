@@ -10,8 +10,8 @@ use lambda_http::http::{HeaderMap, header};
 
 use crate::{
     auth::{
-        AuthenticatedClient, AuthenticatedRegistration, Caller, CheckedCredential, CheckedRegistrationToken,
-        ClientCredentials, CredentialVerifier, ParsedClientId, Principal,
+        AuthenticatedClient, AuthenticatedRegistration, CheckedCredential, CheckedRegistrationToken, ClientCredentials,
+        CredentialVerifier, ParsedClientId, Principal, PrincipalId,
     },
     clock::age,
     credential::{Credential, CredentialKind},
@@ -143,7 +143,7 @@ impl Authenticator {
         match bearer {
             Bearer::ApiKey(api_key) => self.authenticate_api_key(&api_key, now).await,
             Bearer::RegistrationToken(token) => {
-                let id = Caller::Registration(token.registration.clone());
+                let id = PrincipalId::Registration(token.registration.clone());
                 let active = self.verifier.load(CheckedCredential::RegistrationToken(token), now).await?;
                 let active = active.ok_or(Unauthenticated::InvalidToken)?;
                 let organization = active.organization.ok_or(Unauthenticated::InvalidToken)?;
@@ -158,7 +158,7 @@ impl Authenticator {
             return Err(Unauthenticated::InvalidToken.into());
         };
         self.recent.add(secret.id(), now);
-        let id = Caller::ApiKey(secret.id());
+        let id = PrincipalId::ApiKey(secret.id());
         Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
     }
 

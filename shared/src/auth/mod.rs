@@ -12,7 +12,7 @@ pub use self::{
         AuthenticatedClient, AuthenticatedRegistration, ClientCredentials, ParsedClientId, two_methods,
     },
     idempotency::IdempotencyKey,
-    principal::{Caller, Permission, Principal},
+    principal::{Permission, Principal, PrincipalId},
     verifier::{
         ActiveCredential, ActiveKind, CheckedCredential, CheckedRegistrationToken, CheckedUserToken, CredentialVerifier,
     },

@@ -64,20 +64,20 @@ impl Permission {
 pub struct Principal {
     /// The organization that it acts for.
     pub organization: ObjectId,
-    pub id: Caller,
+    pub id: PrincipalId,
     pub(super) permissions: Vec<String>,
 }
 
 /// Whose credential the caller presented.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Caller {
+pub enum PrincipalId {
     ApiKey(ObjectId),
     /// The registration of an OAuth access token.
     Registration(RegistrationId),
 }
 
 /// The text never changes: ids and secrets of idempotent requests are derived from it.
-impl fmt::Display for Caller {
+impl fmt::Display for PrincipalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ApiKey(id) => write!(f, "API key {id}"),
