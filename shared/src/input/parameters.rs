@@ -14,8 +14,8 @@ use crate::{
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Parses a form as OAuth 2.0 reads it (RFC 6749, appendix B). Each parameter is given at most once (3.2), and an empty one
-    /// counts as absent (3.1). Encoding that is not valid is an error and not repaired.
+    /// Parses a form as OAuth 2.0 reads it (RFC 6749, appendix B). Each parameter is given at most once (3.2), and an
+    /// empty one counts as absent (3.1). Encoding that is not valid is an error and not repaired.
     pub fn from_form(body: &[u8]) -> Result<Self, ValidationError> {
         let malformed = |rule| Err(ValidationError::new("body", rule));
         if !has_valid_escapes(body) {
@@ -67,8 +67,8 @@ impl fmt::Debug for Parameters {
     }
 }
 
-/// The text that was form-encoded, such as the halves of `Basic` credentials (RFC 6749, 2.3.1). `None` if the encoding is not
-/// valid.
+/// The text that was form-encoded, such as the halves of `Basic` credentials (RFC 6749, 2.3.1). `None` if the encoding
+/// is not valid.
 #[must_use]
 pub fn form_decoded(encoded: &str) -> Option<String> {
     let encoded = encoded.replace('+', " ");
@@ -178,7 +178,8 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>, text in "[&=+%a-f0-9é]{0,40}") {
-            let _ = (Parameters::from_form(&bytes), Parameters::from_form(text.as_bytes()), form_decoded(&text), of_query(&text));
+            let _ = (Parameters::from_form(&bytes), Parameters::from_form(text.as_bytes()));
+            let _ = (form_decoded(&text), of_query(&text));
         }
 
         #[test]
