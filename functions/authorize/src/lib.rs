@@ -1,24 +1,20 @@
-//! `authorize`: the Lambda authorizer that lets other HTTP APIs accept the credentials of this service (payload format 2.0,
-//! simple responses). It has no route; API Gateway invokes it for the APIs that name it.
+//! `authorize`: the Lambda authorizer that lets other HTTP APIs accept the credentials of this service (payload format
+//! 2.0, simple responses). It has no route; API Gateway invokes it for the APIs that name it.
 
 mod policy;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use lambda_http::{
-    LambdaEvent,
-    aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request,
-    http::{HeaderMap, header},
-};
+use lambda_http::{LambdaEvent, aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request, http::header};
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 use shared::{
     auth::{ActiveCredential, ActiveKind, CredentialVerifier, bearer},
     clock::Clock,
-    error::{InternalError, Outcome},
+    error::Outcome,
     keys::{Issuers, Keys},
     runtime::function::{Function, InvocationError},
+    runtime::telemetry::{Phase, timed},
     runtime::{Environment, Handled, SettingsError},
     store::Store,
 };
@@ -76,50 +72,44 @@ impl Function for Authorize {
         if !authorization_is_identity_source(&event) {
             return denied("wrong identity source");
         }
-        match self.verify(&event.headers, self.clock.now()).await {
-            Ok(None) => denied("unauthenticated"),
-            Ok(Some(credential)) if !self.policy.allows(&credential) => denied("denied by policy"),
-            Ok(Some(credential)) => {
-                let response = SimpleResponse { is_authorized: true, context: Some(context(credential)) };
+        let Ok(text) = bearer(&event.headers) else { return denied("unauthenticated") };
+        let now = self.clock.now();
+        let found = match timed(Phase::Load, self.verifier.find(text, now)).await {
+            Ok(found) => found,
+            // A function error, so that the caller gets a 500 and not a 403.
+            Err(error) => return Err(InvocationError::from(error)).into(),
+        };
+        match found.as_ref().and_then(|stored| stored.active(now)) {
+            None => denied("unauthenticated"),
+            Some(credential) if !self.policy.allows(&credential) => denied("denied by policy"),
+            Some(credential) => {
+                let response = SimpleResponse { is_authorized: true, context: Some(context(&credential)) };
                 Handled { result: Ok(response), outcome: Outcome::Done, status: None }
             }
-            // A function error, so that the caller gets a 500 and not a 403.
-            Err(error) => Err(InvocationError::from(error)).into(),
         }
     }
 }
 
-impl Authorize {
-    /// The active credential in the `Authorization` header; `None` if there is none.
-    async fn verify(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<ActiveCredential>, InternalError> {
-        match bearer(headers) {
-            Ok(text) => self.verifier.verify(text, now).await,
-            Err(_) => Ok(None),
-        }
-    }
-}
-
-/// Whether the `Authorization` header is an identity source. API Gateway caches decisions by identity source, so otherwise
-/// another caller could get this one.
+/// Whether the `Authorization` header is an identity source. API Gateway caches decisions by identity source, so
+/// otherwise another caller could get this one.
 fn authorization_is_identity_source(event: &ApiGatewayV2CustomAuthorizerV2Request) -> bool {
     let header = event.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     event.identity_source.iter().flatten().any(|source| Some(source.as_str()) == header)
 }
 
 /// What the API learns of its caller, each member where the credential has one.
-fn context(credential: ActiveCredential) -> Map<String, Value> {
-    let registration = (credential.kind == ActiveKind::RegistrationToken).then(|| credential.subject.clone());
-    let scope = credential.scope();
+fn context(credential: &ActiveCredential<'_>) -> Map<String, Value> {
+    let (kind, subject) = (credential.kind(), credential.subject());
     let members = [
-        ("kind", Some(credential.kind.as_str().to_owned())),
-        ("tokenId", credential.id),
-        ("organization", credential.organization.map(|id| id.to_string())),
-        ("application", credential.application.map(|id| id.to_string())),
-        ("registration", registration),
-        ("clientId", credential.client_id),
-        ("sub", Some(credential.subject)),
-        ("scope", scope),
-        ("exp", credential.expires_at.map(|at| at.timestamp().to_string())),
+        ("kind", Some(kind.as_str().to_owned())),
+        ("tokenId", credential.id()),
+        ("organization", credential.organization_id().map(|id| id.to_string())),
+        ("application", credential.application_id().map(|id| id.to_string())),
+        ("registration", (kind == ActiveKind::RegistrationToken).then(|| subject.clone())),
+        ("clientId", credential.client_id().map(|id| id.to_string())),
+        ("sub", Some(subject)),
+        ("scope", credential.scope()),
+        ("exp", credential.expires_at().map(|at| at.timestamp().to_string())),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
 }

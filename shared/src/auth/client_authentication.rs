@@ -1,7 +1,7 @@
 //! Client authentication (RFC 6749, 2.3).
 //!
-//! There are two kinds of clients. One that logs users in has a UUID and, if it is confidential, a client secret. One of the
-//! grant type `client_credentials` is a registration, and its secret is an API key of the same organization.
+//! There are two kinds of clients. One that logs users in has a UUID and, if it is confidential, a client secret. One
+//! of the grant type `client_credentials` is a registration, and its secret is an API key of the same organization.
 
 use std::{fmt, str::FromStr};
 
@@ -63,11 +63,12 @@ pub struct AuthenticatedRegistration {
 }
 
 impl ClientCredentials {
-    /// Reads the credentials of a request; `None` if it names no client. The same `client_id` in the body beside `Basic` does no
-    /// harm.
+    /// Reads the credentials of a request; `None` if it names no client. The same `client_id` in the body beside
+    /// `Basic` does no harm.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] if there are two methods at once, [`OauthError::InvalidClient`] if the header cannot be read.
+    /// [`ApiError::Invalid`] if there are two methods at once, [`OauthError::InvalidClient`] if the header cannot be
+    /// read.
     pub fn read(headers: &HeaderMap, form: &Parameters) -> Result<Option<Self>, ApiError> {
         let (body_id, body_secret) = (form.get("client_id"), form.get("client_secret"));
         let Some(header) = headers.get(header::AUTHORIZATION) else {
@@ -88,8 +89,8 @@ impl ClientCredentials {
         Ok(Some(basic))
     }
 
-    /// The credentials of the scheme `Basic` (RFC 7617, 2). Some clients form-encode them, as RFC 6749 (2.3.1) says, and others
-    /// do not. Our ids and secrets contain neither `%` nor `+`, so both readings agree.
+    /// The credentials of the scheme `Basic` (RFC 7617, 2). Some clients form-encode them, as RFC 6749 (2.3.1) says,
+    /// and others do not. Our ids and secrets contain neither `%` nor `+`, so both readings agree.
     fn from_basic(header: &HeaderValue) -> Result<Self, ApiError> {
         let encoded = basic_credentials(header).ok_or(OauthError::InvalidClient(None))?;
         let decoded = BASE64.decode(encoded.trim_ascii()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -156,6 +157,15 @@ impl FromStr for ParsedClientId {
     fn from_str(text: &str) -> Result<Self, Constraint> {
         let client = text.parse().map(Self::UserClient);
         client.or_else(|_| text.parse().map(Self::Registration))
+    }
+}
+
+impl fmt::Display for ParsedClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UserClient(id) => id.fmt(f),
+            Self::Registration(id) => id.fmt(f),
+        }
     }
 }
 
