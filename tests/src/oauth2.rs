@@ -824,6 +824,43 @@ async fn whoever_holds_a_credential_may_end_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_revoked_beside_a_key_that_was_good_and_after_other_client_credentials() {
+    let (stack, tenant) = start().await;
+    let (client, secret) = confidential(&stack, &tenant.organization).await;
+    let unknown = Credential::generate(CredentialKind::ApiKey, &shared::random::SystemRandom).unwrap();
+    let token = async || tenant.create_token(&stack).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    let send = async |id: &str, secret: &str, token: &str| {
+        stack.calls.reset();
+        stack.send(basic(stack.form(REVOKE, &[("token", token)]), id, secret)).await.status
+    };
+    let one_read = calls(&[("GetItem", 1)]);
+    let revoked = token().await;
+    // The function has the public key, and has not seen the API key.
+    revoke(&stack, &token().await).await;
+    for (id, wrong) in [
+        (tenant.registration.as_str(), unknown.expose()),
+        (&client, &unknown.expose().replace("tmk", "tms")),
+        ("22222222-2222-2222-2222-222222222222", &secret),
+    ] {
+        assert_eq!((send(id, wrong, &revoked).await, stack.calls.count()), (401, one_read.clone()), "{id}");
+    }
+    for (id, secret, reads, rounds) in
+        [(&tenant.registration, &tenant.key, 3, 3), (&tenant.registration, &tenant.key, 3, 2), (&client, &secret, 2, 3)]
+    {
+        let revoked = token().await;
+        assert_eq!(send(id, secret, &revoked).await, 200);
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", reads), ("UpdateItem", 1)]));
+        assert_eq!(stack.calls.rounds(), rounds);
+    }
+    // A key that is no longer good is not taken for one either.
+    stack.provision(&json!({"action": "revokeApiKey", "apiKeyId": api_key_id(&tenant.key)})).await;
+    for reads in [3, 1] {
+        assert_eq!(send(&tenant.registration, &tenant.key, &revoked).await, 401);
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", reads)]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_code_and_every_token_of_a_user_ends_the_grant() {
     let (stack, tenant) = start().await;
     for credential in ["code", "unused code", "current", "just rotated", "access token", "documented"] {

@@ -5,19 +5,16 @@ mod policy;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
-use lambda_http::{
-    aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request,
-    http::{HeaderMap, header},
-};
+use lambda_http::{aws_lambda_events::apigw::ApiGatewayV2CustomAuthorizerV2Request, http::header};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{
     auth::{ActiveCredential, ActiveKind, CredentialVerifier, bearer},
     clock::Clock,
-    error::{InternalError, Outcome},
+    error::Outcome,
     keys::{Issuers, Keys},
     runtime::function::Function,
+    runtime::telemetry::{Phase, timed},
     runtime::{Environment, Handled, SettingsError},
     store::Store,
 };
@@ -73,24 +70,19 @@ impl Function for Authorize {
         if !authorization_is_identity_source(&event) {
             return denied(Outcome::WrongIdentitySource);
         }
-        match self.verify(&event.headers, self.clock.now()).await {
-            Ok(None) => denied(Outcome::Unauthenticated),
-            Ok(Some(credential)) if !self.policy.allows(&credential) => denied(Outcome::DeniedByPolicy),
-            Ok(Some(credential)) => {
-                Handled::of(Ok(SimpleResponse { is_authorized: true, context: Some(context(credential)) }))
-            }
+        let Ok(text) = bearer(&event.headers) else { return denied(Outcome::Unauthenticated) };
+        let now = self.clock.now();
+        let found = match timed(Phase::Load, self.verifier.find(text, now)).await {
+            Ok(found) => found,
             // A function error, so that the caller gets a 500 and not a 403.
-            Err(error) => Handled::of(Err(error.into())),
-        }
-    }
-}
-
-impl Authorize {
-    /// The active credential in the `Authorization` header; `None` if there is none.
-    async fn verify(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Option<ActiveCredential>, InternalError> {
-        match bearer(headers) {
-            Ok(text) => self.verifier.verify(text, now).await,
-            Err(_) => Ok(None),
+            Err(error) => return Handled::of(Err(error.into())),
+        };
+        match found.as_ref().and_then(|stored| stored.active(now)) {
+            None => denied(Outcome::Unauthenticated),
+            Some(credential) if !self.policy.allows(&credential) => denied(Outcome::DeniedByPolicy),
+            Some(credential) => {
+                Handled::of(Ok(SimpleResponse { is_authorized: true, context: Some(context(&credential)) }))
+            }
         }
     }
 }
@@ -103,19 +95,18 @@ fn authorization_is_identity_source(event: &ApiGatewayV2CustomAuthorizerV2Reques
 }
 
 /// What the API learns of its caller, each member where the credential has one.
-fn context(credential: ActiveCredential) -> Map<String, Value> {
-    let registration = (credential.kind == ActiveKind::RegistrationToken).then(|| credential.subject.clone());
-    let scope = credential.scope();
+fn context(credential: &ActiveCredential<'_>) -> Map<String, Value> {
+    let (kind, subject) = (credential.kind(), credential.subject());
     let members = [
-        ("kind", Some(credential.kind.as_str().to_owned())),
-        ("tokenId", credential.id),
-        ("organization", credential.organization.map(|id| id.to_string())),
-        ("application", credential.application.map(|id| id.to_string())),
-        ("registration", registration),
-        ("clientId", credential.client_id),
-        ("sub", Some(credential.subject)),
-        ("scope", scope),
-        ("exp", credential.expires_at.map(|at| at.timestamp().to_string())),
+        ("kind", Some(kind.as_str().to_owned())),
+        ("tokenId", credential.id()),
+        ("organization", credential.organization_id().map(|id| id.to_string())),
+        ("application", credential.application_id().map(|id| id.to_string())),
+        ("registration", (kind == ActiveKind::RegistrationToken).then(|| subject.clone())),
+        ("clientId", credential.client_id().map(|id| id.to_string())),
+        ("sub", Some(subject)),
+        ("scope", credential.scope()),
+        ("exp", credential.expires_at().map(|at| at.timestamp().to_string())),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
 }

@@ -18,8 +18,8 @@ pub(crate) struct Policy {
     organization: Option<ObjectId>,
     /// `CREDENTIAL_KINDS`: only these kinds.
     kinds: Vec<ActiveKind>,
-    /// `CLIENT_IDS`: of the access tokens only those of these clients and registrations. It does not restrict API keys and app
-    /// tokens, which have neither.
+    /// `CLIENT_IDS`: of the access tokens only those of these clients and registrations. It does not restrict API keys
+    /// and app tokens, which have neither.
     clients: Option<Vec<ParsedClientId>>,
 }
 
@@ -35,14 +35,14 @@ impl Policy {
         })
     }
 
-    pub(crate) fn allows(&self, credential: &ActiveCredential) -> bool {
-        let organization = self.organization.is_none_or(|required| credential.organization == Some(required));
-        let scopes = self.required_scopes.iter().all(|required| credential.scopes.contains(required));
-        let client = match (&self.clients, &credential.client_id) {
-            (Some(allowed), Some(client)) => client.parse().is_ok_and(|client| allowed.contains(&client)),
+    pub(crate) fn allows(&self, credential: &ActiveCredential<'_>) -> bool {
+        let organization = self.organization.is_none_or(|required| credential.organization_id() == Some(required));
+        let scopes = self.required_scopes.iter().all(|required| credential.scopes().contains(required));
+        let client = match (&self.clients, credential.client_id()) {
+            (Some(allowed), Some(client)) => allowed.contains(&client),
             (None, _) | (_, None) => true,
         };
-        self.kinds.contains(&credential.kind) && organization && scopes && client
+        self.kinds.contains(&credential.kind()) && organization && scopes && client
     }
 }
 
@@ -74,10 +74,19 @@ impl FromStr for Clients {
 mod tests {
     use std::collections::{BTreeSet, HashMap};
 
+    use chrono::DateTime;
     use proptest::{prelude::*, sample::subsequence};
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+    use shared::{
+        auth::{AccessClaims, CheckedRegistrationToken, CheckedUserToken},
+        store::GrantDetails,
+    };
 
     use super::*;
 
+    const ORGANIZATION: &str = "aaaaaaaaaaaaaaaaaaaaaaaa";
+    const CLIENT: &str = "aaaaaaaa-1111-1111-1111-111111111111";
     const SCOPES: [&str; 5] = ["read", "read:all", "write", "Read", "oauth.token.create"];
 
     fn policy(variables: &[(&str, &str)]) -> Result<Policy, String> {
@@ -86,13 +95,65 @@ mod tests {
         Policy::from_environment(&environment).map_err(|error| error.to_string())
     }
 
-    fn credential(kind: ActiveKind, scopes: &[&str]) -> ActiveCredential {
-        ActiveCredential {
-            organization: Some("a".repeat(24).parse().unwrap()),
-            client_id: matches!(kind, ActiveKind::RegistrationToken | ActiveKind::UserToken)
-                .then(|| "client".to_owned()),
+    fn claims(scopes: &[&str]) -> AccessClaims {
+        AccessClaims {
+            issuer: String::new(),
+            audience: String::new(),
+            id: CLIENT.parse().unwrap(),
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
-            ..ActiveCredential::new(kind, "x".to_owned())
+            issued_at: DateTime::UNIX_EPOCH,
+            expires_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn leaked<T: DeserializeOwned>(item: Value) -> &'static T {
+        Box::leak(Box::new(serde_json::from_value(item).unwrap()))
+    }
+
+    fn grant(organization: Option<&str>, scopes: &[&str]) -> &'static GrantDetails {
+        leaked(json!({
+            "clientId": CLIENT, "organizationId": organization, "service": "", "redirectUri": "", "subject": "",
+            "scopes": scopes, "authTime": 0, "claims": {}, "code": "", "codeExpiresAt": 0,
+        }))
+    }
+
+    fn user_token(organization: Option<&str>, scopes: &[&str]) -> ActiveCredential<'static> {
+        let token = CheckedUserToken {
+            client_id: CLIENT.parse().unwrap(),
+            is_rfc9068: true,
+            subject: String::new(),
+            session_id: "0".repeat(32).parse().unwrap(),
+            claims: claims(scopes),
+        };
+        ActiveCredential::UserToken { token: Box::leak(Box::new(token)), grant: grant(organization, &[]) }
+    }
+
+    fn credential(kind: ActiveKind, scopes: &[&str]) -> ActiveCredential<'static> {
+        match kind {
+            ActiveKind::ApiKey => ActiveCredential::ApiKey {
+                id: ORGANIZATION.parse().unwrap(),
+                api_key: leaked(json!({"hash": "", "organizationId": ORGANIZATION, "permissions": scopes})),
+            },
+            ActiveKind::AppToken => ActiveCredential::AppToken(leaked(json!({
+                "hash": "", "appTokenId": ORGANIZATION, "organizationId": ORGANIZATION, "applicationId": ORGANIZATION,
+                "scopes": scopes,
+            }))),
+            ActiveKind::RegistrationToken => ActiveCredential::RegistrationToken {
+                token: Box::leak(Box::new(CheckedRegistrationToken {
+                    registration_id: "registration".parse().unwrap(),
+                    claims: claims(scopes),
+                })),
+                registration: leaked(json!({
+                    "organizationId": ORGANIZATION, "name": "", "maxAllowed": 1, "tokenTtlSeconds": 1, "scopes": [],
+                    "scopesRevision": 0, "tokens": {}, "revoked": {},
+                })),
+            },
+            ActiveKind::UserToken => user_token(Some(ORGANIZATION), scopes),
+            ActiveKind::RefreshToken => ActiveCredential::RefreshToken {
+                session_id: "0".repeat(32).parse().unwrap(),
+                grant: grant(Some(ORGANIZATION), scopes),
+                expires_at: DateTime::UNIX_EPOCH,
+            },
         }
     }
 
@@ -109,19 +170,18 @@ mod tests {
             let policy = policy(&[(name, value)]).unwrap();
             ActiveKind::BEARERS.map(|kind| policy.allows(&credential(kind, &["read"])))
         };
-        assert_eq!(allowed("ORGANIZATION_ID", &"A".repeat(24)), [true; 4]);
+        assert_eq!(allowed("ORGANIZATION_ID", &ORGANIZATION.to_uppercase()), [true; 4]);
         assert_eq!(allowed("ORGANIZATION_ID", &"b".repeat(24)), [false; 4]);
         assert_eq!(allowed("CREDENTIAL_KINDS", "appToken, userToken"), [false, true, false, true]);
-        assert_eq!(allowed("CLIENT_IDS", "other,client"), [true; 4]);
+        assert_eq!(allowed("CLIENT_IDS", &format!("registration, {}", CLIENT.to_uppercase())), [true; 4]);
+        assert_eq!(allowed("CLIENT_IDS", "other,registration"), [true, true, true, false]);
         assert_eq!(allowed("CLIENT_IDS", "other"), [true, true, false, false]);
         assert_eq!(allowed("REQUIRED_SCOPES", "read"), [true; 4]);
         assert_eq!(allowed("REQUIRED_SCOPES", "read write"), [false; 4]);
         let both = policy(&[("CREDENTIAL_KINDS", "userToken"), ("CLIENT_IDS", "other")]).unwrap();
         assert!(ActiveKind::BEARERS.iter().all(|kind| !both.allows(&credential(*kind, &[]))));
         // Who has no organization is of no organization.
-        let mut nobody = credential(ActiveKind::UserToken, &[]);
-        nobody.organization = None;
-        assert!(!policy(&[("ORGANIZATION_ID", &"a".repeat(24))]).unwrap().allows(&nobody));
+        assert!(!policy(&[("ORGANIZATION_ID", ORGANIZATION)]).unwrap().allows(&user_token(None, &[])));
     }
 
     #[test]
@@ -141,7 +201,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_required_scopes_must_be_held(required in subsequence(&SCOPES[..], 0..=5).prop_shuffle(), held in subsequence(&SCOPES[..], 0..=5).prop_shuffle()) {
+        fn all_required_scopes_must_be_held(
+            required in subsequence(&SCOPES[..], 0..=5).prop_shuffle(),
+            held in subsequence(&SCOPES[..], 0..=5).prop_shuffle(),
+        ) {
             let policy = policy(&[("REQUIRED_SCOPES", &required.join(" "))]).unwrap();
             let (needed, has): (BTreeSet<_>, BTreeSet<_>) = (required.iter().collect(), held.iter().collect());
             for kind in ActiveKind::BEARERS {

@@ -15,6 +15,7 @@ use shared::{
     runtime::{Environment, SettingsError},
     store::Store,
     tokens::{listing, revocation},
+    wire::app_tokens::ApplicationPath,
 };
 
 use self::wire::{ListAppTokensRequest, ListTokensRequest, RevokeAppTokenRequest, RevokeTokenRequest};
@@ -80,8 +81,9 @@ impl ManageTokens {
         let reads = async |body: &RevokeTokenRequest| self.store.load_registration(&body.registration_id).await;
         let (caller, body, registration) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::OauthTokenRevoke)?;
-        let token = (&body.registration_id, body.token_id);
-        let registration = revocation::revoke_token(&self.store, &caller, registration?, token, now).await?;
+        let (id, registration) = (&body.registration_id, caller.require_registration(registration?)?);
+        let registration =
+            revocation::revoke_registration_token(&self.store, id, registration, body.token_id, now).await?;
         Ok(wire::token_revoked(registration.active_tokens(now), registration.max_allowed))
     }
 
@@ -101,8 +103,9 @@ impl ManageTokens {
         let reads = async |body: &RevokeAppTokenRequest| self.store.load_app_token(body.token_id).await;
         let (caller, body, token) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
         caller.require(Permission::MadApplicationTokenRemove)?;
-        let application = (body.path.organization_id, body.path.application_id);
-        revocation::revoke_app_token(&self.store, &caller, application, token?, now).await?;
+        let ApplicationPath { organization_id, application_id } = body.path;
+        let token = caller.require_app_token(organization_id, application_id, token?)?;
+        revocation::revoke_app_token(&self.store, token.app_token_id, now).await?;
         Ok(wire::app_token_revoked())
     }
 }

@@ -1,13 +1,13 @@
-//! `POST /oauth2/introspect` (RFC 7662). The caller is an API key: as a bearer, or as client credentials with the key's id as
-//! the client id.
+//! `POST /oauth2/introspect` (RFC 7662). The caller is an API key: as a bearer, or as client credentials with the key's
+//! id as the client id.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use shared::{
-    auth::{ActiveCredential, ActiveKind, ClientCredentials, Permission, bearer, two_methods},
+    auth::{ActiveCredential, ActiveKind, CheckedCredential, ClientCredentials, Permission, bearer, two_methods},
     credential::{Credential, CredentialKind},
     error::{ApiError, Challenge, OauthError, Outcome, Unauthenticated},
-    input::Form,
+    input::Parameters,
     runtime::http::{Request, Response, StatusCode, header},
 };
 
@@ -20,7 +20,7 @@ enum KeyPresentation {
 }
 
 impl KeyPresentation {
-    fn read(request: &Request, form: &Form) -> Result<Self, ApiError> {
+    fn read(request: &Request, form: &Parameters) -> Result<Self, ApiError> {
         let headers = &request.headers;
         let has_header = headers.contains_key(header::AUTHORIZATION);
         if has_header && !ClientCredentials::uses_basic(headers) {
@@ -65,43 +65,44 @@ impl Endpoints {
             Err(malformed) if !request.headers.contains_key(header::AUTHORIZATION) => {
                 return Err(malformed.clone().into());
             }
-            Err(_) => KeyPresentation::read(request, &Form::default())?,
+            Err(_) => KeyPresentation::read(request, &Parameters::default())?,
         };
         let api_key = presented.api_key().ok_or_else(|| presented.invalid())?.clone();
         let token = form.and_then(|form| form.required("token").map(str::to_owned));
-        // Boxed, because the future is large.
-        let read = async |token: &String| Box::pin(self.authenticator.verifier.verify(token, now)).await;
-        let admitted = self.authenticator.admit_api_key(api_key, now, token, read).await;
+        let read = async |token: &String| self.authenticator.verifier.find(token, now).await;
+        let admitted = self.authenticator.admit_bearer(CheckedCredential::ApiKey(api_key), now, token, read).await;
         let (caller, _, found) = admitted.map_err(|error| error.if_unauthenticated(|| presented.invalid()))?;
         caller.require(Permission::OauthTokenIntrospect)?;
-        let own = found?.filter(|credential| credential.organization == Some(caller.organization));
-        let body = own.map_or_else(|| json!({"active": false}), active);
+        let found = found?;
+        let active = found.as_ref().and_then(|stored| stored.active(now));
+        let body = match active.filter(|active| active.organization_id() == Some(caller.organization)) {
+            Some(active) => members(&active),
+            None => json!({"active": false}),
+        };
         Ok(Response::new(StatusCode::OK, Outcome::Done, &body))
     }
 }
 
 /// RFC 7662, 2.2: each member where the credential has one.
-fn active(credential: ActiveCredential) -> Value {
+fn members(active: &ActiveCredential<'_>) -> Value {
     // RFC 7662's `token_type` is that of RFC 6749 (7.1), which refresh tokens do not have.
-    let token_type = (credential.kind != ActiveKind::RefreshToken).then_some("Bearer");
-    let scope = credential.scope();
-    // The id of an API key or app token is its subject.
-    let jti =
-        credential.id.filter(|_| matches!(credential.kind, ActiveKind::RegistrationToken | ActiveKind::UserToken));
+    let token_type = (active.kind() != ActiveKind::RefreshToken).then_some("Bearer");
+    let claims = active.claims();
     let members = [
         ("active", Some(true.into())),
-        ("scope", scope.map(Value::from)),
-        ("client_id", credential.client_id.map(Value::from)),
-        ("sub", Some(credential.subject.into())),
+        ("scope", active.scope().map(Value::from)),
+        ("client_id", active.client_id().map(|id| id.to_string().into())),
+        ("sub", Some(active.subject().into())),
         ("token_type", token_type.map(Value::from)),
-        ("iss", credential.issuer.map(Value::from)),
-        ("aud", credential.audience.map(Value::from)),
-        ("iat", credential.issued_at.map(|at| at.timestamp().into())),
-        ("exp", credential.expires_at.map(|at| at.timestamp().into())),
-        ("jti", jti.map(Value::from)),
-        ("sid", credential.session.map(|session| session.as_str().into())),
-        ("organization", credential.organization.map(|id| id.to_string().into())),
-        ("application", credential.application.map(|id| id.to_string().into())),
+        ("iss", claims.map(|claims| claims.issuer.as_str().into())),
+        ("aud", claims.map(|claims| claims.audience.as_str().into())),
+        ("iat", claims.map(|claims| claims.issued_at.timestamp().into())),
+        ("exp", active.expires_at().map(|at| at.timestamp().into())),
+        // The id of an API key or app token is its subject.
+        ("jti", claims.map(|claims| claims.id.to_string().into())),
+        ("sid", active.session_id().map(|id| id.as_str().into())),
+        ("organization", active.organization_id().map(|id| id.to_string().into())),
+        ("application", active.application_id().map(|id| id.to_string().into())),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

@@ -13,7 +13,7 @@ use shared::{
     error::{ApiError, OauthError},
     id::TokenId,
     input::oidc::OPENID,
-    input::{Form, ScopeList},
+    input::{Parameters, ScopeList},
     keys::Signer,
     keys::jwt::TokenType,
     runtime::http::{Request, Response},
@@ -48,7 +48,7 @@ struct GrantParameters {
 
 impl GrantParameters {
     /// RFC 6749, 4.1.3, and RFC 7636, 4.5. A malformed code gets the same answer as an unknown one.
-    fn of_code(form: &Form) -> Result<Self, ApiError> {
+    fn of_code(form: &Parameters) -> Result<Self, ApiError> {
         let code = form.required("code")?;
         let redirect_uri = form.required("redirect_uri")?.to_owned();
         // A malformed verifier is a wrong one, so that it does not hide a second use of the code.
@@ -59,7 +59,7 @@ impl GrantParameters {
     }
 
     /// RFC 6749, 6. A malformed refresh token gets the same answer as an unknown one.
-    fn of_refresh(form: &Form) -> Result<Self, ApiError> {
+    fn of_refresh(form: &Parameters) -> Result<Self, ApiError> {
         let token = form.required("refresh_token")?;
         let scopes = scopes(form)?;
         let token = GrantCredential::parse_refresh_token(token).ok_or(ApiError::BadCredential)?;
@@ -67,7 +67,7 @@ impl GrantParameters {
     }
 }
 
-fn scopes(form: &Form) -> Result<Option<Vec<String>>, ApiError> {
+fn scopes(form: &Parameters) -> Result<Option<Vec<String>>, ApiError> {
     let scopes = form.parsed("scope").map_err(|_| OauthError::InvalidScope)?;
     Ok(scopes.map(ScopeList::into_inner))
 }
@@ -144,7 +144,7 @@ impl Endpoints {
     async fn issue_registration_token(
         &self,
         request: &Request,
-        form: &Form,
+        form: &Parameters,
         client: &ClientCredentials,
         now: DateTime<Utc>,
     ) -> Result<Response, ApiError> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use shared::{
-    auth::{CheckedCredential, CheckedUserToken, bearer},
+    auth::{ActiveCredential, CheckedCredential, bearer},
     error::{ApiError, Outcome, Unauthenticated},
     input::oidc::{OPENID, claims_of_scopes},
     runtime::http::{Request, Response, StatusCode},
@@ -14,24 +14,24 @@ use crate::Endpoints;
 
 impl Endpoints {
     pub(crate) async fn userinfo(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
-        let token = self.check_user_token(request, now).await?;
         let verifier = &self.authenticator.verifier;
-        let grant = timed(Phase::Load, verifier.load_grant_of(&token, now)).await?;
-        let grant = grant.ok_or(Unauthenticated::InvalidToken)?;
-        if !token.scopes.iter().any(|scope| scope == OPENID) {
+        let stored = match verifier.check(bearer(&request.headers)?, now).await? {
+            // An access token of the token endpoint beside this one.
+            Some(CheckedCredential::UserToken(token)) if token.is_rfc9068 => {
+                timed(Phase::Load, verifier.load(CheckedCredential::UserToken(token))).await?
+            }
+            _ => None,
+        };
+        let active = stored.as_ref().and_then(|stored| stored.active(now));
+        let Some(ActiveCredential::UserToken { token, grant }) = active else {
+            return Err(Unauthenticated::InvalidToken.into());
+        };
+        let scopes = &token.claims.scopes;
+        if !scopes.iter().any(|scope| scope == OPENID) {
             return Err(ApiError::Forbidden);
         }
-        let mut claims = Map::from_iter([("sub".to_owned(), Value::from(token.subject))]);
-        claims.extend(claims_of_scopes(&grant.details.claims, &token.scopes));
+        let mut claims = Map::from_iter([("sub".to_owned(), Value::from(grant.subject.as_str()))]);
+        claims.extend(claims_of_scopes(&grant.claims, scopes));
         Ok(Response::new(StatusCode::OK, Outcome::Done, &claims))
-    }
-
-    /// The caller's access token, which must be one of the token endpoint beside this one.
-    async fn check_user_token(&self, request: &Request, now: DateTime<Utc>) -> Result<CheckedUserToken, ApiError> {
-        let text = bearer(&request.headers)?;
-        match self.authenticator.verifier.check(text, now).await? {
-            Some(CheckedCredential::UserToken(token)) if token.is_rfc9068 => Ok(token),
-            _ => Err(Unauthenticated::InvalidToken.into()),
-        }
     }
 }

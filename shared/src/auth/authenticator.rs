@@ -10,26 +10,19 @@ use lambda_http::http::{HeaderMap, header};
 
 use crate::{
     auth::{
-        AuthenticatedClient, AuthenticatedRegistration, Caller, CheckedCredential, CheckedRegistrationToken,
-        ClientCredentials, CredentialVerifier, ParsedClientId, Principal,
+        ActiveCredential, AuthenticatedClient, AuthenticatedRegistration, CheckedCredential, ClientCredentials,
+        CredentialVerifier, ParsedClientId, Principal, PrincipalId,
     },
     clock::age,
-    credential::{Credential, CredentialKind},
+    credential::CredentialKind,
     error::{ApiError, Unauthenticated, ValidationError},
     id::ObjectId,
     keys::jwt::ACCESS_TOKEN_PREFIX,
     runtime::telemetry::{Phase, timed},
 };
 
-/// A bearer that these endpoints take, before it is looked up.
-#[derive(Debug)]
-enum Bearer {
-    ApiKey(Credential),
-    RegistrationToken(CheckedRegistrationToken),
-}
-
-/// Authenticates the callers of endpoints that take an API key or an OAuth access token. [`Self::admit`] does it in the right
-/// order with the rest of a request.
+/// Authenticates the callers of endpoints that take an API key or an OAuth access token. [`Self::admit`] does it in the
+/// right order with the rest of a request.
 #[derive(Debug)]
 pub struct Authenticator {
     /// What verifies credentials, the caller's and others.
@@ -52,8 +45,8 @@ impl Authenticator {
     ///
     /// 1. Without a valid credential the answer is 401, whatever else is wrong with the request.
     /// 2. If `parsed` is an error, the caller learns it only now.
-    /// 3. `reads` run beside the lookup of the credential if the caller is probably genuine, and otherwise after it. So a
-    ///    made-up API key costs one small read, however large the items are that the request names.
+    /// 3. `reads` run beside the lookup of the credential if the caller is probably genuine, and otherwise after it. So
+    ///    a made-up API key costs one small read, however large the items are that the request names.
     pub async fn admit<B, T>(
         &self,
         headers: &HeaderMap,
@@ -61,40 +54,55 @@ impl Authenticator {
         parsed: Result<B, ValidationError>,
         reads: impl AsyncFnOnce(&B) -> T,
     ) -> Result<(Principal, B, T), ApiError> {
-        let bearer = self.inspect(headers, now).await?;
+        let bearer = self.check(headers, now).await?;
         self.admit_bearer(bearer, now, parsed, reads).await
     }
 
-    /// As [`Self::admit`], for an API key that was presented in another way.
-    pub async fn admit_api_key<B, T>(
+    /// As [`Self::admit`], for a bearer that was presented in another way.
+    pub async fn admit_bearer<B, T>(
         &self,
-        api_key: Credential,
+        bearer: CheckedCredential,
         now: DateTime<Utc>,
         parsed: Result<B, ValidationError>,
         reads: impl AsyncFnOnce(&B) -> T,
     ) -> Result<(Principal, B, T), ApiError> {
-        self.admit_bearer(Bearer::ApiKey(api_key), now, parsed, reads).await
-    }
-
-    async fn admit_bearer<B, T>(
-        &self,
-        bearer: Bearer,
-        now: DateTime<Utc>,
-        parsed: Result<B, ValidationError>,
-        reads: impl AsyncFnOnce(&B) -> T,
-    ) -> Result<(Principal, B, T), ApiError> {
-        let body = match parsed {
-            Ok(body) => body,
-            Err(invalid) => {
-                timed(Phase::Load, self.authenticate(bearer, now)).await?;
-                return Err(invalid.into());
-            }
+        let api_key = match &bearer {
+            CheckedCredential::ApiKey(secret) => Some(secret.id()),
+            _ => None,
         };
-        let (caller, read) = timed(Phase::Load, self.authenticate_beside(bearer, now, reads(&body))).await?;
-        Ok((caller, body, read))
+        // The signature of a JWT is valid.
+        let probably_genuine = bearer.is_jwt() || api_key.is_some_and(|id| self.recent.contains(id, now));
+        let lookup = async {
+            let stored = self.verifier.load(bearer).await?;
+            let active = stored.as_ref().and_then(|stored| stored.active(now));
+            let principal = active.and_then(|active| principal(&active));
+            if let Some(id) = api_key {
+                self.recent.update(id, principal.is_some(), now);
+            }
+            principal.ok_or_else(|| ApiError::from(Unauthenticated::InvalidToken))
+        };
+        timed(Phase::Load, async {
+            let body = match parsed {
+                Ok(body) => body,
+                Err(invalid) => {
+                    lookup.await?;
+                    return Err(invalid.into());
+                }
+            };
+            let reads = reads(&body);
+            let (principal, read) = if probably_genuine {
+                let (principal, read) = tokio::join!(lookup, reads);
+                (principal?, read)
+            } else {
+                (lookup.await?, reads.await)
+            };
+            Ok((principal, body, read))
+        })
+        .await
     }
 
-    /// Authenticates a client of either kind, and does `reads` in the order of [`Self::admit_api_key`].
+    /// Authenticates a client of either kind, and does `reads` in the order of [`Self::admit`]; of a client that logs
+    /// users in, after it has authenticated.
     ///
     /// # Errors
     /// [`OauthError::InvalidClient`], or a failure.
@@ -107,18 +115,21 @@ impl Authenticator {
         let store = &self.verifier.store;
         match credentials.parse_id()? {
             ParsedClientId::UserClient(id) => {
-                let client = timed(Phase::Load, store.load_client(id)).await?;
-                credentials.authenticate(client.as_ref())?;
-                Ok((AuthenticatedClient::UserClient(id), reads.await))
+                let authenticate = async {
+                    let client = store.load_client(id).await?;
+                    credentials.authenticate(client.as_ref())?;
+                    Ok((AuthenticatedClient::UserClient(id), reads.await))
+                };
+                timed(Phase::Load, authenticate).await
             }
             ParsedClientId::Registration(id) => {
                 let api_key = credentials.secret(CredentialKind::ApiKey).ok_or_else(|| credentials.invalid())?;
+                let bearer = CheckedCredential::ApiKey(api_key);
                 let reads = async |(): &()| tokio::join!(store.load_registration(&id), reads);
-                let admitted = self.admit_api_key(api_key, now, Ok(()), reads).await;
+                let admitted = self.admit_bearer(bearer, now, Ok(()), reads).await;
                 let (caller, (), (registration, read)) =
                     admitted.map_err(|error| error.if_unauthenticated(|| credentials.invalid()))?;
-                let own = registration?.filter(|registration| registration.organization_id == caller.organization);
-                let registration = own.ok_or_else(|| credentials.invalid())?;
+                let registration = caller.require_registration(registration?).map_err(|_| credentials.invalid())?;
                 let authenticated = AuthenticatedRegistration { id, registration, caller };
                 Ok((AuthenticatedClient::Registration(Box::new(authenticated)), read))
             }
@@ -126,65 +137,31 @@ impl Authenticator {
     }
 
     /// Parses the bearer of the `Authorization` header and does the checks that do not need its item.
-    async fn inspect(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<Bearer, ApiError> {
+    async fn check(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<CheckedCredential, ApiError> {
         let text = bearer(headers)?;
         match self.verifier.check(text, now).await? {
-            Some(CheckedCredential::ApiKey(api_key)) => Ok(Bearer::ApiKey(api_key)),
+            Some(api_key @ CheckedCredential::ApiKey(_)) => Ok(api_key),
             // These endpoints take an access token with its prefix only.
-            Some(CheckedCredential::RegistrationToken(token)) if text.starts_with(ACCESS_TOKEN_PREFIX) => {
-                Ok(Bearer::RegistrationToken(token))
-            }
+            Some(token @ CheckedCredential::RegistrationToken(_)) if text.starts_with(ACCESS_TOKEN_PREFIX) => Ok(token),
             _ => Err(Unauthenticated::InvalidToken.into()),
-        }
-    }
-
-    /// Looks up the bearer, in one read.
-    async fn authenticate(&self, bearer: Bearer, now: DateTime<Utc>) -> Result<Principal, ApiError> {
-        match bearer {
-            Bearer::ApiKey(api_key) => self.authenticate_api_key(&api_key, now).await,
-            Bearer::RegistrationToken(token) => {
-                let id = Caller::Registration(token.registration.clone());
-                let active = self.verifier.load(CheckedCredential::RegistrationToken(token), now).await?;
-                let active = active.ok_or(Unauthenticated::InvalidToken)?;
-                let organization = active.organization.ok_or(Unauthenticated::InvalidToken)?;
-                Ok(Principal { organization, id, permissions: active.scopes })
-            }
-        }
-    }
-
-    async fn authenticate_api_key(&self, secret: &Credential, now: DateTime<Utc>) -> Result<Principal, ApiError> {
-        let Some(key) = self.verifier.store.load_api_key(secret).await? else {
-            self.recent.remove(secret.id());
-            return Err(Unauthenticated::InvalidToken.into());
-        };
-        self.recent.add(secret.id(), now);
-        let id = Caller::ApiKey(secret.id());
-        Ok(Principal { organization: key.organization_id, id, permissions: key.permissions })
-    }
-
-    async fn authenticate_beside<T>(
-        &self,
-        bearer: Bearer,
-        now: DateTime<Utc>,
-        reads: impl Future<Output = T>,
-    ) -> Result<(Principal, T), ApiError> {
-        let probably_genuine = match &bearer {
-            Bearer::ApiKey(secret) => self.recent.contains(secret.id(), now),
-            // Its signature is valid.
-            Bearer::RegistrationToken { .. } => true,
-        };
-        let caller = self.authenticate(bearer, now);
-        if probably_genuine {
-            let (caller, read) = tokio::join!(caller, reads);
-            Ok((caller?, read))
-        } else {
-            Ok((caller.await?, reads.await))
         }
     }
 }
 
-/// The API keys that were valid when this process last looked them up. Such a key is looked up again, but beside the other
-/// reads, which saves a round.
+/// The caller that a credential is a bearer of; `None` if these endpoints do not take this kind.
+fn principal(active: &ActiveCredential<'_>) -> Option<Principal> {
+    let id = match active {
+        ActiveCredential::ApiKey { id, .. } => PrincipalId::ApiKey(*id),
+        ActiveCredential::RegistrationToken { token, .. } => PrincipalId::Registration(token.registration_id.clone()),
+        ActiveCredential::AppToken(_) | ActiveCredential::UserToken { .. } | ActiveCredential::RefreshToken { .. } => {
+            return None;
+        }
+    };
+    Some(Principal { organization: active.organization_id()?, id, permissions: active.scopes().to_vec() })
+}
+
+/// The API keys that were valid when this process last looked them up. Such a key is looked up again, but beside the
+/// other reads, which saves a round.
 #[derive(Debug, Default)]
 struct RecentKeys(Mutex<HashMap<ObjectId, DateTime<Utc>>>);
 
@@ -192,18 +169,18 @@ impl RecentKeys {
     const SECONDS: i64 = 3600;
     const MAX: usize = 1000;
 
-    fn add(&self, id: ObjectId, now: DateTime<Utc>) {
+    fn update(&self, id: ObjectId, is_good: bool, now: DateTime<Utc>) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_good {
+            seen.remove(&id);
+            return;
+        }
         if seen.len() >= Self::MAX {
             seen.retain(|_, at| Self::is_recent(*at, now));
         }
         if seen.len() < Self::MAX {
             seen.insert(id, now);
         }
-    }
-
-    fn remove(&self, id: ObjectId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     fn contains(&self, id: ObjectId, now: DateTime<Utc>) -> bool {

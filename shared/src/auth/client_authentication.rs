@@ -1,7 +1,7 @@
 //! Client authentication (RFC 6749, 2.3).
 //!
-//! There are two kinds of clients. One that logs users in has a UUID and, if it is confidential, a client secret. One of the
-//! grant type `client_credentials` is a registration, and its secret is an API key of the same organization.
+//! There are two kinds of clients. One that logs users in has a UUID and, if it is confidential, a client secret. One
+//! of the grant type `client_credentials` is a registration, and its secret is an API key of the same organization.
 
 use std::{fmt, str::FromStr};
 
@@ -17,7 +17,7 @@ use crate::{
     credential::{Credential, CredentialKind},
     error::{ApiError, Challenge, Constraint, OauthError, ValidationError},
     id::{ClientId, RegistrationId},
-    input::{Form, form_decoded},
+    input::{Parameters, form_decoded},
     store::{Client, Registration},
 };
 
@@ -63,12 +63,13 @@ pub struct AuthenticatedRegistration {
 }
 
 impl ClientCredentials {
-    /// Reads the credentials of a request; `None` if it names no client. The same `client_id` in the body beside `Basic` does no
-    /// harm.
+    /// Reads the credentials of a request; `None` if it names no client. The same `client_id` in the body beside
+    /// `Basic` does no harm.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] if there are two methods at once, [`OauthError::InvalidClient`] if the header cannot be read.
-    pub fn read(headers: &HeaderMap, form: &Form) -> Result<Option<Self>, ApiError> {
+    /// [`ApiError::Invalid`] if there are two methods at once, [`OauthError::InvalidClient`] if the header cannot be
+    /// read.
+    pub fn read(headers: &HeaderMap, form: &Parameters) -> Result<Option<Self>, ApiError> {
         let (body_id, body_secret) = (form.get("client_id"), form.get("client_secret"));
         let Some(header) = headers.get(header::AUTHORIZATION) else {
             let secret = body_secret.map(str::to_owned);
@@ -88,8 +89,8 @@ impl ClientCredentials {
         Ok(Some(basic))
     }
 
-    /// The credentials of the scheme `Basic` (RFC 7617, 2). Some clients form-encode them, as RFC 6749 (2.3.1) says, and others
-    /// do not. Our ids and secrets contain neither `%` nor `+`, so both readings agree.
+    /// The credentials of the scheme `Basic` (RFC 7617, 2). Some clients form-encode them, as RFC 6749 (2.3.1) says,
+    /// and others do not. Our ids and secrets contain neither `%` nor `+`, so both readings agree.
     fn from_basic(header: &HeaderValue) -> Result<Self, ApiError> {
         let encoded = basic_credentials(header).ok_or(OauthError::InvalidClient(None))?;
         let decoded = BASE64.decode(encoded.trim_ascii()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -159,6 +160,15 @@ impl FromStr for ParsedClientId {
     }
 }
 
+impl fmt::Display for ParsedClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UserClient(id) => id.fmt(f),
+            Self::Registration(id) => id.fmt(f),
+        }
+    }
+}
+
 /// What follows the scheme, if that is `Basic`. It may be unreadable.
 fn basic_credentials(header: &HeaderValue) -> Option<&[u8]> {
     let (scheme, credentials) = header.as_bytes().split_at_checked("Basic".len())?;
@@ -183,7 +193,7 @@ mod tests {
         headers.extend(
             authorization.map(|value| (header::AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap())),
         );
-        let read = ClientCredentials::read(&headers, &Form::parse(body.as_bytes()).unwrap());
+        let read = ClientCredentials::read(&headers, &Parameters::from_form(body.as_bytes()).unwrap());
         read.map(|read| read.map(|client| (client.id, client.secret))).map_err(|error| format!("{error:?}"))
     }
 

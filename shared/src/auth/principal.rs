@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     error::ApiError,
     id::{ObjectId, RegistrationId},
-    store::{Application, Registration},
+    store::{AppToken, Application, Registration},
 };
 
 crate::named! {
@@ -26,20 +26,20 @@ crate::named! {
 pub struct Principal {
     /// The organization that it acts for.
     pub organization: ObjectId,
-    pub id: Caller,
+    pub id: PrincipalId,
     pub(super) permissions: Vec<String>,
 }
 
 /// Whose credential the caller presented.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Caller {
+pub enum PrincipalId {
     ApiKey(ObjectId),
     /// The registration of an OAuth access token.
     Registration(RegistrationId),
 }
 
 /// The text never changes: ids and secrets of idempotent requests are derived from it.
-impl fmt::Display for Caller {
+impl fmt::Display for PrincipalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ApiKey(id) => write!(f, "API key {id}"),
@@ -55,8 +55,8 @@ impl Principal {
         if held { Ok(()) } else { Err(ApiError::Forbidden) }
     }
 
-    /// [`ApiError::Forbidden`] if one of `scopes` is a permission of this service that the caller does not hold: a caller
-    /// cannot pass on what it does not hold. Other scopes may be granted freely.
+    /// [`ApiError::Forbidden`] if one of `scopes` is a permission of this service that the caller does not hold: a
+    /// caller cannot pass on what it does not hold. Other scopes may be granted freely.
     pub fn require_grantable(&self, scopes: &[String]) -> Result<(), ApiError> {
         scopes.iter().filter_map(|scope| Permission::named(scope)).try_for_each(|permission| self.require(permission))
     }
@@ -69,8 +69,8 @@ impl Principal {
         registration.filter(|registration| registration.organization_id == self.organization).ok_or(ApiError::NotFound)
     }
 
-    /// Requires that this application of this organization exists and belongs to the caller's. The organization exists if it is
-    /// the caller's; every other looks like none.
+    /// Requires that this application of this organization exists and belongs to the caller's. The organization exists
+    /// if it is the caller's; every other looks like none.
     ///
     /// # Errors
     /// [`ApiError::NotFound`].
@@ -81,5 +81,25 @@ impl Principal {
     ) -> Result<(), ApiError> {
         let belongs = application.is_some_and(|application| application.organization_id == organization_id);
         if organization_id == self.organization && belongs { Ok(()) } else { Err(ApiError::NotFound) }
+    }
+
+    /// The token of this application of this organization, if it was not revoked and belongs to the caller's
+    /// organization: another organization's looks like none.
+    ///
+    /// # Errors
+    /// [`ApiError::TokenNotFound`].
+    pub fn require_app_token(
+        &self,
+        organization_id: ObjectId,
+        application_id: ObjectId,
+        token: Option<AppToken>,
+    ) -> Result<AppToken, ApiError> {
+        let is_named = |token: &AppToken| {
+            token.organization_id == organization_id
+                && token.application_id == application_id
+                && token.revoked_at.is_none()
+        };
+        let token = token.filter(|token| self.organization == organization_id && is_named(token));
+        token.ok_or(ApiError::TokenNotFound)
     }
 }

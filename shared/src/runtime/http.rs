@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     error::{ApiError, Challenge, Constraint, Outcome, ValidationError},
-    input::{Form, JsonObject, Query},
+    input::{JsonObject, Parameters},
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError, telemetry},
 };
@@ -104,8 +104,8 @@ impl Request {
 
     /// The parameters of the query string.
     #[must_use]
-    pub fn query(&self) -> Query {
-        Query::read(&self.raw_query)
+    pub fn query(&self) -> Parameters {
+        Parameters::from_query(&self.raw_query)
     }
 
     /// The fields of the body, which must be a JSON object of at most [`MAX_BODY_BYTES`] with the content type
@@ -116,9 +116,9 @@ impl Request {
 
     /// The parameters of the body, which must be a form of at most [`MAX_BODY_BYTES`] with the content type
     /// `application/x-www-form-urlencoded`.
-    pub fn form(&self) -> Result<Form, ValidationError> {
+    pub fn form(&self) -> Result<Parameters, ValidationError> {
         const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
-        Form::parse(self.body_of_type(MEDIA_TYPE, "must be application/x-www-form-urlencoded")?)
+        Parameters::from_form(self.body_of_type(MEDIA_TYPE, "must be application/x-www-form-urlencoded")?)
     }
 
     fn body_of_type(&self, expected: &str, rule: &'static str) -> Result<&[u8], ValidationError> {

@@ -4,11 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{List, Store, Update, key::Key};
-use crate::{
-    credential::{Credential, CredentialHash},
-    error::InternalError,
-    id::ObjectId,
-};
+use crate::{credential::CredentialHash, error::InternalError, id::ObjectId};
 
 /// The item `API_KEY#<id>`. A revoked key is marked and never deleted, so that its id can never be used again.
 #[derive(Debug, Deserialize, Serialize)]
@@ -40,10 +36,9 @@ impl Store {
         self.create(Key::api_key(id), api_key, listing, "create the API key").await
     }
 
-    /// The API key, unless it was revoked.
-    pub async fn load_api_key(&self, secret: &Credential) -> Result<Option<ApiKey>, InternalError> {
-        let api_key: Option<ApiKey> = self.get(Key::api_key(secret.id()), "load the API key").await?;
-        Ok(api_key.filter(|api_key| api_key.revoked_at.is_none() && api_key.hash == secret.hash()))
+    /// The API key with this id, revoked or not.
+    pub async fn load_api_key(&self, id: ObjectId) -> Result<Option<ApiKey>, InternalError> {
+        self.get(Key::api_key(id), "load the API key").await
     }
 
     /// Revokes an API key permanently. A conflict means that it was already revoked.

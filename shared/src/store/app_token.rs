@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{List, Store, Update, key::Key};
 use crate::{
-    credential::{Credential, CredentialHash},
+    credential::CredentialHash,
     error::InternalError,
     id::ObjectId,
     runtime::telemetry::{Phase, timed},
@@ -46,12 +46,6 @@ impl Store {
     /// The app token with this id, revoked or not.
     pub async fn load_app_token(&self, id: ObjectId) -> Result<Option<AppToken>, InternalError> {
         self.get(Key::app_token(id), "load the app token").await
-    }
-
-    /// The app token with this secret, unless it was revoked.
-    pub async fn load_active_app_token(&self, secret: &Credential) -> Result<Option<AppToken>, InternalError> {
-        let token = self.load_app_token(secret.id()).await?;
-        Ok(token.filter(|token| token.revoked_at.is_none() && token.hash == secret.hash()))
     }
 
     /// Revokes an app token permanently. A conflict means that it was already revoked.

@@ -1,4 +1,4 @@
-//! Forms (WHATWG URL, application/x-www-form-urlencoded), as OAuth 2.0 reads them (RFC 6749, appendix B).
+//! Forms and query strings (WHATWG URL, application/x-www-form-urlencoded).
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -9,14 +9,14 @@ use crate::{
     input::json::required,
 };
 
-/// The parameters of a form. Each is given at most once (RFC 6749, 3.2), an empty one counts as absent (3.1), and unknown ones
-/// are ignored.
+/// The parameters of a form or a query string. Unknown ones are ignored.
 #[derive(Default)]
-pub struct Form(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
-impl Form {
-    /// Parses a form. Encoding that is not valid is an error and not repaired.
-    pub fn parse(body: &[u8]) -> Result<Self, ValidationError> {
+impl Parameters {
+    /// Parses a form as OAuth 2.0 reads it (RFC 6749, appendix B). Each parameter is given at most once (3.2), and an
+    /// empty one counts as absent (3.1). Encoding that is not valid is an error and not repaired.
+    pub fn from_form(body: &[u8]) -> Result<Self, ValidationError> {
         let malformed = |rule| Err(ValidationError::new("body", rule));
         if !has_valid_escapes(body) {
             return malformed("must have two hexadecimal digits after each percent sign");
@@ -24,43 +24,51 @@ impl Form {
         if percent_decode(body).decode_utf8().is_err() {
             return malformed("is not valid UTF-8");
         }
-        let parameters: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+        let mut parameters: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
         let mut names = BTreeSet::new();
-        if parameters.iter().all(|(name, _)| names.insert(name)) {
-            Ok(Self(parameters))
-        } else {
-            malformed("must not have a parameter twice")
+        if !parameters.iter().all(|(name, _)| names.insert(name)) {
+            return malformed("must not have a parameter twice");
         }
+        parameters.retain(|(_, value)| !value.is_empty());
+        Ok(Self(parameters))
     }
 
-    /// A parameter. `None` if it is absent or empty.
+    /// Reads a query string, without its `?`. What cannot be decoded becomes a text that no type accepts.
+    #[must_use]
+    pub fn from_query(raw: &str) -> Self {
+        Self(form_urlencoded::parse(raw.as_bytes()).into_owned().collect())
+    }
+
+    /// A parameter of a form.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(other, _)| other == name)?;
-        Some(value.as_str()).filter(|value| !value.is_empty())
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// A parameter that the request must have.
+    /// A parameter that the form must have.
     pub fn required(&self, name: &'static str) -> Result<&str, ValidationError> {
         required(name, self.get(name))
     }
 
-    /// A parameter that `T` accepts.
+    /// A parameter that `T` accepts, given at most once.
     pub fn parsed<T: FromStr<Err = Constraint>>(&self, name: &'static str) -> Result<Option<T>, ValidationError> {
+        if self.0.iter().filter(|(other, _)| other == name).count() > 1 {
+            return Err(ValidationError::new(name, "must be given once"));
+        }
         let parse = |text: &str| text.parse().map_err(|constraint: Constraint| constraint.of(name));
         self.get(name).map(parse).transpose()
     }
 }
 
 /// Does not show the values, because they contain credentials.
-impl fmt::Debug for Form {
+impl fmt::Debug for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Form(…)")
+        f.write_str("Parameters(…)")
     }
 }
 
-/// The text that was form-encoded, such as the halves of `Basic` credentials (RFC 6749, 2.3.1). `None` if the encoding is not
-/// valid.
+/// The text that was form-encoded, such as the halves of `Basic` credentials (RFC 6749, 2.3.1). `None` if the encoding
+/// is not valid.
 #[must_use]
 pub fn form_decoded(encoded: &str) -> Option<String> {
     let encoded = encoded.replace('+', " ");
@@ -79,14 +87,20 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
+    use crate::input::Scope;
+
+    fn of_query(raw: &str) -> Result<Option<String>, String> {
+        let scope = Parameters::from_query(raw).parsed::<Scope>("a");
+        scope.map(|scope| scope.map(Scope::into_inner)).map_err(|error| error.to_string())
+    }
 
     fn error_text(body: &[u8]) -> String {
-        Form::parse(body).unwrap_err().to_string()
+        Parameters::from_form(body).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_parameter_is_decoded() {
-        let form = Form::parse(b"a=x+y%3Az&%62=%c3%a9&c=&d&=e&f=%25").unwrap();
+    fn a_parameter_of_a_form_is_decoded() {
+        let form = Parameters::from_form(b"a=x+y%3Az&%62=%c3%a9&c=&d&=e&f=%25").unwrap();
         for (name, value) in [
             ("a", Some("x y:z")),
             ("b", Some("\u{e9}")),
@@ -117,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn a_parameter_of_a_query_is_decoded_and_given_once() {
+        for (raw, value) in
+            [("", None), ("b=1&A=2", None), ("a=x", Some("x")), ("b&a=x%3Ay", Some("x:y")), ("%61=x&&=", Some("x"))]
+        {
+            assert_eq!(of_query(raw), Ok(value.map(str::to_owned)), "{raw}");
+        }
+        for twice in ["a=x&a=x", "a=x&b&%61=y", "a&a=x"] {
+            assert_eq!(of_query(twice), Err("a must be given once".to_owned()), "{twice}");
+        }
+        for malformed in ["a", "a=", "a=x+y", "a=%ff", "a=%00"] {
+            assert!(of_query(malformed).unwrap_err().starts_with("a must be 1 to 64"), "{malformed}");
+        }
+    }
+
+    #[test]
     fn a_half_of_basic_credentials_is_decoded_or_plain() {
         for (encoded, decoded) in [
             ("tmk_a-b", Some("tmk_a-b")),
@@ -136,7 +165,7 @@ mod tests {
             let mut names = BTreeSet::new();
             let distinct = parameters.iter().all(|(name, _)| names.insert(name.clone()));
             let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&parameters).finish();
-            match Form::parse(body.as_bytes()) {
+            match Parameters::from_form(body.as_bytes()) {
                 Ok(form) => {
                     prop_assert!(distinct);
                     for (name, value) in &parameters {
@@ -149,7 +178,8 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>, text in "[&=+%a-f0-9é]{0,40}") {
-            let _ = (Form::parse(&bytes), Form::parse(text.as_bytes()), form_decoded(&text));
+            let _ = (Parameters::from_form(&bytes), Parameters::from_form(text.as_bytes()));
+            let _ = (form_decoded(&text), of_query(&text));
         }
 
         #[test]

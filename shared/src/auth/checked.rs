@@ -1,0 +1,128 @@
+//! Credentials by what they say themselves, before anything is looked up.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    credential::{Credential, CredentialKind, GrantCredential, SessionId},
+    id::{ClientId, RegistrationId, TokenId},
+    keys::jwt::{ApiV1UserClaims, RegistrationTokenClaims, TokenType, TokenUse, UserTokenClaims, VerifiedJwt},
+};
+
+/// A credential that passed [`super::CredentialVerifier::check`]. An opaque one may still be made up.
+#[derive(Debug)]
+pub enum CheckedCredential {
+    ApiKey(Credential),
+    AppToken(Credential),
+    Code(GrantCredential),
+    RefreshToken(GrantCredential),
+    RegistrationToken(CheckedRegistrationToken),
+    UserToken(CheckedUserToken),
+}
+
+/// An access token of a registration. Its signature is valid and it has not expired.
+#[derive(Debug)]
+pub struct CheckedRegistrationToken {
+    pub registration_id: RegistrationId,
+    pub claims: AccessClaims,
+}
+
+/// A user's access token. Its signature is valid and it has not expired.
+#[derive(Debug)]
+pub struct CheckedUserToken {
+    pub client_id: ClientId,
+    /// Whether it has the profile of RFC 9068, as those of `/oauth2/token` have. Those of `/api/v1/tokens` have
+    /// another.
+    pub is_rfc9068: bool,
+    pub subject: String,
+    pub session_id: SessionId,
+    pub claims: AccessClaims,
+}
+
+/// The claims that every access token has.
+#[derive(Debug)]
+pub struct AccessClaims {
+    pub issuer: String,
+    pub audience: String,
+    /// The `jti`.
+    pub id: TokenId,
+    pub scopes: Vec<String>,
+    pub issued_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
+
+impl CheckedCredential {
+    /// An opaque credential whose format and checksum are right.
+    pub(super) fn parse_opaque(text: &str) -> Option<Self> {
+        let opaque = |kind| Credential::parse(kind, text);
+        let api_key = opaque(CredentialKind::ApiKey).map(Self::ApiKey);
+        api_key
+            .or_else(|| opaque(CredentialKind::AppToken).map(Self::AppToken))
+            .or_else(|| GrantCredential::parse_code(text).map(Self::Code))
+            .or_else(|| GrantCredential::parse_refresh_token(text).map(Self::RefreshToken))
+    }
+
+    /// Whether it is a JWT, whose signature was verified.
+    pub(super) fn is_jwt(&self) -> bool {
+        match self {
+            Self::RegistrationToken(_) | Self::UserToken(_) => true,
+            Self::ApiKey(_) | Self::AppToken(_) | Self::Code(_) | Self::RefreshToken(_) => false,
+        }
+    }
+}
+
+impl CheckedRegistrationToken {
+    /// Issuer, audience and expiry are not checked yet.
+    pub(super) fn read(jwt: &VerifiedJwt) -> Option<Self> {
+        let claims: RegistrationTokenClaims = jwt.claims().filter(|_| jwt.typ == TokenType::AtJwt)?;
+        let registration_id = claims.sub.parse().ok()?;
+        let claims = AccessClaims {
+            issuer: claims.iss,
+            audience: claims.aud,
+            id: claims.jti,
+            scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
+            issued_at: claims.iat,
+            expires_at: claims.exp,
+        };
+        Some(Self { registration_id, claims })
+    }
+}
+
+impl CheckedUserToken {
+    /// An access token in one of its two formats: a session id tells it from a registration's, and `token_use` from an
+    /// ID token. Issuer, audience and expiry are not checked yet.
+    pub(super) fn read(jwt: &VerifiedJwt) -> Option<Self> {
+        match jwt.typ {
+            TokenType::AtJwt => jwt.claims().map(|claims: UserTokenClaims| Self {
+                client_id: claims.client_id,
+                is_rfc9068: true,
+                subject: claims.sub,
+                session_id: claims.sid,
+                claims: AccessClaims {
+                    issuer: claims.iss,
+                    audience: claims.aud,
+                    id: claims.jti,
+                    scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
+                    issued_at: claims.iat,
+                    expires_at: claims.exp,
+                },
+            }),
+            TokenType::Jwt => {
+                let claims: ApiV1UserClaims = jwt.claims()?;
+                (claims.token_use == TokenUse::Access).then(|| Self {
+                    client_id: claims.aud,
+                    is_rfc9068: false,
+                    subject: claims.sub,
+                    session_id: claims.sid,
+                    claims: AccessClaims {
+                        issuer: claims.iss,
+                        audience: claims.aud.to_string(),
+                        id: claims.jti,
+                        scopes: claims.scope,
+                        issued_at: claims.iat,
+                        expires_at: claims.exp,
+                    },
+                })
+            }
+        }
+    }
+}

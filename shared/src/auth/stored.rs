@@ -1,0 +1,319 @@
+//! The one answer to "is this credential good": for bearers, introspection, the authorizer, user information and
+//! revocation.
+//!
+//! [`StoredCredential::load`] reads what the table has of a credential. What is active of it and what may be revoked of
+//! it are decided without another read.
+
+use chrono::{DateTime, Utc};
+
+use super::{AccessClaims, CheckedCredential, CheckedRegistrationToken, CheckedUserToken, ParsedClientId};
+use crate::{
+    credential::{GrantCredential, SessionId},
+    error::InternalError,
+    id::{ClientId, ObjectId, RegistrationId, TokenId},
+    store::{ApiKey, AppToken, Grant, GrantDetails, GrantStatus, Registration, Store},
+};
+
+/// A credential that was presented, and the item that it belongs to. It may be expired or revoked.
+#[derive(Debug)]
+pub enum StoredCredential {
+    ApiKey { id: ObjectId, api_key: ApiKey },
+    AppToken(AppToken),
+    RegistrationToken { token: CheckedRegistrationToken, registration: Registration },
+    UserToken { token: CheckedUserToken, grant: Grant },
+    RefreshToken { token: GrantCredential, grant: Grant },
+    Code { code: GrantCredential, grant: Grant },
+}
+
+impl StoredCredential {
+    /// Looks a credential up, in one read. `None` if the table has no item of it.
+    pub async fn load(store: &Store, credential: CheckedCredential) -> Result<Option<Self>, InternalError> {
+        match credential {
+            CheckedCredential::ApiKey(secret) => {
+                let api_key = store.load_api_key(secret.id()).await?.filter(|api_key| api_key.hash == secret.hash());
+                Ok(api_key.map(|api_key| Self::ApiKey { id: secret.id(), api_key }))
+            }
+            CheckedCredential::AppToken(secret) => {
+                let token = store.load_app_token(secret.id()).await?;
+                Ok(token.filter(|token| token.hash == secret.hash()).map(Self::AppToken))
+            }
+            CheckedCredential::RegistrationToken(token) => {
+                let registration = store.load_registration(&token.registration_id).await?;
+                Ok(registration.map(|registration| Self::RegistrationToken { token, registration }))
+            }
+            CheckedCredential::UserToken(token) => {
+                let grant = store.load_grant(&token.session_id).await?;
+                let was_issued_under = |Grant { details, .. }: &Grant| {
+                    details.client_id == token.client_id && details.subject == token.subject
+                };
+                Ok(grant.filter(was_issued_under).map(|grant| Self::UserToken { token, grant }))
+            }
+            CheckedCredential::RefreshToken(token) => {
+                let grant = store.load_grant(&token.grant().session()).await?;
+                Ok(grant.map(|grant| Self::RefreshToken { token, grant }))
+            }
+            CheckedCredential::Code(code) => {
+                let grant = store.load_grant(&code.grant().session()).await?;
+                Ok(grant.filter(|grant| grant.details.code == code.hash()).map(|grant| Self::Code { code, grant }))
+            }
+        }
+    }
+
+    /// What is active of it: `None` if it has expired, was revoked or was rotated away.
+    #[must_use]
+    pub fn active(&self, now: DateTime<Utc>) -> Option<ActiveCredential<'_>> {
+        match self {
+            Self::ApiKey { id, api_key } => {
+                api_key.revoked_at.is_none().then_some(ActiveCredential::ApiKey { id: *id, api_key })
+            }
+            Self::AppToken(token) => token.revoked_at.is_none().then_some(ActiveCredential::AppToken(token)),
+            Self::RegistrationToken { token, registration } => {
+                // The token must be recorded with this `jti`. A token in the same slot is not enough.
+                registration.find_active(token.claims.id, now)?;
+                Some(ActiveCredential::RegistrationToken { token, registration })
+            }
+            Self::UserToken { token, grant } => match grant.status {
+                GrantStatus::Active { expires_at, .. } if now < expires_at => {
+                    Some(ActiveCredential::UserToken { token, grant: &grant.details })
+                }
+                GrantStatus::Active { .. } | GrantStatus::Issued | GrantStatus::Revoked => None,
+            },
+            Self::RefreshToken { token, grant } => match &grant.status {
+                GrantStatus::Active { current, expires_at, .. } if now < *expires_at && *current == token.hash() => {
+                    let (session_id, expires_at) = (token.grant().session(), *expires_at);
+                    Some(ActiveCredential::RefreshToken { session_id, grant: &grant.details, expires_at })
+                }
+                GrantStatus::Active { .. } | GrantStatus::Issued | GrantStatus::Revoked => None,
+            },
+            // Good for an exchange only.
+            Self::Code { .. } => None,
+        }
+    }
+
+    /// What its holder may revoke (RFC 7009): `None` if it has expired, was revoked or was rotated away long ago.
+    #[must_use]
+    pub fn revocable(self, now: DateTime<Utc>) -> Option<RevocableCredential> {
+        match self {
+            Self::ApiKey { id, api_key } => api_key.revoked_at.is_none().then_some(RevocableCredential::ApiKey(id)),
+            Self::AppToken(token) => {
+                token.revoked_at.is_none().then_some(RevocableCredential::AppToken(token.app_token_id))
+            }
+            Self::RegistrationToken { token, registration } => {
+                registration.find_active(token.claims.id, now)?;
+                let (registration_id, token_id) = (token.registration_id, token.claims.id);
+                Some(RevocableCredential::RegistrationToken { registration_id, registration, token_id })
+            }
+            Self::UserToken { token, grant } => RevocableCredential::of_grant(token.session_id, &grant, now),
+            Self::RefreshToken { token, grant } => {
+                let hash = token.hash();
+                let is_recent = match &grant.status {
+                    GrantStatus::Active { current, rotation, .. } => {
+                        *current == hash || rotation.as_ref().is_some_and(|rotation| rotation.from == hash)
+                    }
+                    GrantStatus::Issued | GrantStatus::Revoked => false,
+                };
+                is_recent.then(|| RevocableCredential::of_grant(token.grant().session(), &grant, now))?
+            }
+            Self::Code { code, grant } => RevocableCredential::of_grant(code.grant().session(), &grant, now),
+        }
+    }
+}
+
+/// An active credential. Each of its attributes (RFC 7662, 2.2) is an exhaustive match, so that none is forgotten for a
+/// new kind.
+#[derive(Debug)]
+pub enum ActiveCredential<'a> {
+    ApiKey {
+        id: ObjectId,
+        api_key: &'a ApiKey,
+    },
+    AppToken(&'a AppToken),
+    RegistrationToken {
+        token: &'a CheckedRegistrationToken,
+        registration: &'a Registration,
+    },
+    UserToken {
+        token: &'a CheckedUserToken,
+        grant: &'a GrantDetails,
+    },
+    /// The current refresh token of a grant. It is good for new tokens, and nowhere as a bearer.
+    RefreshToken {
+        session_id: SessionId,
+        grant: &'a GrantDetails,
+        expires_at: DateTime<Utc>,
+    },
+}
+
+impl ActiveCredential<'_> {
+    #[must_use]
+    pub const fn kind(&self) -> ActiveKind {
+        match self {
+            Self::ApiKey { .. } => ActiveKind::ApiKey,
+            Self::AppToken(_) => ActiveKind::AppToken,
+            Self::RegistrationToken { .. } => ActiveKind::RegistrationToken,
+            Self::UserToken { .. } => ActiveKind::UserToken,
+            Self::RefreshToken { .. } => ActiveKind::RefreshToken,
+        }
+    }
+
+    /// The claims of a JWT.
+    #[must_use]
+    pub const fn claims(&self) -> Option<&AccessClaims> {
+        match self {
+            Self::RegistrationToken { token, .. } => Some(&token.claims),
+            Self::UserToken { token, .. } => Some(&token.claims),
+            Self::ApiKey { .. } | Self::AppToken(_) | Self::RefreshToken { .. } => None,
+        }
+    }
+
+    /// The `jti` of a JWT, or the id of an API key or app token.
+    #[must_use]
+    pub fn id(&self) -> Option<String> {
+        match self {
+            Self::ApiKey { id, .. } => Some(id.to_string()),
+            Self::AppToken(token) => Some(token.app_token_id.to_string()),
+            Self::RegistrationToken { token, .. } => Some(token.claims.id.to_string()),
+            Self::UserToken { token, .. } => Some(token.claims.id.to_string()),
+            Self::RefreshToken { .. } => None,
+        }
+    }
+
+    /// The user, the registration, or the id of an API key or app token.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::ApiKey { id, .. } => id.to_string(),
+            Self::AppToken(token) => token.app_token_id.to_string(),
+            Self::RegistrationToken { token, .. } => token.registration_id.to_string(),
+            Self::UserToken { grant, .. } | Self::RefreshToken { grant, .. } => grant.subject.clone(),
+        }
+    }
+
+    #[must_use]
+    pub const fn organization_id(&self) -> Option<ObjectId> {
+        match self {
+            Self::ApiKey { api_key, .. } => Some(api_key.organization_id),
+            Self::AppToken(token) => Some(token.organization_id),
+            Self::RegistrationToken { registration, .. } => Some(registration.organization_id),
+            Self::UserToken { grant, .. } | Self::RefreshToken { grant, .. } => grant.organization_id,
+        }
+    }
+
+    #[must_use]
+    pub const fn application_id(&self) -> Option<ObjectId> {
+        match self {
+            Self::AppToken(token) => Some(token.application_id),
+            Self::ApiKey { .. }
+            | Self::RegistrationToken { .. }
+            | Self::UserToken { .. }
+            | Self::RefreshToken { .. } => None,
+        }
+    }
+
+    /// The client, or the registration.
+    #[must_use]
+    pub fn client_id(&self) -> Option<ParsedClientId> {
+        match self {
+            Self::RegistrationToken { token, .. } => Some(ParsedClientId::Registration(token.registration_id.clone())),
+            Self::UserToken { grant, .. } | Self::RefreshToken { grant, .. } => {
+                Some(ParsedClientId::UserClient(grant.client_id))
+            }
+            Self::ApiKey { .. } | Self::AppToken(_) => None,
+        }
+    }
+
+    /// Its scopes, or the permissions of an API key.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        match self {
+            Self::ApiKey { api_key, .. } => &api_key.permissions,
+            Self::AppToken(token) => &token.scopes,
+            Self::RegistrationToken { token, .. } => &token.claims.scopes,
+            Self::UserToken { token, .. } => &token.claims.scopes,
+            Self::RefreshToken { grant, .. } => &grant.scopes,
+        }
+    }
+
+    /// The scopes, separated by spaces; `None` if it has none.
+    #[must_use]
+    pub fn scope(&self) -> Option<String> {
+        Some(self.scopes().join(" ")).filter(|scope| !scope.is_empty())
+    }
+
+    #[must_use]
+    pub const fn session_id(&self) -> Option<&SessionId> {
+        match self {
+            Self::UserToken { token, .. } => Some(&token.session_id),
+            Self::RefreshToken { session_id, .. } => Some(session_id),
+            Self::ApiKey { .. } | Self::AppToken(_) | Self::RegistrationToken { .. } => None,
+        }
+    }
+
+    #[must_use]
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::RegistrationToken { token, .. } => Some(token.claims.expires_at),
+            Self::UserToken { token, .. } => Some(token.claims.expires_at),
+            Self::RefreshToken { expires_at, .. } => Some(*expires_at),
+            Self::ApiKey { .. } | Self::AppToken(_) => None,
+        }
+    }
+}
+
+/// The kinds of credentials that can be active.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ActiveKind {
+    ApiKey,
+    AppToken,
+    RegistrationToken,
+    UserToken,
+    RefreshToken,
+}
+
+impl ActiveKind {
+    /// Those that are bearers.
+    pub const BEARERS: [Self; 4] = [Self::ApiKey, Self::AppToken, Self::RegistrationToken, Self::UserToken];
+
+    /// The name for the users of the authorizer.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiKey => "apiKey",
+            Self::AppToken => "appToken",
+            Self::RegistrationToken => "accessToken",
+            Self::UserToken => "userToken",
+            Self::RefreshToken => "refreshToken",
+        }
+    }
+}
+
+/// What the possession of a credential lets somebody revoke.
+#[derive(Debug)]
+pub enum RevocableCredential {
+    ApiKey(ObjectId),
+    AppToken(ObjectId),
+    RegistrationToken {
+        registration_id: RegistrationId,
+        registration: Registration,
+        token_id: TokenId,
+    },
+    /// Of a code, or of a refresh token or access token of a user.
+    Grant {
+        session_id: SessionId,
+        client_id: ClientId,
+        /// Whether only its client may revoke it.
+        confidential: bool,
+    },
+}
+
+impl RevocableCredential {
+    fn of_grant(session_id: SessionId, grant: &Grant, now: DateTime<Utc>) -> Option<Self> {
+        let may_be_used = match grant.status {
+            GrantStatus::Issued => true,
+            GrantStatus::Active { expires_at, .. } => now < expires_at,
+            GrantStatus::Revoked => false,
+        };
+        let GrantDetails { client_id, confidential, .. } = grant.details;
+        may_be_used.then_some(Self::Grant { session_id, client_id, confidential })
+    }
+}
