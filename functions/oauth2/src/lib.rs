@@ -2,6 +2,7 @@
 //! revocation (RFC 7009), introspection (RFC 7662) and user information (OpenID Connect Core 1.0, 5.3).
 
 mod claims;
+mod endpoints;
 mod introspect;
 mod revoke;
 mod token;
@@ -22,19 +23,13 @@ use shared::{
     tokens::{grants::Grants, registration_tokens::RegistrationTokens},
 };
 
+use self::endpoints::Endpoints;
+
 #[derive(Debug)]
 pub struct Oauth2 {
     /// `None` if the deployment has no issuer that clients can find these endpoints by.
     endpoints: Option<Endpoints>,
     clock: Arc<dyn Clock>,
-}
-
-#[derive(Debug)]
-struct Endpoints {
-    authenticator: Authenticator,
-    grants: Grants,
-    tokens: RegistrationTokens,
-    store: Store,
 }
 
 impl Endpoint for Oauth2 {
