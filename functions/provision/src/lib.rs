@@ -3,6 +3,7 @@
 mod action;
 mod clients;
 mod lists;
+mod provision;
 mod registration;
 mod sessions;
 
@@ -11,27 +12,17 @@ use std::sync::Arc;
 use lambda_http::LambdaEvent;
 use serde_json::{Value, json, value::RawValue};
 use shared::{
-    clock::Clock,
     credential::{Credential, CredentialKind},
     error::ValidationError,
     id::{KeyId, ObjectId, RegistrationId},
     keys::{SigningMode, WrappingKey},
-    random::Random,
     runtime::function::{Function, InvocationError},
     runtime::{Environment, Handled, SettingsError},
     store::{ApiKey, Application, MAX_KEYS, Organization, SigningKeys, Store, Update},
 };
 
-use self::{action::Action, registration::RegistrationUpdate};
-
-#[derive(Debug)]
-pub struct Provision {
-    store: Store,
-    /// `None` if only KMS signs.
-    wrapping_key: Option<WrappingKey>,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-}
+pub use self::provision::Provision;
+use self::{action::Action, provision::created, registration::RegistrationUpdate};
 
 impl Function for Provision {
     const NAME: &'static str = "provision";
@@ -164,18 +155,5 @@ impl Provision {
             }
             retry.pause().await?;
         }
-    }
-
-    /// Organizations are never deleted, so the organization still exists when the next write happens.
-    async fn require_organization(&self, id: ObjectId) -> Result<(), InvocationError> {
-        self.store.load_organization(id).await?.map(|_| ()).ok_or(InvocationError::NotFound("organizationId"))
-    }
-}
-
-/// An error if the id or slug in `field` is already taken. For a random id that is all but impossible.
-fn created(field: &'static str, created: &Update<()>) -> Result<(), InvocationError> {
-    match created {
-        Update::Applied(()) => Ok(()),
-        Update::Conflict(()) | Update::Missing => Err(InvocationError::Taken(field)),
     }
 }

@@ -9,7 +9,7 @@ use shared::{
     store::{List, Order, Page, Start},
 };
 
-use crate::Provision;
+use crate::provision::Provision;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ListKind {
