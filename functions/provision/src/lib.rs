@@ -68,12 +68,12 @@ impl Provision {
                 created("apiKey", &self.store.create_api_key(secret.id(), &api_key, now).await?)?;
                 Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
             }
-            Action::CreateRegistration(registration) => {
+            Action::CreateRegistration { registration_id, registration } => {
                 self.require_organization(registration.organization_id).await?;
-                let id = ObjectId::random(random)?;
-                let registration = self.store.create_registration(&id.into(), &registration, now).await?;
+                let id = registration_id.map_or_else(|| ObjectId::random(random).map(RegistrationId::from), Ok)?;
+                let registration = self.store.create_registration(&id, &registration, now).await?;
                 created("registrationId", &registration)?;
-                Ok(json!({"registrationId": id}))
+                Ok(json!({"registrationId": id.as_str()}))
             }
             Action::CreateApplication { organization_id, slug, name } => {
                 self.require_organization(organization_id).await?;
