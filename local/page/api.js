@@ -4,8 +4,8 @@ const listeners = [];
 export const onRequest = (listener) => listeners.push(listener);
 
 /**
- * A request: `{method, path, bearer?, json?, form?}`. Answers `{status, ok, json, text, failed}` and never throws: `failed` is
- * set if there was no answer.
+ * A request: `{method, path, bearer?, json?, form?}`. Answers `{status, ok, json, text, failed}` and never throws:
+ * `failed` is set if there was no answer.
  */
 export async function send(request) {
   const { method, path } = request;

@@ -9,8 +9,9 @@ export function appTokens(panel, settings) {
   const bearer = settings.apiKey;
   const path = `/v1/organizations/${settings.organization}/apps/${settings.application}/tokens`;
   let page = 1;
-  const description = h("input", { type: "text", id: "description", autocomplete: "off", placeholder: "CI of the web shop" });
-  const scopes = h("input", { type: "text", id: "scopes", autocomplete: "off", placeholder: "sdk deploy", spellcheck: "false" });
+  const input = (id, properties) => h("input", { type: "text", id, autocomplete: "off", ...properties });
+  const description = input("description", { placeholder: "CI of the web shop" });
+  const scopes = input("scopes", { placeholder: "sdk deploy", spellcheck: "false" });
   const create = () => ({
     method: "POST", path, bearer,
     json: {
@@ -41,14 +42,19 @@ export function appTokens(panel, settings) {
     if (!items.length && page > 1) { page -= 1; return list(); }
     if (!items.length) return fill(rows, h("p", { class: "empty" }, "There is no app token yet."));
     const turn = (label, by) => button(label, "small", async () => { page += by; await list(); heading.focus(); });
-    fill(rows, h("ul", { class: "list" }, ...items.map((token) => h("li", {},
+    const newer = page > 1 ? turn("Newer", -1) : null;
+    const older = hasNextPage ? turn("Older", 1) : null;
+    fill(rows, h("ul", { class: "list" }, ...items.map(row)),
+      newer || older ? h("div", { class: "actions turn" }, newer, older) : null);
+  }
+
+  function row({ id, description, scopes, createdAt }) {
+    return h("li", {},
       h("div", { class: "what" },
-        h("span", {}, token.description ?? "No description"),
-        h("code", {}, token.id),
-        h("small", {}, [token.scopes.length ? token.scopes.join(" ") : "no scopes", date(token.createdAt)].join(" · "))),
-      button("Revoke", "small danger", () => revoke(token.id), { "aria-label": `Revoke ${token.description ?? token.id}` })))),
-      page > 1 || hasNextPage
-        ? h("div", { class: "actions turn" }, page > 1 ? turn("Newer", -1) : null, hasNextPage ? turn("Older", 1) : null) : null);
+        h("span", {}, description ?? "No description"),
+        h("code", {}, id),
+        h("small", {}, `${scopes.join(" ") || "no scopes"} · ${date(createdAt)}`)),
+      button("Revoke", "small danger", () => revoke(id), { "aria-label": `Revoke ${description ?? id}` }));
   }
 
   async function revoke(id) {
@@ -86,7 +92,8 @@ export function appTokens(panel, settings) {
   fill(panel,
     h("div", { class: "card" },
       h("h2", {}, "Create an app token"),
-      h("p", { class: "lead" }, "An opaque credential for an integration of the demo's application. It has no expiry and ends when it is revoked."),
+      h("p", { class: "lead" }, "An opaque credential for an integration of the demo's application. ",
+        "It has no expiry and ends when it is revoked."),
       form, outcome),
     made,
     h("div", { class: "card" }, h("div", { class: "head" }, heading, button("Refresh the list", "small", list)), rows));

@@ -1,9 +1,10 @@
-// Decodes a JWT and verifies it here, with the browser's own cryptography and the published keys: as any resource server would.
+// Decodes a JWT, and verifies it with the browser's cryptography and the published keys, as any resource server would.
 
 import { send } from "./api.js";
 import { copyButton, date, fill, h } from "./ui.js";
 
-const bytes = (base64url) => Uint8Array.from(atob(base64url.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+const bytes = (base64url) =>
+  Uint8Array.from(atob(base64url.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
 const object = (part) => JSON.parse(new TextDecoder().decode(bytes(part)));
 
 export function decode(token) {
@@ -32,10 +33,11 @@ async function findKey(kid) {
   return undefined;
 }
 
-/** The checks, as `[name, passed, detail]`. Throws with a sentence for the user if the signature cannot be checked at all. */
+/** The checks, as `[name, passed, detail]`. Throws with a sentence for the user if the signature cannot be checked. */
 async function checks({ parts, header, claims }, expected) {
   if (!globalThis.crypto?.subtle) {
-    throw new Error("Browsers verify signatures only on pages from localhost or over TLS. Open this page at 127.0.0.1.");
+    throw new Error("Browsers verify signatures only on pages from localhost or over TLS. "
+      + "Open this page at 127.0.0.1.");
   }
   const jwk = await findKey(header.kid);
   if (!jwk) return [["Signature", false, "no published key has this kid"]];
@@ -59,15 +61,18 @@ const TIMES = ["exp", "iat", "auth_time", "nbf"];
 export function view(token, expected) {
   const decoded = decode(token);
   const verdict = h("div", { class: "checks", "aria-live": "polite" }, h("span", { class: "badge" }, "Verifying…"));
+  const badge = ([name, passed, detail]) =>
+    h("span", { class: `badge ${passed ? "good" : "bad"}` },
+      `${passed ? "✓" : "✗"} ${name}${detail ? `: ${detail}` : ""}`);
   checks(decoded, expected).then(
-    (results) => fill(verdict, ...results.map(([name, passed, detail]) =>
-      h("span", { class: `badge ${passed ? "good" : "bad"}` }, `${passed ? "✓" : "✗"} ${name}${detail ? `: ${detail}` : ""}`))),
+    (results) => fill(verdict, ...results.map(badge)),
     (error) => fill(verdict, h("span", { class: "badge bad" }, error.message)),
   );
   const claims = h("dl", { class: "claims" });
   for (const [name, value] of Object.entries(decoded.claims)) {
-    const text = typeof value === "string" ? value : JSON.stringify(value);
-    claims.append(h("dt", {}, name), h("dd", {}, text, TIMES.includes(name) ? h("small", {}, date(value * 1000)) : null));
+    const shown = typeof value === "string" ? value : JSON.stringify(value);
+    const time = TIMES.includes(name) ? h("small", {}, date(value * 1000)) : null;
+    claims.append(h("dt", {}, name), h("dd", {}, shown, time));
   }
   const { alg, typ, kid } = decoded.header;
   const prefix = token.startsWith("oauth2_") ? "oauth2_" : null;

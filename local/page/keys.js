@@ -22,7 +22,8 @@ export function keys(panel, settings) {
   function rotation() {
     if (settings.signingMode === "kms") {
       return h("div", { class: "card" }, h("h2", {}, "Replace the signing key"),
-        h("p", { class: "lead" }, "This stack signs inside KMS, where the template replaces the key. To replace it here, run the stack in envelope mode:"),
+        h("p", { class: "lead" }, "This stack signs inside KMS, where the template replaces the key. ",
+          "To replace it here, run the stack in envelope mode:"),
         h("div", { class: "once" }, h("code", {}, "cargo run -p local -- --signing-mode envelope"),
           copyButton("Copy", () => "cargo run -p local -- --signing-mode envelope", "secondary")));
     }
@@ -33,7 +34,8 @@ export function keys(panel, settings) {
     });
     return h("div", { class: "card" }, h("h2", {}, "Replace the signing key"),
       h("p", { class: "lead" }, "The one action here that is no public route: it invokes the function ",
-        h("code", {}, "provision"), " as an operator does, which only pages of this stack may do. Functions cache keys for up to a minute."),
+        h("code", {}, "provision"), " as an operator does, which only pages of this stack may do. ",
+        "Functions cache keys for up to a minute."),
       h("label", { class: "check", for: "withdraw" }, withdraw, "Withdraw the previous key too: its tokens end"),
       h("div", { class: "actions" },
         button("Rotate the key", "primary", async () => {
@@ -62,7 +64,8 @@ export function keys(panel, settings) {
   fill(panel,
     h("div", { class: "card" },
       h("div", { class: "head" }, h("h2", {}, "Published keys"), button("Refresh the set", "small", list)),
-      h("p", { class: "lead" }, "Whoever has these can verify every signed token without calling the service. The first one signs."),
+      h("p", { class: "lead" }, "Whoever has these can verify every signed token without calling the service. ",
+        "The first one signs."),
       rows,
       h("div", { class: "actions" }, copyButton("Copy as curl", () => curl(set), "secondary"))),
     rotation());

@@ -1,5 +1,5 @@
-// The code flow with PKCE (RFC 6749, 7636, 9207; OpenID Connect Core), as a public client in a browser does it. Then what can
-// be done with the tokens: refresh, replay, userinfo, introspection, and the end.
+// The code flow with PKCE (RFC 6749, 7636, 9207; OpenID Connect Core), as a public client in a browser does it. Then
+// what can be done with the tokens: refresh, replay, userinfo, introspection, and the end.
 
 import { curl, send } from "./api.js";
 import { decode, view } from "./jwt.js";
@@ -20,12 +20,14 @@ export function login(panel, settings) {
   // 1. Send the browser to the login service. What must come back unchanged stays in this tab.
   async function begin() {
     if (!globalThis.crypto?.subtle) {
-      return signedOut(notice("error", "This browser offers no cryptography here", "Open this page at 127.0.0.1 or localhost."));
+      return signedOut(notice("error", "This browser offers no cryptography here",
+        "Open this page at 127.0.0.1 or localhost."));
     }
     const discovery = await send({ method: "GET", path: "/.well-known/openid-configuration" });
     if (!discovery.ok) {
       return signedOut(discovery.status === 404
-        ? notice("error", "This stack has no OpenID Connect issuer", "Its issuer has to be a URL without a path: see --oidc-issuer.")
+        ? notice("error", "This stack has no OpenID Connect issuer",
+          "Its issuer has to be a URL without a path: see --oidc-issuer.")
         : refusal(discovery));
     }
     const pending = { issuer: discovery.json.issuer, verifier: random(), state: random(), nonce: random() };
@@ -42,15 +44,16 @@ export function login(panel, settings) {
     const pending = JSON.parse(sessionStorage.getItem(PENDING) ?? "null");
     sessionStorage.removeItem(PENDING);
     if (!pending || parameters.get("state") !== pending.state) {
-      return signedOut(notice("error", "This answer belongs to no login of this tab", "Its state is not the one that was sent. Log in again."));
+      return signedOut(notice("error", "This answer belongs to no login of this tab",
+        "Its state is not the one that was sent. Log in again."));
     }
     if (parameters.get("iss") !== pending.issuer) {
       return signedOut(notice("error", "This answer is from another service", "Its iss is not this issuer."));
     }
     if (parameters.has("error")) {
       const error = parameters.get("error");
-      return signedOut(notice("error", error === "access_denied" ? "You denied the request" : `The login failed: ${error}`,
-        parameters.get("error_description") ?? ""));
+      const title = error === "access_denied" ? "You denied the request" : `The login failed: ${error}`;
+      return signedOut(notice("error", title, parameters.get("error_description") ?? ""));
     }
     fill(panel, h("p", { class: "empty" }, "Exchanging the code…"));
     const answer = await token({
@@ -95,11 +98,13 @@ export function login(panel, settings) {
       const next = session.refreshTokens.indexOf(answer.json.refresh_token) + 1;
       keep(answer.json);
       return draw(notice("", `The same successor again: refresh token ${next}`,
-        "For a minute, and while its successor is unused, this counts as a retry of a refresh whose answer was lost. Refresh once more, then replay it."));
+        "For a minute, and while its successor is unused, this counts as a retry of a refresh whose answer was lost. "
+          + "Refresh once more, then replay it."));
     }
     if (!grantHasEnded(answer)) return draw(refusal(answer));
     over(refusal(answer), h("p", { class: "quiet" },
-      "A used refresh token came back, so somebody may have stolen it. The whole grant is dead: the current refresh token and userinfo are refused from now on. Try them."));
+      "A used refresh token came back, so somebody may have stolen it. The whole grant is dead: the current refresh ",
+      "token and userinfo are refused from now on. Try them."));
   }
 
   function over(...why) {
@@ -110,9 +115,13 @@ export function login(panel, settings) {
 
   const requests = {
     Userinfo: () => ({ method: "GET", path: "/oauth2/userinfo", bearer: session.access }),
-    Introspect: () => ({ method: "POST", path: "/oauth2/introspect", bearer: settings.apiKey, form: { token: session.access } }),
+    Introspect: () => ({
+      method: "POST", path: "/oauth2/introspect", bearer: settings.apiKey, form: { token: session.access },
+    }),
     Refresh: () => refreshWith(latest()),
-    "Sign out": () => ({ method: "POST", path: "/oauth2/revoke", form: { token: latest(), token_type_hint: "refresh_token", client_id } }),
+    "Sign out": () => ({
+      method: "POST", path: "/oauth2/revoke", form: { token: latest(), token_type_hint: "refresh_token", client_id },
+    }),
   };
 
   async function ask(name) {
@@ -126,7 +135,8 @@ export function login(panel, settings) {
     const answer = await send(requests["Sign out"]());
     if (!answer.ok) return draw(refusal(answer));
     session = undefined;
-    signedOut(notice("", "Signed out", "The grant is over: its refresh token works no more. APIs that check only the signature accept the access token until it expires."));
+    signedOut(notice("", "Signed out", "The grant is over: its refresh token works no more. "
+      + "APIs that check only the signature accept the access token until it expires."));
     announce("Signed out");
     panel.querySelector("button").focus();
   }
@@ -146,14 +156,18 @@ export function login(panel, settings) {
 
   function draw(...result) {
     const count = session.refreshTokens.length;
-    const state = (index) => (session.over ? ["ended", "bad"] : index === count - 1 ? ["current", "good"] : ["used", ""]);
+    const state = (index) => {
+      if (session.over) return ["ended", "bad"];
+      return index === count - 1 ? ["current", "good"] : ["used", ""];
+    };
     const chain = h("ol", { class: "list" }, ...session.refreshTokens.map((secret, index) => {
       const [text, style] = state(index);
       return h("li", {},
         h("div", { class: "what" }, h("span", {}, `Refresh token ${index + 1}`), h("code", {}, short(secret))),
         h("div", { class: "actions" },
           index < count - 1 && !session.over
-            ? button("Replay", "small", () => replay(index), { "aria-label": `Replay refresh token ${index + 1}` }) : null,
+            ? button("Replay", "small", () => replay(index), { "aria-label": `Replay refresh token ${index + 1}` })
+            : null,
           h("span", { class: `badge ${style}` }, text)));
     }));
     /** The view of a token is made, and the token verified, once. */
@@ -164,7 +178,8 @@ export function login(panel, settings) {
     const { name, email } = decode(session.id).claims;
     fill(panel,
       h("div", { class: "card" },
-        h("div", { class: "head" }, h("h2", { tabindex: "-1" }, session.over ? "The grant is over" : `Logged in as ${name}`),
+        h("div", { class: "head" },
+          h("h2", { tabindex: "-1" }, session.over ? "The grant is over" : `Logged in as ${name}`),
           h("span", { class: `badge ${session.over ? "bad" : "good"}` }, session.over ? "ended" : email)),
         h("div", { class: "actions" },
           button("Refresh", "primary", refresh),
@@ -173,14 +188,17 @@ export function login(panel, settings) {
           session.over ? button("Log in again", "secondary", begin) : button("Sign out", "secondary", signOut)),
         ...result),
       h("div", { class: "card" }, h("h2", {}, "Refresh tokens"),
-        h("p", { class: "lead" }, "Each works once and brings the next. Refresh twice, then replay the first: the grant dies."),
+        h("p", { class: "lead" },
+          "Each works once and brings the next. Refresh twice, then replay the first: the grant dies."),
         chain,
         h("div", { class: "actions" }, ...Object.entries(requests).map(([name, request]) =>
           copyButton(`${name} as curl`, () => curl(request()))))),
       h("div", { class: "pair" },
-        h("div", { class: "card" }, h("h2", {}, "ID token"), h("p", { class: "lead" }, "For the client: who has logged in."),
+        h("div", { class: "card" }, h("h2", {}, "ID token"),
+          h("p", { class: "lead" }, "For the client: who has logged in."),
           shown(session.id, { issuer: session.issuer, audience: client_id, nonce: session.nonce })),
-        h("div", { class: "card" }, h("h2", {}, "Access token"), h("p", { class: "lead" }, "For APIs: what the client may do."),
+        h("div", { class: "card" }, h("h2", {}, "Access token"),
+          h("p", { class: "lead" }, "For APIs: what the client may do."),
           shown(session.access, { issuer: session.issuer, audience: settings.audience ?? session.issuer }))));
   }
 

@@ -16,7 +16,8 @@ function inspector(element) {
   let tab;
 
   // Whole tokens are elsewhere on the page, and in the answer that curl shows.
-  const shortened = (_, value) => (typeof value === "string" && value.length > LONG ? `${value.slice(0, LONG / 2)}…` : value);
+  const shortened = (_, value) =>
+    (typeof value === "string" && value.length > LONG ? `${value.slice(0, LONG / 2)}…` : value);
 
   function draw() {
     const { entries, selected } = tabs.get(tab) ?? { entries: [] };
@@ -27,20 +28,24 @@ function inspector(element) {
     const { request, answer } = selected;
     const line = curl(request);
     const body = answer.json === undefined ? answer.text : JSON.stringify(answer.json, shortened, 2);
-    const entry = (one) => h("li", {}, h("button", {
-      type: "button", "aria-pressed": String(one === selected), onclick: () => { tabs.get(tab).selected = one; draw(); },
-    },
-      h("span", { class: "path" }, `${one.request.method} ${one.request.path.split("?")[0]}`),
-      h("span", { class: `status ${one.answer.ok ? "" : "bad"}` }, one.answer.failed ? "–" : String(one.answer.status))));
+    const select = (one) => { tabs.get(tab).selected = one; draw(); };
+    const status = answer.failed ? "no answer" : `${answer.status} · ${answer.milliseconds} ms`;
+    const entry = (one) => h("li", {},
+      h("button", { type: "button", "aria-pressed": String(one === selected), onclick: () => select(one) },
+        h("span", { class: "path" }, `${one.request.method} ${one.request.path.split("?")[0]}`),
+        h("span", { class: `status ${one.answer.ok ? "" : "bad"}` },
+          one.answer.failed ? "–" : String(one.answer.status))));
     fill(element, h("div", { class: "card inspector" },
       h("div", { class: "head" }, h("h2", {}, "Request"),
-        h("span", { class: `badge ${answer.ok ? "good" : "bad"}` }, answer.failed ? "no answer" : `${answer.status} · ${answer.milliseconds} ms`)),
+        h("span", { class: `badge ${answer.ok ? "good" : "bad"}` }, status)),
       h("p", { class: "path" }, `${request.method} ${request.path}`),
       h("h3", {}, "curl", copyButton("Copy", () => line)),
       h("pre", { class: "wrap line", tabindex: "0", "aria-label": "The request as a curl line" }, line),
       h("h3", {}, "Answer"),
       h("pre", { class: "wrap", tabindex: "0", "aria-label": "The answer" }, body || "(empty)"),
-      entries.length > 1 ? h("ul", { class: "history", "aria-label": "Earlier requests" }, ...entries.map(entry)) : null));
+      entries.length > 1
+        ? h("ul", { class: "history", "aria-label": "Earlier requests" }, ...entries.map(entry))
+        : null));
   }
 
   onRequest((entry) => {

@@ -29,9 +29,12 @@ export function tokens(panel, settings) {
     quota.classList.toggle("full", active >= max);
     const slots = Math.min(max, 40);
     const bar = h("div", {
-      class: "bar", role: "meter", "aria-label": "Active tokens", "aria-valuemin": 0, "aria-valuemax": max, "aria-valuenow": active,
+      class: "bar", role: "meter", "aria-label": "Active tokens", "aria-valuemin": 0,
+      "aria-valuemax": max, "aria-valuenow": active,
     });
-    for (let slot = 0; slot < slots; slot += 1) bar.append(h("span", { class: slot < (active / max) * slots ? "on" : "" }));
+    for (let slot = 0; slot < slots; slot += 1) {
+      bar.append(h("span", { class: slot < (active / max) * slots ? "on" : "" }));
+    }
     fill(quota,
       h("p", { class: "figures" }, h("span", {}, h("strong", {}, `${active} of ${max}`), " active"),
         h("span", {}, active >= max ? "full" : `${max - active} free`)),
@@ -43,7 +46,9 @@ export function tokens(panel, settings) {
     if (!answer.ok) return fill(rows, refusal(answer));
     const { tokens: active, activeTokens, maxAllowed } = answer.json;
     showQuota(activeTokens, maxAllowed);
-    if (!active.length) return fill(rows, h("p", { class: "empty" }, "No token is active. Create the first one above."));
+    if (!active.length) {
+      return fill(rows, h("p", { class: "empty" }, "No token is active. Create the first one above."));
+    }
     fill(rows, h("ul", { class: "list" }, ...active.map((token) => h("li", {},
       h("div", { class: "what" }, h("code", {}, token.id),
         h("small", {}, [token.email, `expires ${date(token.expiresAt)}`].filter(Boolean).join(" · "))),
@@ -51,7 +56,8 @@ export function tokens(panel, settings) {
   }
 
   async function revoke(tokenId) {
-    const answer = await send({ method: "POST", path: "/api/v1/revoke-token", bearer, json: { registrationId, tokenId } });
+    const json = { registrationId, tokenId };
+    const answer = await send({ method: "POST", path: "/api/v1/revoke-token", bearer, json });
     if (answer.ok) {
       announce("Token revoked");
       show();
@@ -86,7 +92,8 @@ export function tokens(panel, settings) {
   fill(panel,
     h("div", { class: "card" },
       h("h2", {}, "Create a token"),
-      h("p", { class: "lead" }, "An OAuth access token for the demo's registration. At most ten are active at any time, however many requests race."),
+      h("p", { class: "lead" }, "An OAuth access token for the demo's registration. ",
+        "At most ten are active at any time, however many requests race."),
       form, quota, outcome),
     made,
     h("div", { class: "card" }, h("div", { class: "head" }, heading, button("Refresh the list", "small", list)), rows));

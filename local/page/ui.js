@@ -59,7 +59,9 @@ export function notice(kind, title, text) {
 
 /** What to show when a request was refused: the status and the service's own words. */
 export function refusal(answer) {
-  if (answer.failed) return notice("error", "The stack does not answer", "Is it still running? Start it with cargo run -p local.");
+  if (answer.failed) {
+    return notice("error", "The stack does not answer", "Is it still running? Start it with cargo run -p local.");
+  }
   const body = answer.json ?? {};
   const words = body.message ?? body.error?.message ?? body.errors?.[0]?.message ?? body.errorMessage
     ?? (body.error ? [body.error, body.error_description].filter(Boolean).join(": ") : answer.text);
@@ -69,7 +71,7 @@ export function refusal(answer) {
 const label = (element) => element.getAttribute("aria-label") ?? element.textContent;
 const focusable = (element) => [...element.querySelectorAll("button, [tabindex='0']")];
 
-/** Puts the children in place of what was there. Whoever uses a keyboard stays at the same control, or gets to the heading. */
+/** Replaces the children. Whoever uses a keyboard stays at the same control, or gets to the heading. */
 export function fill(element, ...children) {
   const active = element.contains(document.activeElement) ? document.activeElement : undefined;
   const same = (one) => label(one) === label(active);

@@ -28,8 +28,8 @@ pub(crate) enum NotAllowed {
     CrossSite,
 }
 
-/// Checks a request for a page. A browser sends no `Origin` when a page of another origin loads a script or an image from here,
-/// or frames it, but it sends Fetch Metadata.
+/// Checks a request for a page. A browser sends no `Origin` when a page of another origin loads a script or an image
+/// from here, or frames it, but it sends Fetch Metadata.
 pub(crate) fn check_page(headers: &HeaderMap) -> Result<(), NotAllowed> {
     let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     match value("sec-fetch-site") {

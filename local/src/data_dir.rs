@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::StartError;
+use crate::start_error::StartError;
 
 const LOCK: &str = "lock";
 const DATABASE: &str = "dynamodb.sqlite";
@@ -22,17 +22,12 @@ pub(crate) struct DataDir {
 
 impl DataDir {
     /// Creates the directory if it does not exist, makes it private, and locks it.
-    ///
-    /// # Errors
-    /// If it cannot be used.
     pub(crate) fn open(path: PathBuf) -> Result<Self, StartError> {
-        let unusable = |error: &dyn std::fmt::Display| {
-            StartError(format!("cannot use the data directory {}: {error}", path.display()))
-        };
-        let lock = Self::prepare(&path).map_err(|error| unusable(&error))?;
+        let unusable = |error| StartError::new(&format!("cannot use the data directory {}", path.display()), error);
+        let lock = Self::prepare(&path).map_err(unusable)?;
         lock.try_lock().map_err(|error| match error {
-            fs::TryLockError::WouldBlock => unusable(&"another process uses it"),
-            fs::TryLockError::Error(error) => unusable(&error),
+            fs::TryLockError::WouldBlock => unusable(io::Error::other("another process uses it")),
+            fs::TryLockError::Error(error) => unusable(error),
         })?;
         Ok(Self { path, _lock: lock })
     }
@@ -47,7 +42,8 @@ impl DataDir {
 
     fn prepare(path: &Path) -> io::Result<File> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        // A directory with other files in it, such as a home directory, may be shared on purpose: its mode stays as it is.
+        // A directory with other files in it, such as a home directory, may be shared on purpose: its mode does not
+        // change.
         let belongs_to_us = path.join(DATABASE).exists() || fs::read_dir(path)?.next().is_none();
         if others_have_access(path)? && !belongs_to_us {
             return Err(io::Error::other(

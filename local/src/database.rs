@@ -12,9 +12,8 @@ use dynoxide::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::StartError;
+use crate::start_error::StartError;
 
-/// The name of the table.
 pub const TABLE: &str = "tokenmint";
 
 /// The emulator, without its own HTTP server, which would answer any web page on a second port, with CORS.
@@ -22,17 +21,14 @@ pub(crate) struct DynamoDb(Database);
 
 impl DynamoDb {
     /// Opens the database, in `file` or in memory, and creates the table if it does not exist.
-    ///
-    /// # Errors
-    /// If the file cannot be used or the table's definition is invalid.
     pub(crate) fn open(file: Option<&Path>, table: &Value) -> Result<Self, StartError> {
-        let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot open the database: {error}"));
+        const CONTEXT: &str = "cannot open the database";
         let database = match file.map(|file| file.to_str().ok_or("its path is not UTF-8")) {
             None => Database::memory(),
-            Some(file) => Database::new(file.map_err(|error| failed(&error))?),
+            Some(file) => Database::new(file.map_err(|error| StartError::new(CONTEXT, error))?),
         };
-        let database = database.map_err(|error| failed(&error))?;
-        create_table(&database, table).map_err(|error| StartError(format!("cannot create the table: {error}")))?;
+        let database = database.map_err(|error| StartError::new(CONTEXT, error))?;
+        create_table(&database, table).map_err(|error| StartError::new("cannot create the table", error))?;
         Ok(Self(database))
     }
 

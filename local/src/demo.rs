@@ -1,174 +1,67 @@
-//! The demo of the local stack: one entity of each kind. Their ids and credentials are the same on every machine, so the
-//! README's examples and the sample events work as they are.
-
-use std::collections::BTreeMap;
+//! The demo of the local stack: one entity of each kind. Their ids and credentials are the same on every machine, so
+//! that the README's examples and the sample events work as they are.
+//!
+//! `provision` and the endpoints create all of it. They make secrets at random, so what a constant secret belongs to is
+//! a copy of what they made, under that secret.
 
 use chrono::{DateTime, Utc};
+use lambda_http::lambda_runtime::Diagnostic;
 use serde_json::{Value, json};
 use shared::{
     auth::Permission,
     clock::expiry,
     credential::{Credential, CredentialKind, GrantCredential},
     error::InternalError,
-    id::{ClientId, RegistrationId, Slug, TokenId},
-    random::Random,
+    id::{ObjectId, RegistrationId, TokenId},
+    keys::SigningMode,
+    runtime::Environment,
     store::{
-        ApiKey, AppToken, Application, Client, Grant, GrantDetails, GrantStatus, Organization, Registration,
-        RegistrationToken, Store,
+        ApiKey, AppToken, Grant, GrantDetails, GrantStatus, Organization, Registration, RegistrationToken, Store,
+        TokenWritePlan,
     },
     tokens::grants::GRANT_LIFETIME_SECONDS,
 };
 
+use crate::lambda::Functions;
+
 /// A public constant that works on the local stack only.
 pub(crate) const API_KEY: &str = "tmk_PublicDemoKeyOfTheLocalStackNotASecret000002v2C12";
-/// The code and the refresh token of the sample events. Each works once after the first start. The printed curl line has a
-/// code of its own.
+/// The code and the refresh token of the sample events. Each works once after the first start. The printed curl line
+/// has a code of its own.
 const CODE: &str = "tmc_DemoGrantOfTheEventsA0PublicDemoCodeOfTheLocalStackNotASecret000015a1DW";
 const REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsB0PublicDemoRefreshTokenNotASecret000000000002UaOlM";
 /// The same for the events of `/oauth2`. The verifier of the code's challenge is the one of RFC 7636, appendix B.
 const CODE_WITH_PKCE: &str = "tmc_DemoGrantOfTheEventsC0PublicDemoCodeWithPkceNotASecret000000000013eeLjJ";
 const CODE_CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const OAUTH2_REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsD0PublicDemoRefreshTokenNotASecret000000000020TE8ac";
-/// The sample events' tokens to revoke, in a registration and an application of their own.
-const EVENTS: &str = "demo-events";
+/// The registration and the application with the tokens that the sample events revoke.
+pub(crate) const EVENTS: &str = "demo-events";
 const EVENTS_TOKEN: &str = "d3300000-0000-4000-8000-000000000001";
-const EVENTS_APP_BEARER: &str = "tma_PublicDemoAppTokenOfTheEventsNotASecret00011PEKvZ";
-const AUTHORIZED_APP_BEARER: &str = "tma_PublicDemoBearerOfTheAuthorizerNotASecret012e0uXa";
-const OAUTH2_APP_BEARER: &str = "tma_PublicDemoBearerToRevokeNotASecret0000000012NqDG4";
+const APP_BEARERS: [&str; 3] = [
+    "tma_PublicDemoAppTokenOfTheEventsNotASecret00011PEKvZ",
+    "tma_PublicDemoBearerOfTheAuthorizerNotASecret012e0uXa",
+    "tma_PublicDemoBearerToRevokeNotASecret0000000012NqDG4",
+];
 pub(crate) const ORGANIZATION: &str = "demo";
 pub(crate) const REGISTRATION: &str = "demo";
 pub(crate) const APPLICATION: &str = "demo-app";
 pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
-const REDIRECT_URI: &str = "https://app.example.com/callback";
+pub(crate) const REDIRECT_URI: &str = "https://app.example.com/callback";
 pub(crate) const SCOPES: [&str; 3] = ["openid", "profile", "email"];
-const SUBJECT: &str = "demo-user";
+const DESCRIPTION: &str = "The local demo";
 
-/// Creates the demo's entities that do not exist yet.
-pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<Utc>) -> Result<(), InternalError> {
-    let all = || Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect::<Vec<_>>();
-    let slug: Slug = constant(ORGANIZATION.parse().ok())?;
-    let organization_id = Organization::id(&slug);
-    let _ = store.create_organization(&slug).await?;
+/// The user of the demo.
+pub(crate) const SUBJECT: &str = "demo-user";
+pub(crate) const NAME: &str = "Demo User";
+pub(crate) const EMAIL: &str = "user@example.com";
 
-    let key = constant(Credential::parse(CredentialKind::ApiKey, API_KEY))?;
-    let description = Some("The local demo".to_owned());
-    let api_key = ApiKey { hash: key.hash(), organization_id, permissions: all(), description, revoked_at: None };
-    let _ = store.create_api_key(key.id(), &api_key, now).await?;
-
-    let id: RegistrationId = constant(REGISTRATION.parse().ok())?;
-    let registration = |tokens| Registration {
-        organization_id,
-        name: "The local demo".to_owned(),
-        max_allowed: 10,
-        token_ttl_seconds: 31_536_000,
-        scopes: all(),
-        scopes_revision: 0,
-        earlier_scopes: Vec::new(),
-        tokens,
-        revoked: BTreeMap::new(),
-        revoked_emptied_by: None,
-        settings_version: None,
-    };
-    let _ = store.create_registration(&id, &registration(BTreeMap::new()), now).await?;
-    let token: TokenId = constant(EVENTS_TOKEN.parse().ok())?;
-    let expires_at = expiry(now, Registration::MAX_TOKEN_TTL_SECONDS);
-    let recorded = RegistrationToken { expires_at, email: None, idempotency: None };
-    let tokens = BTreeMap::from([(token.into(), recorded)]);
-    let _ = store.create_registration(&constant(EVENTS.parse().ok())?, &registration(tokens), now).await?;
-
-    for slug in [APPLICATION, EVENTS] {
-        let slug: Slug = constant(slug.parse().ok())?;
-        let name = Some("The local demo".to_owned());
-        let application = Application { organization_id, slug: slug.to_string(), name };
-        let _ = store.create_application(Application::id(organization_id, &slug), &application, now).await?;
-    }
-    for bearer in [AUTHORIZED_APP_BEARER, EVENTS_APP_BEARER, OAUTH2_APP_BEARER] {
-        let bearer = constant(Credential::parse(CredentialKind::AppToken, bearer))?;
-        let token = AppToken {
-            app_token_id: bearer.id(),
-            hash: bearer.hash(),
-            organization_id,
-            application_id: Application::id(organization_id, &constant(EVENTS.parse().ok())?),
-            description: None,
-            scopes: Vec::new(),
-            revoked_at: None,
-        };
-        let _ = store.create_app_token(&token, now).await?;
-    }
-
-    let id: ClientId = constant(CLIENT.parse().ok())?;
-    let client = Client {
-        organization_id: Some(organization_id),
-        secret_hash: None,
-        redirect_uris: vec![REDIRECT_URI.to_owned()],
-        services: vec!["email".to_owned()],
-        scopes: SCOPES.map(str::to_owned).into(),
-        refresh_reuse_seconds: 60,
-        settings_version: None,
-    };
-    let _ = store.create_client(id, &client, now).await?;
-
-    let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
-    let code = |code| constant(GrantCredential::parse_code(code)).map(|code| (code, GrantStatus::Issued));
-    let refresh_token = |token| {
-        let token = constant(GrantCredential::parse_refresh_token(token))?;
-        let status = GrantStatus::Active { current: token.hash(), rotation: None, expires_at };
-        Ok((token, status))
-    };
-    for (credential, status) in
-        [code(CODE)?, code(CODE_WITH_PKCE)?, refresh_token(REFRESH_TOKEN)?, refresh_token(OAUTH2_REFRESH_TOKEN)?]
-    {
-        let mut details = grant_details(&credential, now)?;
-        details.code_challenge = (credential.expose() == CODE_WITH_PKCE).then(|| CODE_CHALLENGE.to_owned());
-        let grant = Grant { status, ..Grant::issued(details, random)? };
-        let session = credential.grant().session();
-        let subject = (grant.details.client_id, grant.details.subject.as_str());
-        store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
-        let _ = store.create_grant(&session, &grant, now).await?;
-    }
-    Ok(())
+/// What the login service knows of the user.
+pub(crate) fn claims() -> Value {
+    json!({"name": NAME, "email": EMAIL, "email_verified": true})
 }
 
-fn grant_details(code: &GrantCredential, now: DateTime<Utc>) -> Result<GrantDetails, InternalError> {
-    let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true});
-    Ok(GrantDetails {
-        client_id: constant(CLIENT.parse().ok())?,
-        organization_id: Some(Organization::id(&constant(ORGANIZATION.parse().ok())?)),
-        confidential: false,
-        service: "email".to_owned(),
-        redirect_uri: REDIRECT_URI.to_owned(),
-        subject: SUBJECT.to_owned(),
-        scopes: SCOPES.map(str::to_owned).into(),
-        state: None,
-        nonce: None,
-        code_challenge: None,
-        auth_time: now,
-        language: None,
-        claims: claims.as_object().cloned().unwrap_or_default(),
-        code: code.hash(),
-        code_expires_at: expiry(now, 120),
-    })
-}
-
-/// The event with which a login service would issue a code for the demo's user.
-pub(crate) fn login() -> Value {
-    json!({
-        "clientId": CLIENT,
-        "service": "email",
-        "redirectUri": REDIRECT_URI,
-        "subject": SUBJECT,
-        "scope": SCOPES.join(" "),
-        "claims": {"name": "Demo User", "email": "user@example.com", "email_verified": true},
-    })
-}
-
-fn constant<T>(parsed: Option<T>) -> Result<T, InternalError> {
-    parsed.ok_or_else(|| InternalError::new("read the demo's constants", "one of them is malformed"))
-}
-
-/// What a started stack has fresh, for the lines that are printed.
-pub(crate) struct Fresh {
-    /// A code.
+/// The credentials of this start, for the lines that are printed.
+pub(crate) struct Issued {
     pub(crate) code: String,
     /// The id of an OAuth access token that may be revoked.
     pub(crate) token: String,
@@ -176,58 +69,208 @@ pub(crate) struct Fresh {
     pub(crate) app_token: String,
 }
 
-/// The requests for tokens that may be revoked: each gives the same one until that is done.
-pub(crate) fn revocable() -> [(&'static str, Value); 2] {
-    let event = |path: &Value, body: &Value| {
-        let headers = json!({
-            "authorization": format!("Bearer {API_KEY}"), "content-type": "application/json", "idempotency-key": "demo",
-        });
-        json!({
-            "version": "2.0", "routeKey": "$default", "rawPath": "/", "rawQueryString": "", "headers": headers,
-            "requestContext": {"http": {"method": "POST", "path": "/"}}, "pathParameters": path,
-            "body": body.to_string(), "isBase64Encoded": false,
+pub(crate) struct Demo<'a> {
+    functions: &'a Functions,
+    store: Store,
+    signing_mode: SigningMode,
+    organization: ObjectId,
+    now: DateTime<Utc>,
+}
+
+impl<'a> Demo<'a> {
+    pub(crate) fn new(functions: &'a Functions, environment: &Environment) -> Result<Self, InternalError> {
+        let unusable = |error| InternalError::new("read the settings", error);
+        Ok(Self {
+            functions,
+            store: Store::from_environment(environment).map_err(unusable)?,
+            signing_mode: SigningMode::from_environment(environment).map_err(unusable)?,
+            organization: Organization::id(&require(ORGANIZATION.parse().ok())?),
+            now: environment.clock.now(),
         })
-    };
-    [
-        ("create-token", event(&json!({}), &json!({"registrationId": EVENTS}))),
-        ("create-app-token", event(&json!({"organizationId": ORGANIZATION, "applicationId": EVENTS}), &json!({}))),
-    ]
+    }
+
+    /// Creates what does not exist yet, and a new code. `base_url` is that of the page that a login returns to.
+    pub(crate) async fn provision(&self, base_url: &str) -> Result<Issued, InternalError> {
+        self.create_entities().await?;
+        self.register_callback(base_url).await?;
+        if self.signing_mode != SigningMode::Kms && self.store.load_signing_keys().await?.is_none() {
+            self.call("provision", &json!({"action": "rotateSigningKey"})).await?;
+        }
+        self.create_api_key().await?;
+        self.record_token().await?;
+        let [token, app_token] = self.create_revocable_tokens().await?;
+        self.copy_app_token(&app_token).await?;
+        let code = string(&self.call("issue-code", &login()).await?["code"]);
+        self.copy_grant(&code).await?;
+        Ok(Issued { code, token, app_token })
+    }
+
+    async fn create_entities(&self) -> Result<(), InternalError> {
+        let (organization, scopes) = (self.organization, Permission::ALL.map(Permission::as_str));
+        self.create(&json!({"action": "createOrganization", "slug": ORGANIZATION})).await?;
+        for id in [REGISTRATION, EVENTS] {
+            self.create(&json!({
+                "action": "createRegistration", "organizationId": organization, "registrationId": id,
+                "name": DESCRIPTION, "scopes": scopes,
+            }))
+            .await?;
+        }
+        for slug in [APPLICATION, EVENTS] {
+            self.create(&json!({
+                "action": "createApplication", "organizationId": organization, "slug": slug, "name": DESCRIPTION,
+            }))
+            .await?;
+        }
+        self.create(&json!({
+            "action": "createClient", "organizationId": organization, "clientId": CLIENT,
+            "redirectUris": [REDIRECT_URI], "services": ["email"], "scopes": SCOPES,
+        }))
+        .await
+    }
+
+    /// Lets the client return to the page, by either name of the loopback. With `--data-dir` the port may be another
+    /// one than before.
+    async fn register_callback(&self, base_url: &str) -> Result<(), InternalError> {
+        let client = self.store.load_client(require(CLIENT.parse().ok())?).await?;
+        let before = client.map(|client| client.redirect_uris).unwrap_or_default();
+        let after = redirect_uris(base_url, &before);
+        if before != after {
+            let update = json!({"action": "updateClient", "clientId": CLIENT, "redirectUris": after});
+            self.call("provision", &update).await?;
+        }
+        Ok(())
+    }
+
+    async fn create_api_key(&self) -> Result<(), InternalError> {
+        let secret = require(Credential::parse(CredentialKind::ApiKey, API_KEY))?;
+        if self.store.load_api_key(&secret).await?.is_some() {
+            return Ok(());
+        }
+        let action = json!({"action": "createApiKey", "organizationId": self.organization, "description": DESCRIPTION});
+        let created = self.call("provision", &action).await?;
+        let original = require(Credential::parse(CredentialKind::ApiKey, &string(&created["apiKey"])))?;
+        if let Some(api_key) = self.store.load_api_key(&original).await? {
+            let copy = ApiKey { hash: secret.hash(), ..api_key };
+            let _ = self.store.create_api_key(secret.id(), &copy, self.now).await?;
+        }
+        self.call("provision", &json!({"action": "revokeApiKey", "apiKeyId": original.id()})).await?;
+        Ok(())
+    }
+
+    /// Records the sample events' token, unless the registration has ever had one: a revoked token must not come back.
+    async fn record_token(&self) -> Result<(), InternalError> {
+        let (id, token): (RegistrationId, TokenId) =
+            (require(EVENTS.parse().ok())?, require(EVENTS_TOKEN.parse().ok())?);
+        let registration = require(self.store.load_registration(&id).await?)?;
+        if registration.tokens.is_empty() && registration.revoked.is_empty() {
+            let expires_at = expiry(self.now, Registration::MAX_TOKEN_TTL_SECONDS);
+            let recorded = RegistrationToken { expires_at, email: None, idempotency: None };
+            let plan = TokenWritePlan { slot: token.into(), expired: Vec::new() };
+            let _ = self.store.record_token(&id, &recorded, &plan, &registration, self.now).await?;
+        }
+        Ok(())
+    }
+
+    /// The ids of an OAuth access token and an app token. Each start gets the same ones until they are revoked, and
+    /// none if the API key is revoked.
+    async fn create_revocable_tokens(&self) -> Result<[String; 2], InternalError> {
+        let token = self.call("create-token", &request(&json!({}), &json!({"registrationId": EVENTS}))).await?;
+        let path = json!({"organizationId": ORGANIZATION, "applicationId": EVENTS});
+        let app_token = self.call("create-app-token", &request(&path, &json!({}))).await?;
+        let body = |answer: &Value| serde_json::from_str::<Value>(&string(&answer["body"])).unwrap_or_default();
+        Ok([string(&body(&token)["token"]["id"]), string(&body(&app_token)["data"]["id"])])
+    }
+
+    async fn copy_app_token(&self, id: &str) -> Result<(), InternalError> {
+        let Ok(id) = id.parse() else { return Ok(()) };
+        let original = require(self.store.load_app_token(id).await?)?;
+        for bearer in APP_BEARERS {
+            let bearer = require(Credential::parse(CredentialKind::AppToken, bearer))?;
+            let copy = AppToken { app_token_id: bearer.id(), hash: bearer.hash(), ..original.clone() };
+            let _ = self.store.create_app_token(&copy, self.now).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_grant(&self, code: &str) -> Result<(), InternalError> {
+        let parse_code = |code| require(GrantCredential::parse_code(code));
+        let original = require(self.store.load_grant(&parse_code(code)?.grant().session()).await?)?;
+        let expires_at = expiry(self.now, GRANT_LIFETIME_SECONDS);
+        let code = |code| parse_code(code).map(|code| (code, GrantStatus::Issued));
+        let refresh_token = |token| {
+            let token = require(GrantCredential::parse_refresh_token(token))?;
+            let status = GrantStatus::Active { current: token.hash(), rotation: None, expires_at };
+            Ok((token, status))
+        };
+        for (credential, status) in
+            [code(CODE)?, code(CODE_WITH_PKCE)?, refresh_token(REFRESH_TOKEN)?, refresh_token(OAUTH2_REFRESH_TOKEN)?]
+        {
+            let code_challenge = (credential.expose() == CODE_WITH_PKCE).then(|| CODE_CHALLENGE.to_owned());
+            let details = GrantDetails { code: credential.hash(), code_challenge, ..original.details.clone() };
+            let copy = Grant { status, details, ..original.clone() };
+            let session = credential.grant().session();
+            let subject = (copy.details.client_id, copy.details.subject.as_str());
+            self.store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
+            let _ = self.store.create_grant(&session, &copy, self.now).await?;
+        }
+        Ok(())
+    }
+
+    /// Performs an action of `provision` that creates an entity, unless there is one with its id.
+    async fn create(&self, action: &Value) -> Result<(), InternalError> {
+        match self.functions.call::<Value>("provision", action).await {
+            Err(error) if error.error_type != "Taken" => Err(failed(error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn call(&self, function: &str, event: &Value) -> Result<Value, InternalError> {
+        self.functions.call(function, event).await.map_err(failed)
+    }
 }
 
-/// The text to print: the stack's URL, and a curl line for each endpoint.
-pub(crate) fn lines(base_url: &str, Fresh { code, token, app_token }: &Fresh) -> String {
-    let json = "-H 'Content-Type: application/json'";
-    format!(
-        "tokenmint serves at {base_url}\n\n\
-         curl -i {base_url}/api/v1/create-token -H 'Authorization: Bearer {API_KEY}' {json} \
-         -d '{{\"registrationId\":\"{REGISTRATION}\",\"email\":\"user@example.com\"}}'\n\n\
-         curl -i {base_url}/v1/organizations/{ORGANIZATION}/apps/{APPLICATION}/tokens -H 'Authorization: Bearer {API_KEY}' \
-         {json} -d '{{\"description\":\"CI\",\"scopes\":[\"sdk\"]}}'\n\n\
-         curl -i {base_url}/api/v1/list-tokens -H 'Authorization: Bearer {API_KEY}' {json} \
-         -d '{{\"registrationId\":\"{REGISTRATION}\"}}'\n\n\
-         curl -i '{base_url}/v1/organizations/{ORGANIZATION}/apps/{APPLICATION}/tokens?limit=10' \
-         -H 'Authorization: Bearer {API_KEY}'\n\n\
-         curl -i {base_url}/api/v1/revoke-token -H 'Authorization: Bearer {API_KEY}' {json} \
-         -d '{{\"registrationId\":\"{EVENTS}\",\"tokenId\":\"{token}\"}}'\n\n\
-         curl -i -X DELETE {base_url}/v1/organizations/{ORGANIZATION}/apps/{EVENTS}/tokens/{app_token} \
-         -H 'Authorization: Bearer {API_KEY}'\n\n\
-         curl -i {base_url}/api/v1/tokens {json} -d '{{\"client_id\":\"{CLIENT}\",\"service\":\"email\",\
-         \"grant_type\":\"authorization_code\",\"redirect_uri\":\"{REDIRECT_URI}\",\"code\":\"{code}\"}}'\n\n\
-         curl -i {base_url}/oauth2/token -u '{REGISTRATION}:{API_KEY}' -d grant_type=client_credentials\n\n\
-         curl -i {base_url}/oauth2/introspect -H 'Authorization: Bearer {API_KEY}' -d 'token={API_KEY}'\n\n\
-         curl -i {base_url}/oauth2/revoke -d 'token=made-up'\n\n\
-         curl -i {base_url}/.well-known/openid-configuration\n\n\
-         curl -i {base_url}/.well-known/jwks.json\n\n\
-         curl -i {base_url}/api/v1/apps/{CLIENT}/keys\n\n\
-         Ctrl-C ends it."
-    )
+fn failed(error: Diagnostic) -> InternalError {
+    InternalError::new("create the demo", format!("{}: {}", error.error_type, error.error_message))
 }
 
-/// The path of the page that a login returns to. No other application has it, so those at earlier ports are recognized by it.
+fn require<T>(value: Option<T>) -> Result<T, InternalError> {
+    value.ok_or_else(|| InternalError::new("create the demo", "a constant is malformed, or its entity does not exist"))
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The event with which a login service has a code issued for the demo's user.
+fn login() -> Value {
+    json!({
+        "clientId": CLIENT,
+        "service": "email",
+        "redirectUri": REDIRECT_URI,
+        "subject": SUBJECT,
+        "scope": SCOPES.join(" "),
+        "claims": claims(),
+    })
+}
+
+/// The event of a POST with an idempotency key.
+fn request(path_parameters: &Value, body: &Value) -> Value {
+    let headers = json!({
+        "authorization": format!("Bearer {API_KEY}"), "content-type": "application/json", "idempotency-key": "demo",
+    });
+    json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": "/", "rawQueryString": "", "headers": headers,
+        "requestContext": {"http": {"method": "POST", "path": "/"}}, "pathParameters": path_parameters,
+        "body": body.to_string(), "isBase64Encoded": false,
+    })
+}
+
+/// The path of the page that a login returns to. No other application has it, so those at earlier ports are recognized
+/// by it.
 const CALLBACK: &str = "/page/callback";
 
 /// The client's redirect URIs with those of the page at this URL, and without those of a page at another port.
-pub(crate) fn redirect_uris(base_url: &str, before: &[String]) -> Vec<String> {
+fn redirect_uris(base_url: &str, before: &[String]) -> Vec<String> {
     let of_a_page = |uri: &String| uri.starts_with("http://") && uri.ends_with(CALLBACK);
     let mut uris: Vec<_> = before.iter().filter(|uri| !of_a_page(uri)).cloned().collect();
     let port = base_url.rsplit(':').next().unwrap_or_default();
@@ -246,11 +289,11 @@ mod tests {
 
     #[test]
     fn the_client_returns_to_the_page_at_its_port() {
-        let own = "https://app.example.com/callback".to_owned();
-        let first = redirect_uris("http://127.0.0.1:3000", std::slice::from_ref(&own));
-        assert_eq!(first, [&own, "http://127.0.0.1:3000/page/callback", "http://localhost:3000/page/callback"]);
-        assert_eq!(redirect_uris("http://127.0.0.1:3000", &first), first);
-        let moved = redirect_uris("http://127.0.0.1:4000", &first);
-        assert_eq!(moved, [&own, "http://127.0.0.1:4000/page/callback", "http://localhost:4000/page/callback"]);
+        let app = "https://app.example.com/callback".to_owned();
+        let uris = redirect_uris("http://127.0.0.1:3000", std::slice::from_ref(&app));
+        assert_eq!(uris, [&app, "http://127.0.0.1:3000/page/callback", "http://localhost:3000/page/callback"]);
+        assert_eq!(redirect_uris("http://127.0.0.1:3000", &uris), uris);
+        let moved = redirect_uris("http://127.0.0.1:4000", &uris);
+        assert_eq!(moved, [&app, "http://127.0.0.1:4000/page/callback", "http://localhost:4000/page/callback"]);
     }
 }

@@ -1,6 +1,6 @@
-//! The part of AWS KMS that tokenmint needs, with real cryptography and KMS's own error types: `CreateKey`, `GetPublicKey` and
-//! `Sign` with RSA-2048 keys, `GenerateMac` with HMAC-256 keys, `GenerateDataKeyPairWithoutPlaintext` and `Decrypt` with
-//! symmetric keys. The protocol is awsJson1.1.
+//! The part of AWS KMS that tokenmint needs, with real cryptography and the error types of KMS: `CreateKey`,
+//! `GetPublicKey` and `Sign` with RSA-2048 keys, `GenerateMac` with HMAC-256 keys,
+//! `GenerateDataKeyPairWithoutPlaintext` and `Decrypt` with symmetric keys. The protocol is awsJson1.1.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ use tokio::{
 use uuid::Uuid;
 
 const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
-/// The stack's own keys have the same ids on every machine, so that `events/env.json` works for `sam local`.
+/// The keys of the stack have the same ids on every machine, so that `events/env.json` works for `sam local`.
 pub(crate) const SIGNING_KEY_ID: &str = "00000000-0000-4000-8000-000000000001";
 pub(crate) const MAC_KEY_ID: &str = "00000000-0000-4000-8000-000000000002";
 pub(crate) const WRAPPING_KEY_ID: &str = "00000000-0000-4000-8000-000000000003";
@@ -87,14 +87,14 @@ impl Key {
     }
 }
 
-/// Not shown.
+/// Shows no key.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.spec())
     }
 }
 
-/// An error of the service: its type and message.
+/// Type and message.
 #[derive(Debug)]
 struct KmsError(&'static str, String);
 
@@ -116,10 +116,11 @@ static ALGORITHMS: [Algorithm; 6] = [
 const OTHER_ALGORITHMS: [&str; 4] = ["ECDSA_SHA_256", "ECDSA_SHA_384", "ECDSA_SHA_512", "SM2DSA"];
 
 impl Kms {
-    /// Opens the keys in `directory`, or keeps them in memory without one.
+    /// Opens the keys in `directory`, or keeps them in memory without one. Creates the keys of the stack that do not
+    /// exist yet.
     ///
     /// # Errors
-    /// If the directory cannot be used, or a file in it is not a key.
+    /// If the directory cannot be used, a file in it is not a key, or a key cannot be created.
     pub(crate) fn open(directory: Option<PathBuf>) -> io::Result<Self> {
         let mut keys = BTreeMap::new();
         if let Some(directory) = &directory {
@@ -131,25 +132,18 @@ impl Kms {
                 }
             }
         }
-        Ok(Self { keys: RwLock::new(keys), directory })
-    }
-
-    /// Creates those of the stack's own keys that do not exist yet.
-    ///
-    /// # Errors
-    /// If they cannot be created or saved.
-    pub(crate) fn create_own_keys(&self) -> io::Result<()> {
-        let missing = |id: &str| self.keys.read().is_ok_and(|keys| !keys.contains_key(id));
-        if missing(SIGNING_KEY_ID) {
-            self.keep(SIGNING_KEY_ID.to_owned(), new_rsa_key()?)?;
+        let kms = Self { keys: RwLock::new(keys), directory };
+        let stack_keys: [(&str, fn() -> io::Result<Key>); 3] = [
+            (SIGNING_KEY_ID, new_rsa_key),
+            (MAC_KEY_ID, || random_bytes().map(Key::Hmac)),
+            (WRAPPING_KEY_ID, || random_bytes().map(Key::Symmetric)),
+        ];
+        for (id, create) in stack_keys {
+            if kms.keys.read().is_ok_and(|keys| !keys.contains_key(id)) {
+                kms.keep(id.to_owned(), create()?)?;
+            }
         }
-        if missing(MAC_KEY_ID) {
-            self.keep(MAC_KEY_ID.to_owned(), Key::Hmac(random_bytes()?))?;
-        }
-        if missing(WRAPPING_KEY_ID) {
-            self.keep(WRAPPING_KEY_ID.to_owned(), Key::Symmetric(random_bytes()?))?;
-        }
-        Ok(())
+        Ok(kms)
     }
 
     fn keep(&self, id: String, key: Key) -> io::Result<()> {
@@ -185,15 +179,15 @@ impl Kms {
     }
 
     fn create_key(&self, request: &Value) -> Result<Value, KmsError> {
-        let text = |field: &str| request[field].as_str().unwrap_or_default();
-        let (spec, usage) = (text("KeySpec"), text("KeyUsage"));
+        let parameter = |name: &str| request[name].as_str().unwrap_or_default();
+        let (spec, usage) = (parameter("KeySpec"), parameter("KeyUsage"));
         let key = match (spec, usage) {
             ("RSA_2048", "SIGN_VERIFY") => new_rsa_key(),
             ("HMAC_256", "GENERATE_VERIFY_MAC") => random_bytes().map(Key::Hmac),
             ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT") => random_bytes().map(Key::Symmetric),
             _ => {
-                let message = "This KMS makes keys for SIGN_VERIFY with RSA_2048, for GENERATE_VERIFY_MAC with HMAC_256 \
-                               and for ENCRYPT_DECRYPT with SYMMETRIC_DEFAULT";
+                let message = "This KMS makes keys for SIGN_VERIFY with RSA_2048, for GENERATE_VERIFY_MAC with \
+                               HMAC_256 and for ENCRYPT_DECRYPT with SYMMETRIC_DEFAULT";
                 return Err(KmsError("UnsupportedOperationException", message.to_owned()));
             }
         };
@@ -287,7 +281,7 @@ impl Kms {
             let mut sealed = pkcs8.as_ref().to_vec();
             let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(internal)?;
             let nonce = key.seal_in_place_append_tag(Aad::from(context), &mut sealed).map_err(internal)?;
-            // The ciphertext contains the key's ARN and the nonce, as KMS's own opaque form does.
+            // The ciphertext contains the ARN of the key and the nonce, as the opaque form of KMS does.
             let blob = [arn.as_bytes(), b"\0", nonce.as_ref(), &sealed].concat();
             Ok(json!({
                 "KeyId": arn,
@@ -411,9 +405,7 @@ mod tests {
     use super::*;
 
     fn with_keys() -> (Kms, &'static str) {
-        let kms = Kms::open(None).unwrap();
-        kms.create_own_keys().unwrap();
-        (kms, SIGNING_KEY_ID)
+        (Kms::open(None).unwrap(), SIGNING_KEY_ID)
     }
 
     fn refusal(kms: &Kms, operation: &str, request: &Value) -> String {
@@ -442,7 +434,10 @@ mod tests {
             json!({"KeyId": WRAPPING_KEY_ID, "KeyPairSpec": "RSA_2048", "EncryptionContext": {"a": "1", "b": "2"}});
         let (status, pair) = kms.answer("GenerateDataKeyPairWithoutPlaintext", generate.to_string().as_bytes());
         assert_eq!((status, pair["PrivateKeyPlaintext"].is_null()), (StatusCode::OK, true));
-        let decrypt = |key: &str, context: Value| json!({"KeyId": key, "CiphertextBlob": pair["PrivateKeyCiphertextBlob"], "EncryptionContext": context});
+        let decrypt = |key: &str, context: Value| {
+            let blob = &pair["PrivateKeyCiphertextBlob"];
+            json!({"KeyId": key, "CiphertextBlob": blob, "EncryptionContext": context})
+        };
         let right = decrypt(WRAPPING_KEY_ID, json!({"b": "2", "a": "1"}));
         let (_, opened) = kms.answer("Decrypt", right.to_string().as_bytes());
         let private_key = STANDARD.decode(opened["Plaintext"].as_str().unwrap()).unwrap();
@@ -464,7 +459,8 @@ mod tests {
     fn it_signs_raw_messages_and_digests() {
         let (kms, id) = with_keys();
         let sign = |kind: &str, message: &[u8], algorithm: &str| {
-            let request = json!({"KeyId": id, "Message": STANDARD.encode(message), "MessageType": kind, "SigningAlgorithm": algorithm});
+            let message = STANDARD.encode(message);
+            let request = json!({"KeyId": id, "Message": message, "MessageType": kind, "SigningAlgorithm": algorithm});
             let (status, answer) = kms.answer("Sign", request.to_string().as_bytes());
             assert_eq!(status, StatusCode::OK, "{answer}");
             answer
@@ -503,7 +499,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let public_key = || {
             let kms = Kms::open(Some(directory.path().to_owned())).unwrap();
-            kms.create_own_keys().unwrap();
             kms.answer("GetPublicKey", json!({"KeyId": SIGNING_KEY_ID}).to_string().as_bytes()).1
         };
         assert_eq!(public_key(), public_key());
@@ -512,7 +507,10 @@ mod tests {
     #[test]
     fn it_refuses_as_kms_does() {
         let (kms, id) = with_keys();
-        let sign = json!({"KeyId": id, "Message": STANDARD.encode([0; 32]), "MessageType": "DIGEST", "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256"});
+        let sign = json!({
+            "KeyId": id, "Message": STANDARD.encode([0; 32]), "MessageType": "DIGEST",
+            "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256",
+        });
         let with = |field: &str, value: &str| {
             let mut request = sign.clone();
             request[field] = value.into();

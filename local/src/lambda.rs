@@ -7,6 +7,8 @@ use lambda_http::{
     Context, LambdaEvent,
     lambda_runtime::{Config, Diagnostic},
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use shared::{
     runtime::function::{Function, invoke},
     runtime::{Environment, SettingsError},
@@ -44,7 +46,6 @@ impl Entry {
 pub struct Functions(BTreeMap<&'static str, Handler>);
 
 impl Functions {
-    /// The names of all functions.
     pub fn names() -> impl Iterator<Item = &'static str> {
         FUNCTIONS.iter().map(|function| function.name)
     }
@@ -67,6 +68,16 @@ impl Functions {
     /// The function error.
     pub async fn invoke(&self, name: &str, event: Bytes) -> Option<Result<Vec<u8>, Diagnostic>> {
         Some(self.0.get(name)?(event).await)
+    }
+
+    /// Invokes a function with an event and reads its answer.
+    ///
+    /// # Errors
+    /// The function error, or that there is no such function.
+    pub async fn call<T: DeserializeOwned>(&self, name: &str, event: &Value) -> Result<T, Diagnostic> {
+        let answer = self.invoke(name, event.to_string().into()).await;
+        let answer = answer.ok_or_else(|| diagnostic("ResourceNotFoundException", name.to_owned()))??;
+        serde_json::from_slice(&answer).map_err(|error| diagnostic("MarshalError", error.to_string()))
     }
 }
 

@@ -1,5 +1,5 @@
-//! The whole service on one machine: the deployed functions behind API Gateway's HTTP API and Lambda's Invoke path, with an
-//! embedded DynamoDB and KMS, all on one port. The functions use the real AWS SDK; only the endpoint differs.
+//! The whole service on one machine: the deployed functions behind API Gateway's HTTP API and Lambda's Invoke path,
+//! with an embedded DynamoDB and KMS, all on one port. The functions use the real AWS SDK; only the endpoint differs.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
 
 mod allowed_hosts;
@@ -7,12 +7,15 @@ mod data_dir;
 mod database;
 mod demo;
 mod gateway;
+mod http_event;
 mod kms;
 mod lambda;
 mod login;
 mod pages;
 mod protected;
 pub mod request_log;
+mod start_error;
+mod target;
 mod template;
 mod welcome;
 
@@ -26,38 +29,44 @@ use std::{
 
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
-use axum::{Router, body::Bytes};
+use axum::Router;
 use serde_json::{Value, json};
-use shared::{clock::Clock, keys::SigningMode, random::Random, runtime::Environment, store::Store};
+use shared::{
+    clock::Clock,
+    error::InternalError,
+    keys::SigningMode,
+    random::Random,
+    runtime::{Environment, SettingsError},
+};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 
 use self::{
     allowed_hosts::AllowedHosts,
     data_dir::DataDir,
     database::DynamoDb,
+    demo::Demo,
     gateway::{Gateway, LocalAddress},
     kms::Kms,
     login::Login,
     pages::Pages,
 };
-/// The variables that the authorizer's settings are read from.
-pub const AUTHORIZER_VARIABLES: [&str; 4] = ["CLIENT_IDS", "CREDENTIAL_KINDS", "ORGANIZATION_ID", "REQUIRED_SCOPES"];
-
 pub use self::{
     database::TABLE,
     lambda::Functions,
+    start_error::StartError,
     template::{Route, Template, yaml},
 };
+
+/// The variables that the authorizer's settings are read from.
+pub const AUTHORIZER_VARIABLES: [&str; 4] = ["CLIENT_IDS", "CREDENTIAL_KINDS", "ORGANIZATION_ID", "REQUIRED_SCOPES"];
 
 /// How long the stack waits, when it stops, for requests to finish.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How to run the stack.
 #[derive(Debug)]
 pub struct Options {
-    /// The address to listen on.
     pub host: IpAddr,
-    /// The port; 0 for a free one.
+    /// 0 for a free one.
     pub port: u16,
     /// The issuer of the tokens. The default is the stack's URL.
     pub issuer: Option<String>,
@@ -69,11 +78,8 @@ pub struct Options {
     pub allow_origins: Vec<String>,
     /// The directory for the database and the private keys. Without one they are kept in memory.
     pub data_dir: Option<PathBuf>,
-    /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The randomness.
     pub random: Arc<dyn Random>,
-    /// Where tokens are signed.
     pub signing_mode: SigningMode,
     /// The settings of the authorizer, by the names of their variables.
     pub authorizer: HashMap<String, String>,
@@ -81,7 +87,6 @@ pub struct Options {
     pub aws: aws_config::ConfigLoader,
 }
 
-/// A running stack.
 #[derive(Debug)]
 pub struct Stack {
     base_url: String,
@@ -92,11 +97,6 @@ pub struct Stack {
     _data_dir: Option<DataDir>,
 }
 
-/// Why the stack does not start, in one line for the user.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(String);
-
 impl Stack {
     /// Starts the stack. When this returns, it accepts requests.
     ///
@@ -104,17 +104,15 @@ impl Stack {
     /// If the port is in use, the data directory cannot be used, or a function rejects its settings.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let address = SocketAddr::new(options.host, options.port);
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| StartError(format!("cannot listen on {address}: {error}")))?;
-        let address = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
-        let base_url = format!("http://{address}");
+        let cannot_listen = |error| StartError::new(&format!("cannot listen on {address}"), error);
+        let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+        let base_url = format!("http://{}", listener.local_addr().map_err(cannot_listen)?);
 
-        let data_dir = options.data_dir.map(DataDir::open).transpose()?;
         let template = Template::read().map_err(StartError)?;
+        let data_dir = options.data_dir.map(DataDir::open).transpose()?;
         let dynamodb = DynamoDb::open(data_dir.as_ref().map(DataDir::database).as_deref(), &template.table)?;
-        let unusable = |error: std::io::Error| StartError(format!("cannot use the KMS keys: {error}"));
-        let kms = Kms::open(data_dir.as_ref().map(DataDir::keys)).map_err(unusable)?;
-        kms.create_own_keys().map_err(unusable)?;
+        let kms = Kms::open(data_dir.as_ref().map(DataDir::keys));
+        let kms = kms.map_err(|error| StartError::new("cannot use the KMS keys", error))?;
 
         let mut variables = HashMap::from([
             ("ISSUER".to_owned(), options.issuer.unwrap_or_else(|| base_url.clone())),
@@ -131,25 +129,21 @@ impl Stack {
         variables.extend(options.authorizer);
         variables.extend(options.oidc_issuer.map(|issuer| ("OIDC_ISSUER".to_owned(), issuer)));
         let aws = aws_config(options.aws, &base_url).await;
-        let clock = Arc::clone(&options.clock);
-        let environment = Environment { variables, aws, clock, random: options.random };
-        let functions = Functions::start(&environment).map_err(|error| StartError(error.to_string()))?;
+        let environment = Environment { variables, aws, clock: options.clock, random: options.random };
 
-        let login = Login::new(&environment).map_err(|error| StartError(error.to_string()))?;
-        let pages = Pages::new(&environment);
-        let allow_origins = options.allow_origins;
-        let allowed_hosts = AllowedHosts { address: options.host, names: options.allow_hosts };
-        let clock = options.clock;
-        let gateway = Gateway { template, allowed_hosts, allow_origins, functions, dynamodb, kms, login, pages, clock };
-        let gateway = Arc::new(gateway);
-        let router = Router::new().fallback(gateway::answer).with_state(Arc::clone(&gateway));
-        let router = router.into_make_service_with_connect_info::<LocalAddress>();
-        let (stop, stopped) = oneshot::channel();
-        let server = axum::serve(listener, router).with_graceful_shutdown(async {
-            // It stops also if the sender is dropped.
-            let _ = stopped.await;
+        let unusable = |error: SettingsError| StartError(error.to_string());
+        let gateway = Arc::new(Gateway {
+            template,
+            allowed_hosts: AllowedHosts { address: options.host, names: options.allow_hosts },
+            allow_origins: options.allow_origins,
+            functions: Functions::start(&environment).map_err(unusable)?,
+            dynamodb,
+            kms,
+            login: Login::new(&environment).map_err(unusable)?,
+            pages: Pages::new(&environment),
+            clock: Arc::clone(&environment.clock),
         });
-        let server = tokio::spawn(server.into_future());
+        let (stop, server) = serve(listener, Arc::clone(&gateway));
         Ok(Self { base_url, gateway, environment, stop, server, _data_dir: data_dir })
     }
 
@@ -165,69 +159,25 @@ impl Stack {
         &self.environment
     }
 
-    /// Creates the demo's entities that do not exist yet, and a new code. Returns the text to print: the stack's URL, and a
-    /// curl line for each endpoint.
-    ///
-    /// # Errors
-    /// If an entity cannot be created.
+    /// Creates the demo's entities that do not exist yet, and a new code. Returns the text to print: the stack's URL,
+    /// and a curl line for each endpoint.
     pub async fn provision_demo(&self) -> Result<String, StartError> {
-        let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot provision the demo: {error}"));
-        let Environment { random, clock, .. } = &self.environment;
-        let store = Store::from_environment(&self.environment).map_err(|error| failed(&error))?;
-        demo::provision(&store, random.as_ref(), clock.now()).await.map_err(|fault| failed(&fault.chain()))?;
-        let mode = SigningMode::from_environment(&self.environment).map_err(|error| failed(&error))?;
-        let keyless = async || store.load_signing_keys().await.map(|keys| keys.is_none());
-        if mode != SigningMode::Kms && keyless().await.map_err(|fault| failed(&fault.chain()))? {
-            let rotation = json!({"action": "rotateSigningKey"});
-            self.invoke("provision", &rotation).await.map_err(|error| failed(&error))?;
-        }
-        self.register_callback(&store).await?;
-        let issued = self.invoke("issue-code", &demo::login()).await.map_err(|error| failed(&error))?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let mut ids = Vec::new();
-        for (function, event) in demo::revocable() {
-            let answer = self.invoke(function, &event).await.map_err(|error| failed(&error))?;
-            let body: Value = serde_json::from_str(&text(&answer["body"])).unwrap_or_default();
-            ids.push(text(if body["token"].is_null() { &body["data"]["id"] } else { &body["token"]["id"] }));
-        }
-        let (app_token, token) = (ids.pop().unwrap_or_default(), ids.pop().unwrap_or_default());
-        Ok(demo::lines(&self.base_url, &demo::Fresh { code: text(&issued["code"]), token, app_token }))
+        let failed = |error: InternalError| StartError::new("cannot provision the demo", error.chain());
+        let demo = Demo::new(&self.gateway.functions, &self.environment).map_err(failed)?;
+        let issued = demo.provision(&self.base_url).await.map_err(failed)?;
+        Ok(welcome::for_a_program(&self.base_url, &issued))
     }
 
-    /// Lets the demo's client return to the page, by either name of the loopback. With `--data-dir` the port may be another
-    /// one than before.
-    async fn register_callback(&self, store: &Store) -> Result<(), StartError> {
-        let failed = |error: &dyn std::fmt::Display| StartError(format!("cannot provision the demo: {error}"));
-        let client = demo::CLIENT.parse().map_err(|_| failed(&"the client's id is malformed"))?;
-        let client = store.load_client(client).await.map_err(|fault| failed(&fault.chain()))?;
-        let before = client.map(|client| client.redirect_uris).unwrap_or_default();
-        let after = demo::redirect_uris(&self.base_url, &before);
-        if before != after {
-            let update = json!({"action": "updateClient", "clientId": demo::CLIENT, "redirectUris": after});
-            self.invoke("provision", &update).await.map_err(|error| failed(&error))?;
-        }
-        Ok(())
-    }
-
-    /// What a terminal shows once the stack serves.
+    /// What a person at a terminal sees.
     #[must_use]
     pub fn welcome(&self, color: bool) -> String {
-        welcome::text(&self.base_url, color)
+        welcome::for_a_person(&self.base_url, color)
     }
 
-    /// Invokes a function.
-    ///
     /// # Errors
     /// The function error, `{"errorType": …, "errorMessage": …}`.
     pub async fn invoke(&self, name: &str, event: &Value) -> Result<Value, Value> {
-        let error = |error_type: &str, message: &str| json!({"errorType": error_type, "errorMessage": message});
-        match self.gateway.functions.invoke(name, Bytes::from(event.to_string())).await {
-            None => Err(error("ResourceNotFoundException", name)),
-            Some(Err(diagnostic)) => Err(error(&diagnostic.error_type, &diagnostic.error_message)),
-            Some(Ok(answer)) => {
-                serde_json::from_slice(&answer).map_err(|failed| error("MarshalError", &failed.to_string()))
-            }
-        }
+        self.gateway.functions.call(name, event).await.map_err(|error| json!(error))
     }
 
     /// Stops, after waiting a limited time for requests to finish.
@@ -237,8 +187,19 @@ impl Stack {
     }
 }
 
-/// The AWS configuration that points at the stack. The machine's own AWS variables are ignored, since they are for the real
-/// AWS.
+fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> (oneshot::Sender<()>, JoinHandle<std::io::Result<()>>) {
+    let router = Router::new().fallback(gateway::answer).with_state(gateway);
+    let router = router.into_make_service_with_connect_info::<LocalAddress>();
+    let (stop, stopped) = oneshot::channel();
+    let server = axum::serve(listener, router).with_graceful_shutdown(async {
+        // It stops also if the sender is dropped.
+        let _ = stopped.await;
+    });
+    (stop, tokio::spawn(server.into_future()))
+}
+
+/// The AWS configuration that points at the stack. The AWS variables of the machine are ignored, since they are for the
+/// real AWS.
 async fn aws_config(loader: aws_config::ConfigLoader, endpoint: &str) -> SdkConfig {
     let credentials = Credentials::from_keys("local", "local", None);
     let loader = loader.empty_test_environment().endpoint_url(endpoint).region(Region::from_static("local"));

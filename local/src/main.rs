@@ -101,7 +101,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         aws: shared::runtime::aws::config(),
     })
     .await?;
-    // Where a program reads it, a line for each endpoint; at a terminal the page shows them.
+    // A program that reads the output gets a curl line for each endpoint. At a terminal the page shows them.
     let lines = stack.provision_demo().await?;
     let stdout = std::io::stdout();
     let text = if stdout.is_terminal() { stack.welcome(wants_color(&stdout)) } else { lines };

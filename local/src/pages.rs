@@ -1,5 +1,5 @@
-//! The pages of the local stack: `/` to try everything in a browser, and `/docs`, the reference. All their parts are in this
-//! binary, and a browser is told to load nothing else.
+//! The pages of the local stack: `/` to try everything in a browser, and `/docs`, the reference. All their parts are in
+//! this binary, and a browser is told to load nothing else.
 
 use axum::{
     Router,
@@ -116,7 +116,7 @@ impl Pages {
             "issuer": variable("ISSUER"),
             "audience": variable("AUDIENCE"),
         });
-        // Its own index has a script in the page, which the policy above refuses. Only its files are served.
+        // The index of Swagger UI has a script in the page, which the policy refuses. Only its files are served.
         let api_definition = OpenApiSource::Inline("");
         let swagger_ui = generate_routes(ApiDefinition { uri_prefix: "/docs", api_definition, title: None });
         Self { settings: settings.to_string(), swagger_ui }
@@ -152,7 +152,7 @@ fn reference() -> String {
     text.replacen(SERVERS, &format!("{SERVERS}  - url: /\n    description: this stack\n"), 1)
 }
 
-/// The headers of every page: it may do what `csp` says, is framed by nobody, and no page of another origin can read it.
+/// Sets the headers of every page: it may do what `csp` says, and no page of another origin can frame or read it.
 pub(crate) fn protect(headers: &mut HeaderMap, csp: HeaderValue) {
     headers.insert(CONTENT_SECURITY_POLICY, csp);
     for (name, value) in [

@@ -1,5 +1,5 @@
-//! The log for a person at a terminal: one short line per request, and what went wrong below it. Where nobody watches, the log
-//! stays the JSON lines of the functions.
+//! The log for a person at a terminal: one short line per request, and what went wrong below it. If nobody watches, the
+//! log is the JSON lines of the functions.
 
 use std::{
     cell::RefCell,
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{extract::Request, response::Response};
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use tracing::{Event, Level, Subscriber, field::Field};
@@ -18,12 +18,6 @@ use tracing_subscriber::{
     Layer,
     filter::{LevelFilter, Targets},
     layer::{Context, SubscriberExt as _},
-};
-
-use crate::{
-    gateway::{INVOKE, Target},
-    protected,
-    template::Template,
 };
 
 /// The target of the functions' summary lines, whose message is a JSON object.
@@ -52,9 +46,9 @@ struct Style {
 /// From now on this process logs readable lines to standard error.
 pub fn readable(color: bool) {
     let _ = STYLE.set(Style { color });
-    // Only our own crates: the embedded database logs what is of no use here.
-    let own = ["local", "shared", "tokenmint"].map(|target| (target, LevelFilter::INFO));
-    let lines = Lines.with_filter(Targets::new().with_targets(own));
+    // Without the embedded database, which logs what is of no use here.
+    let targets = ["local", "shared", "tokenmint"].map(|target| (target, LevelFilter::INFO));
+    let lines = Lines.with_filter(Targets::new().with_targets(targets));
     // This fails only if a subscriber is already set. That one is used then.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
 }
@@ -89,7 +83,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// Awaits the answer to a request, and prints its line.
+/// Awaits the answer to a request, and prints its line if the log is readable and the request has a label.
 pub(crate) async fn observe(label: Option<String>, answer: impl Future<Output = Response>) -> Response {
     let Some((style, label)) = STYLE.get().zip(label) else { return answer.await };
     let start = Instant::now();
@@ -98,33 +92,12 @@ pub(crate) async fn observe(label: Option<String>, answer: impl Future<Output = 
         (response, LOGGED.with(RefCell::take))
     };
     let (response, logged) = LOGGED.scope(RefCell::default(), work).await;
-    // The clock of the stack may be a test's; a person compares with their own.
+    // A person compares with their own clock; that of the stack may be a test's.
     let now = shared::clock::Clock::now(&shared::clock::SystemClock);
     let text = style.lines(now, &label, response.status().as_u16(), start.elapsed(), &logged);
     // Nobody reads it if standard error is closed.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
     response
-}
-
-/// Method and route. The path itself could hold what must not be logged. None for the functions' own AWS calls and for what
-/// a page loads by itself.
-pub(crate) fn label(template: &Template, target: &Target, request: &Request) -> Option<String> {
-    let (method, path) = (format!("{:.8}", request.method().as_str()), request.uri().path());
-    match target {
-        Target::DynamoDb(_) | Target::Kms(_) => None,
-        Target::Page(asset) => (!asset.is_part_of_a_page()).then(|| format!("{method} {}", asset.path())),
-        Target::Login => Some(format!("{method} /authorize")),
-        Target::Invoke => {
-            let name = path.strip_prefix(INVOKE).and_then(|path| path.strip_suffix("/invocations"));
-            let known = name.and_then(|name| crate::lambda::Functions::names().find(|known| *known == name));
-            Some(format!("Invoke {}", known.unwrap_or("(no such function)")))
-        }
-        Target::Api if path == protected::PATH => Some(format!("{method} {path}")),
-        Target::Api => {
-            let route = template.routes.iter().find(|route| route.parameters(request.method(), path).is_some());
-            Some(format!("{method} {}", route.map_or("(no such route)", |route| &route.path)))
-        }
-    }
 }
 
 impl Style {

@@ -12,7 +12,6 @@ const TEMPLATE: &str = include_str!("../../template.yaml");
 pub struct Template {
     /// The whole template as JSON, with intrinsic functions in their long form.
     pub document: Value,
-    /// The API's routes.
     pub routes: Vec<Route>,
     /// The API's `CorsConfiguration` as JSON, as it is if there are allowed origins.
     pub cors: Value,
@@ -23,7 +22,6 @@ pub struct Template {
 /// A route of the API and the function behind it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
-    /// The HTTP method.
     pub method: Method,
     /// The path, with parameters in braces.
     pub path: String,
@@ -91,7 +89,7 @@ impl Route {
     }
 }
 
-/// Reads a YAML text as JSON. A tag becomes the long form of the intrinsic function, such as `{"Fn::If": […]}`.
+/// Reads YAML as JSON. A tag becomes the long form of the intrinsic function, such as `{"Fn::If": […]}`.
 ///
 /// # Errors
 /// If it is not YAML, or empty.

@@ -1,11 +1,13 @@
 //! The direction of dependencies inside `shared`, as its `lib.rs` states it: each group uses those below it only, and no
-//! modules use each other in a circle.
+//! modules use each other in a circle. In `local` and in the functions no files do, `lib.rs` and `mod.rs` included.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
 };
+
+use local::Functions;
 
 /// The groups of `shared`, from top to bottom.
 const GROUPS: [&str; 7] = ["wire", "tokens", "auth", "keys", "store", "runtime", "input"];
@@ -15,13 +17,16 @@ const LEAVES: [&str; 7] = ["clock", "credential", "encoding", "error", "id", "na
 /// A path of a module, such as `["keys", "jwt"]`.
 type Module = Vec<String>;
 
+/// Which module uses which.
+type Graph = BTreeMap<Module, BTreeSet<Module>>;
+
 /// The modules and what they use: full paths after `crate`, with re-exports resolved to the module of the item.
 struct Sources {
     uses: BTreeMap<Module, BTreeSet<Vec<String>>>,
 }
 
 impl Sources {
-    /// The source files by their paths below `shared/src`.
+    /// The source files by their paths below `src`.
     fn new(files: &BTreeMap<String, String>) -> Self {
         let modules: BTreeMap<Module, &str> =
             files.iter().map(|(file, text)| (module_of(file), text.as_str())).collect();
@@ -74,26 +79,32 @@ impl Sources {
                 }
             }
         }
-        let mut done = BTreeSet::new();
-        for module in self.uses.keys() {
-            if let Some(circle) = self.circle(module, &mut Vec::new(), &mut done) {
-                let circle: Vec<_> = circle.iter().map(|module| name(module)).collect();
-                violations.push(format!(
-                    "{} use each other in a circle: move what they share into a module of its own",
-                    circle.join(" → ")
-                ));
-            }
-        }
+        let modules = self.uses.keys().filter(|module| !self.is_mod_rs(module));
+        violations.extend(circles(&modules.map(|module| (module.clone(), self.siblings(module))).collect()));
         violations
+    }
+
+    /// Which file uses which. A file uses those that it declares with `mod`, so they must not use it.
+    fn files(&self) -> Graph {
+        let used_by = |(module, paths): (&Module, &BTreeSet<Vec<String>>)| {
+            let used = paths.iter().filter_map(|path| self.file_of(path));
+            let declared =
+                self.uses.keys().filter(|other| other.split_last().is_some_and(|(_, above)| above == module));
+            (module.clone(), used.chain(declared).filter(|other| *other != module).cloned().collect())
+        };
+        self.uses.iter().map(used_by).collect()
+    }
+
+    /// The module that has the item of this path.
+    fn file_of(&self, path: &[String]) -> Option<&Module> {
+        self.uses.keys().filter(|module| path.starts_with(module)).max_by_key(|module| module.len())
     }
 
     /// The modules that this one uses and that may not use it: those of its group, or other leaves.
     fn siblings(&self, module: &Module) -> BTreeSet<Module> {
         let group = |module: &Module| level(&module[0]);
         let paths = self.uses[module].iter().filter(|path| !path.is_empty() && group(module) == level(&path[0]));
-        let found = paths.filter_map(|path| {
-            self.uses.keys().filter(|other| path.starts_with(other)).max_by_key(|other| other.len())
-        });
+        let found = paths.filter_map(|path| self.file_of(path));
         found.filter(|other| !self.is_mod_rs(other) && *other != module).cloned().collect()
     }
 
@@ -101,20 +112,31 @@ impl Sources {
     fn is_mod_rs(&self, module: &Module) -> bool {
         self.uses.keys().any(|other| other.len() > module.len() && other.starts_with(module))
     }
+}
 
-    /// The circle that can be reached from this module, if there is one that was not reported yet.
-    fn circle(&self, module: &Module, path: &mut Vec<Module>, done: &mut BTreeSet<Module>) -> Option<Vec<Module>> {
-        if let Some(start) = path.iter().position(|other| other == module) {
-            return Some([&path[start..], std::slice::from_ref(module)].concat());
-        }
-        if module.is_empty() || self.is_mod_rs(module) || !done.insert(module.clone()) {
-            return None;
-        }
-        path.push(module.clone());
-        let circle = self.siblings(module).iter().find_map(|next| self.circle(next, path, done));
-        path.pop();
-        circle
+/// The circles, one line each.
+fn circles(graph: &Graph) -> Vec<String> {
+    let mut done = BTreeSet::new();
+    let found = graph.keys().filter_map(|module| circle(graph, module, &mut Vec::new(), &mut done));
+    let line = |circle: Vec<Module>| {
+        let names: Vec<_> = circle.iter().map(|module| name(module)).collect();
+        format!("{} use each other in a circle: move what they share into a module of its own", names.join(" → "))
+    };
+    found.map(line).collect()
+}
+
+/// The circle that can be reached from this module, if there is one that was not reported yet.
+fn circle(graph: &Graph, module: &Module, path: &mut Vec<Module>, done: &mut BTreeSet<Module>) -> Option<Vec<Module>> {
+    if let Some(start) = path.iter().position(|other| other == module) {
+        return Some([&path[start..], std::slice::from_ref(module)].concat());
     }
+    if !done.insert(module.clone()) {
+        return None;
+    }
+    path.push(module.clone());
+    let circle = graph[module].iter().find_map(|next| circle(graph, next, path, done));
+    path.pop();
+    circle
 }
 
 fn level(module: &str) -> Option<usize> {
@@ -127,7 +149,7 @@ fn level_of_path(path: &[String]) -> Option<usize> {
 }
 
 fn name(path: &[String]) -> String {
-    path.join("::")
+    if path.is_empty() { "lib".to_owned() } else { path.join("::") }
 }
 
 /// The module of a file: `keys/jwt.rs` is `keys::jwt`, and `keys/mod.rs` is `keys`.
@@ -194,11 +216,19 @@ fn tree(rest: &mut &str, base: &[String], found: &mut Vec<Vec<String>>) {
     }
 }
 
-fn files(directory: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
+/// The source files of a crate.
+fn sources(path: &str) -> Sources {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path).join("src");
+    let mut sources = BTreeMap::new();
+    collect_files(&root, &root, &mut sources);
+    Sources::new(&sources)
+}
+
+fn collect_files(directory: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files(&path, root, found);
+            collect_files(&path, root, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
             found.insert(name, fs::read_to_string(&path).unwrap());
@@ -208,17 +238,50 @@ fn files(directory: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
 
 #[test]
 fn dependencies_in_shared_point_downwards() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src");
-    let mut sources = BTreeMap::new();
-    files(&root, &root, &mut sources);
-    let sources = Sources::new(&sources);
+    let sources = sources("shared");
     let arrows: usize = sources.uses.values().map(BTreeSet::len).sum();
     assert!(arrows > 100, "only {arrows} uses were found: the test no longer reads the code");
     let violations = sources.violations();
     assert!(violations.is_empty(), "{}\nThe order is in shared/src/lib.rs.", violations.join("\n"));
 }
 
-/// Without this, the test above could pass because it sees nothing.
+#[test]
+fn no_files_of_local_or_of_a_function_use_each_other_in_a_circle() {
+    let functions = Functions::names().map(|function| format!("functions/{function}"));
+    for path in ["local".to_owned()].into_iter().chain(functions) {
+        let graph = sources(&path).files();
+        let arrows: usize = graph.values().map(BTreeSet::len).sum();
+        let expected = if path == "local" { 40 } else { graph.len() - 2 };
+        assert!(arrows >= expected, "only {arrows} uses were found in {path}: the test no longer reads the code");
+        assert_eq!(circles(&graph), [""; 0], "in {path}");
+    }
+}
+
+/// Without these two, the tests above could pass because they see nothing.
+#[test]
+fn a_file_that_uses_the_one_that_declares_it_and_a_circle_of_files_are_found() {
+    let files = [
+        ("lib.rs", "mod gateway;\nmod protected;\nmod request_log;\nmod data_dir;\nmod login;\nstruct StartError;"),
+        ("data_dir.rs", "use crate::StartError;"),
+        ("gateway.rs", "use crate::{protected, request_log};\n#[cfg(test)]\nmod tests {\n    use super::*;\n}"),
+        ("protected.rs", "use crate::gateway::{Gateway, message};"),
+        ("request_log.rs", "use crate::{data_dir::DataDir, gateway::INVOKE};"),
+        ("login/mod.rs", "mod html;\nconst NAME: &str = \"\";"),
+        ("login/html.rs", "use super::NAME;"),
+        ("main.rs", "use local::Stack;"),
+    ];
+    let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
+    let circle = "use each other in a circle: move what they share into a module of its own";
+    assert_eq!(
+        circles(&Sources::new(&files).files()),
+        [
+            format!("lib → data_dir → lib {circle}"),
+            format!("gateway → protected → gateway {circle}"),
+            format!("login → login::html → login {circle}"),
+        ]
+    );
+}
+
 #[test]
 fn an_arrow_that_points_up_and_a_circle_are_found() {
     let files = [

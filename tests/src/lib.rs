@@ -26,6 +26,7 @@ mod pages;
 mod processes;
 mod provision;
 mod publish_keys;
+mod readme;
 mod repository;
 mod revoked_stays_revoked;
 mod sessions;

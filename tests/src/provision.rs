@@ -19,7 +19,7 @@ fn events(organization: &str) -> [Value; 12] {
     [
         json!({"action": "createOrganization", "slug": "another"}),
         with(&ids, &json!({"action": "createApiKey"})),
-        with(&ids, &json!({"action": "createRegistration", "name": "test"})),
+        with(&ids, &json!({"action": "createRegistration", "registrationId": "test", "name": "test"})),
         with(&ids, &json!({"action": "createApplication", "slug": "my-app"})),
         json!({"action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["openid"]}),
         json!({"action": "updateRegistration", "registrationId": "unknown", "name": "test"}),
@@ -106,6 +106,22 @@ async fn of_racing_applications_one_gets_the_slug_in_its_organization() {
     assert_ne!(Ok(theirs), made[0]);
     let missing = stack.try_provision(&create(&"0".repeat(24))).await.unwrap_err();
     assert_eq!(missing["errorMessage"], "organizationId does not exist");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_id_that_is_brought_along_can_be_taken_once() {
+    let stack = TestStack::start().await;
+    let (acme, other) = (stack.organization("acme").await, stack.organization("other").await);
+    let create = |organization: &str, id: &str| json!({"action": "createRegistration", "organizationId": organization, "registrationId": id, "name": "test"});
+    let actions = [create(&acme, "Billing_1"), create(&other, "Billing_1")];
+    let answers = join_all((0..20).map(|n| stack.try_provision(&actions[n % 2]))).await;
+    let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert_eq!(made, [Ok(json!({"registrationId": "Billing_1"}))]);
+    assert!(refused.into_iter().all(|answer| answer == Err(error("Taken", "registrationId is already taken"))));
+    // Another case is another id.
+    assert_eq!(stack.provision(&create(&other, "billing_1")).await, json!({"registrationId": "billing_1"}));
+    let malformed = stack.try_provision(&create(&acme, "a b")).await.unwrap_err();
+    assert_eq!(malformed, error("InvalidRequest", "registrationId must match ^[A-Za-z0-9_-]{1,64}$"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

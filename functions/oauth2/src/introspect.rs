@@ -11,7 +11,7 @@ use shared::{
     runtime::http::{Request, Response, StatusCode, header},
 };
 
-use crate::Endpoints;
+use crate::endpoints::Endpoints;
 
 /// How the caller presents its API key.
 enum KeyPresentation {

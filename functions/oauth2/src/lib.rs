@@ -2,6 +2,7 @@
 //! 3.2), revocation (RFC 7009), introspection (RFC 7662) and user information (OpenID Connect Core 1.0, 5.3).
 
 mod claims;
+mod endpoints;
 mod introspect;
 mod revoke;
 mod token;
@@ -21,19 +22,13 @@ use shared::{
     tokens::{grants::Grants, registration_tokens::RegistrationTokens},
 };
 
+use self::endpoints::Endpoints;
+
 #[derive(Debug)]
 pub struct Oauth2 {
     /// `None` if the deployment has no issuer that clients can find these endpoints by.
     endpoints: Option<Endpoints>,
     clock: Arc<dyn Clock>,
-}
-
-#[derive(Debug)]
-struct Endpoints {
-    authenticator: Authenticator,
-    grants: Grants,
-    tokens: RegistrationTokens,
-    store: Store,
 }
 
 impl Endpoint for Oauth2 {

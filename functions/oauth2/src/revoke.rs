@@ -11,7 +11,7 @@ use shared::{
     tokens::revocation,
 };
 
-use crate::Endpoints;
+use crate::endpoints::Endpoints;
 
 impl Endpoints {
     pub(crate) async fn revoke(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {

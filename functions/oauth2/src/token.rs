@@ -23,8 +23,8 @@ use shared::{
 };
 
 use crate::{
-    Endpoints,
     claims::{IdClaims, access_claims},
+    endpoints::Endpoints,
     wire::TokenResponse,
 };
 

@@ -10,7 +10,7 @@ use shared::{
     runtime::telemetry::{Phase, timed},
 };
 
-use crate::Endpoints;
+use crate::endpoints::Endpoints;
 
 impl Endpoints {
     pub(crate) async fn userinfo(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {

@@ -24,7 +24,7 @@ const TOKEN_TTL_SECONDS: RangeInclusive<u32> = 1..=Registration::MAX_TOKEN_TTL_S
 pub(crate) enum Action {
     CreateOrganization { slug: Slug },
     CreateApiKey { organization_id: ObjectId, permissions: Vec<String>, description: Option<String> },
-    CreateRegistration(Registration),
+    CreateRegistration { registration_id: Option<RegistrationId>, registration: Registration },
     CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
     CreateClient { client_id: Option<ClientId>, client: Client, confidential: bool },
     UpdateRegistration { registration_id: RegistrationId, update: RegistrationUpdate },
@@ -66,20 +66,23 @@ impl Action {
                 .unwrap_or_else(|| Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect()),
                 description: event.parsed("description")?.map(|Text(text)| text),
             },
-            Name::CreateRegistration => Self::CreateRegistration(Registration {
-                organization_id: required("organizationId", event.parsed("organizationId")?)?,
-                name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
-                max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
-                token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?.unwrap_or(31_536_000),
-                scopes: registration_scopes(&mut event)?
-                    .unwrap_or_else(|| vec![Permission::OauthTokenCreate.as_str().to_owned()]),
-                scopes_revision: 0,
-                earlier_scopes: Vec::new(),
-                tokens: BTreeMap::new(),
-                revoked: BTreeMap::new(),
-                revoked_emptied_by: None,
-                settings_version: None,
-            }),
+            Name::CreateRegistration => Self::CreateRegistration {
+                registration_id: event.parsed("registrationId")?,
+                registration: Registration {
+                    organization_id: required("organizationId", event.parsed("organizationId")?)?,
+                    name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
+                    max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
+                    token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?.unwrap_or(31_536_000),
+                    scopes: registration_scopes(&mut event)?
+                        .unwrap_or_else(|| vec![Permission::OauthTokenCreate.as_str().to_owned()]),
+                    scopes_revision: 0,
+                    earlier_scopes: Vec::new(),
+                    tokens: BTreeMap::new(),
+                    revoked: BTreeMap::new(),
+                    revoked_emptied_by: None,
+                    settings_version: None,
+                },
+            },
             Name::CreateApplication => Self::CreateApplication {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
                 slug: required("slug", event.parsed("slug")?)?,
@@ -262,7 +265,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_contract() {
         let id = "0".repeat(24);
-        let Action::CreateRegistration(registration) =
+        let Action::CreateRegistration { registration_id: None, registration } =
             Action::parse(&format!(r#"{{"action":"createRegistration","organizationId":"{id}","name":"n"}}"#)).unwrap()
         else {
             panic!("another action")

@@ -8,7 +8,7 @@ use shared::{
     store::{Client, ClientChange, Update},
 };
 
-use crate::{Provision, created};
+use crate::provision::{Provision, created};
 
 /// The settings to change.
 #[derive(Debug, Default)]

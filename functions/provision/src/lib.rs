@@ -4,6 +4,7 @@
 mod action;
 mod clients;
 mod lists;
+mod provision;
 mod registration;
 mod sessions;
 
@@ -11,27 +12,17 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shared::{
-    clock::Clock,
     credential::{Credential, CredentialKind},
     error::{InvocationError, ValidationError},
     id::{KeyId, ObjectId, RegistrationId},
     keys::{SigningMode, WrappingKey},
-    random::Random,
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
     store::{ApiKey, Application, MAX_KEYS, Organization, SigningKeys, Store, Update},
 };
 
-use self::{action::Action, registration::RegistrationUpdate};
-
-#[derive(Debug)]
-pub struct Provision {
-    store: Store,
-    /// `None` if only KMS signs.
-    wrapping_key: Option<WrappingKey>,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-}
+pub use self::provision::Provision;
+use self::{action::Action, provision::created, registration::RegistrationUpdate};
 
 impl Function for Provision {
     const NAME: &'static str = "provision";
@@ -75,12 +66,12 @@ impl Provision {
                 created("apiKey", &self.store.create_api_key(secret.id(), &api_key, now).await?)?;
                 Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
             }
-            Action::CreateRegistration(registration) => {
+            Action::CreateRegistration { registration_id, registration } => {
                 self.require_organization(registration.organization_id).await?;
-                let id = ObjectId::random(random)?;
-                let registration = self.store.create_registration(&id.into(), &registration, now).await?;
+                let id = registration_id.map_or_else(|| ObjectId::random(random).map(RegistrationId::from), Ok)?;
+                let registration = self.store.create_registration(&id, &registration, now).await?;
                 created("registrationId", &registration)?;
-                Ok(json!({"registrationId": id}))
+                Ok(json!({"registrationId": id.as_str()}))
             }
             Action::CreateApplication { organization_id, slug, name } => {
                 self.require_organization(organization_id).await?;
@@ -163,18 +154,5 @@ impl Provision {
             }
             retry.pause().await?;
         }
-    }
-
-    /// Organizations are never deleted, so the organization still exists when the next write happens.
-    async fn require_organization(&self, id: ObjectId) -> Result<(), InvocationError> {
-        self.store.load_organization(id).await?.map(|_| ()).ok_or(InvocationError::NotFound("organizationId"))
-    }
-}
-
-/// An error if the id or slug in `field` is already taken. For a random id that is all but impossible.
-fn created(field: &'static str, created: &Update<()>) -> Result<(), InvocationError> {
-    match created {
-        Update::Applied(()) => Ok(()),
-        Update::Conflict(()) | Update::Missing => Err(InvocationError::Taken(field)),
     }
 }

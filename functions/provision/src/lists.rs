@@ -8,7 +8,7 @@ use shared::{
     store::{List, Order, Page, Start},
 };
 
-use crate::Provision;
+use crate::provision::Provision;
 
 shared::named! {
     pub(crate) enum ListKind {

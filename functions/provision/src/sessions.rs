@@ -10,7 +10,7 @@ use shared::{
     tokens::sessions::{self, Subject},
 };
 
-use crate::{Provision, lists};
+use crate::{lists, provision::Provision};
 
 impl Provision {
     pub(crate) async fn list_sessions(

@@ -7,10 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{EMAIL, NAME, request::AuthorizationRequest};
-use crate::pages::protect;
+use super::request::AuthorizationRequest;
+use crate::{
+    demo::{EMAIL, NAME},
+    pages::protect,
+};
 
-/// Asks the user.
 pub(super) fn ask(ticket: &str, request: &AuthorizationRequest) -> Response {
     let redirect_uri = &request.target.redirect_uri;
     let mut scopes = String::new();
@@ -45,10 +47,12 @@ pub(super) fn ask(ticket: &str, request: &AuthorizationRequest) -> Response {
     page(StatusCode::OK, "Log in", &body, &format!("'self' {}", csp_source(redirect_uri)))
 }
 
-/// Shows a problem to the user. Nobody is redirected.
+/// Shows a problem to the user, who is redirected nowhere.
 pub(super) fn error(status: StatusCode, problem: &str) -> Response {
     let body = format!(
-        "<h1>This login cannot go on</h1>\n<p class=\"notice error\" role=\"alert\">{}</p>\n<p><a href=\"/\">To the start page</a></p>",
+        r#"<h1>This login cannot go on</h1>
+<p class="notice error" role="alert">{}</p>
+<p><a href="/">To the start page</a></p>"#,
         escape(problem)
     );
     page(status, "This login cannot go on", &body, "'none'")

@@ -1,13 +1,14 @@
-//! A demo login service, which only the local stack has: the authorization endpoint of OAuth 2.0 (RFC 6749, 4.1) and OpenID
-//! Connect. tokenmint exchanges codes for tokens; who the user is, and whether they agree, is for a login service to find out.
-//! Start your own from this one.
+//! A demo login service, which only the local stack has: the authorization endpoint of OAuth 2.0 (RFC 6749, 4.1) and
+//! OpenID Connect. tokenmint exchanges codes for tokens; who the user is, and whether they agree, is for a login
+//! service to find out. Start your own from this one.
 //!
-//! 1. `GET /authorize`: [`request`] checks the parameters. While client and redirect URI are not known to be right, an error is
-//!    shown here and nobody is sent anywhere. After that it is sent to the client.
-//! 2. The user sees who asks for what ([`html`]), and answers. A real service would ask for a password or a passkey first.
+//! 1. `GET /authorize`: [`request`] checks the parameters. While client and redirect URI are not known to be right, an
+//!    error is shown here and nobody is sent anywhere. After that it is sent to the client.
+//! 2. The user sees who asks for what ([`html`]), and answers. A real service would ask for a password or a passkey
+//!    first.
 //! 3. `POST /authorize`: [`sessions`] knows the request that this browser was asked about, and remembers the login.
-//! 4. The Lambda `issue-code` is invoked with what was agreed, and the browser goes back to the client with the code, or with
-//!    the user's refusal. `iss` says who answered (RFC 9207).
+//! 4. The Lambda `issue-code` is invoked with what was agreed, and the browser goes back to the client with the code,
+//!    or with the user's refusal. `iss` says who answered (RFC 9207).
 //!
 //! What a demo lacks: users and their credentials, several languages, sessions that outlive the process, a log out.
 
@@ -41,15 +42,9 @@ use self::{
     request::{AuthorizationRequest, Checked, ErrorCode, Prompt},
     sessions::{Answered, Sessions},
 };
-use crate::{lambda::Functions, pages::protect};
+use crate::{demo, lambda::Functions, pages::protect};
 
-/// The one user.
-const SUBJECT: &str = "demo-user";
-const NAME: &str = "Demo User";
-const EMAIL: &str = "user@example.com";
-
-/// The cookie that recognizes a browser. Cookies ignore ports: another server on this
-/// host gets it too, if it is asked for /authorize.
+/// Recognizes a browser. Cookies ignore ports: another server on this host gets it too, if it is asked for /authorize.
 const COOKIE_NAME: &str = "tokenmint_demo_login";
 const MAX_FORM_BYTES: usize = 4096;
 
@@ -119,8 +114,8 @@ impl Login {
         Ok(response)
     }
 
-    /// `POST`: the user's answer. The browser must be the one that was asked, and the form the one that it was given, so no
-    /// other page can answer for the user.
+    /// `POST`: the user's answer. The browser must be the one that was asked, and the form the one that it was given,
+    /// so no other page can answer for the user.
     async fn answered(&self, functions: &Functions, parts: &Parts, body: Body) -> Result<Response, InternalError> {
         let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_form = content_type
@@ -172,10 +167,10 @@ impl Login {
             "clientId": request.client_id.to_string(),
             "service": request.service,
             "redirectUri": request.target.redirect_uri,
-            "subject": SUBJECT,
+            "subject": demo::SUBJECT,
             "scope": request.scopes.join(" "),
             "authTime": auth_time.timestamp(),
-            "claims": {"name": NAME, "email": EMAIL, "email_verified": true},
+            "claims": demo::claims(),
         });
         for (name, value) in
             [("state", &request.target.state), ("nonce", &request.nonce), ("codeChallenge", &request.code_challenge)]
@@ -185,20 +180,19 @@ impl Login {
             }
         }
         // On AWS: `aws lambda invoke`, with a role that may invoke this function and no other.
-        let answer = functions.invoke("issue-code", event.to_string().into()).await;
-        let answer = answer.and_then(Result::ok).and_then(|body| serde_json::from_slice::<Value>(&body).ok());
-        let Some(code) = answer.as_ref().and_then(|answer| answer.get("code")?.as_str()) else {
-            return Ok(self.send_error(&request.target, ErrorCode::ServerError, "no code could be issued"));
-        };
-        Ok(self.send(&request.target, &[("code", code)]))
+        let answer = functions.call("issue-code", &event).await.unwrap_or(Value::Null);
+        Ok(match answer["code"].as_str() {
+            Some(code) => self.redirect(&request.target, &[("code", code)]),
+            None => self.send_error(&request.target, ErrorCode::ServerError, "no code could be issued"),
+        })
     }
 
     fn send_error(&self, target: &request::Target, code: ErrorCode, problem: &str) -> Response {
-        self.send(target, &[("error", code.as_str()), ("error_description", problem)])
+        self.redirect(target, &[("error", code.as_str()), ("error_description", problem)])
     }
 
     /// Sends the browser to the client. 303, so that it does not send the form there (RFC 9700, 4.12).
-    fn send(&self, target: &request::Target, answer: &[(&str, &str)]) -> Response {
+    fn redirect(&self, target: &request::Target, answer: &[(&str, &str)]) -> Response {
         let mut parameters = form_urlencoded::Serializer::new(String::new());
         parameters.extend_pairs(answer);
         parameters.extend_pairs(target.state.iter().map(|state| ("state", state)));

@@ -4,7 +4,6 @@ use std::{borrow::Cow, collections::HashSet};
 
 use shared::{id::ClientId, store::Client};
 
-/// A valid request.
 #[derive(Clone, Debug)]
 pub(super) struct AuthorizationRequest {
     pub(super) client_id: ClientId,
@@ -18,10 +17,9 @@ pub(super) struct AuthorizationRequest {
     pub(super) max_age: Option<i64>,
 }
 
-/// Where the answer goes.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// One that is registered for the client.
+    /// Registered for the client.
     pub(super) redirect_uri: String,
     pub(super) state: Option<String>,
 }
@@ -64,7 +62,6 @@ impl ErrorCode {
     }
 }
 
-/// The result of the checks.
 #[derive(Debug)]
 pub(super) enum Checked {
     /// Nobody may be redirected: the problem is shown.
@@ -117,69 +114,39 @@ pub(super) fn check(query: &str, client_id: ClientId, client: &Client) -> Checke
         return Checked::Show("redirect_uri is missing, repeated, or not registered for this client.");
     };
     let target = Target { redirect_uri: redirect_uri.to_owned(), state: parameters.owned("state") };
-    match read(&parameters, client_id, client, target.clone()) {
+    match parse(&parameters, client_id, client, target.clone()) {
         Ok(request) => Checked::Valid(Box::new(request)),
         Err((code, problem)) => Checked::Send(target, code, problem),
     }
 }
 
-fn read(
+type Problem = (ErrorCode, &'static str);
+
+fn ensure(condition: bool, code: ErrorCode, problem: &'static str) -> Result<(), Problem> {
+    if condition { Ok(()) } else { Err((code, problem)) }
+}
+
+fn parse(
     parameters: &Parameters<'_>,
     client_id: ClientId,
     client: &Client,
     target: Target,
-) -> Result<AuthorizationRequest, (ErrorCode, &'static str)> {
-    use ErrorCode::{
-        InvalidRequest, InvalidScope, RequestNotSupported, RequestUriNotSupported, UnsupportedResponseType,
-    };
-    let ensure = |condition: bool, code, problem| if condition { Ok(()) } else { Err((code, problem)) };
+) -> Result<AuthorizationRequest, Problem> {
+    use ErrorCode::InvalidRequest;
     ensure(!parameters.has_duplicates(), InvalidRequest, "a parameter is repeated")?;
-    ensure(parameters.only("request").is_none(), RequestNotSupported, "request is not supported")?;
-    ensure(parameters.only("request_uri").is_none(), RequestUriNotSupported, "request_uri is not supported")?;
-    match parameters.only("response_type") {
-        Some("code") => {}
-        Some(_) => return Err((UnsupportedResponseType, "response_type must be code")),
-        None => return Err((InvalidRequest, "response_type is required")),
-    }
-    let query_mode = parameters.only("response_mode").is_none_or(|mode| mode == "query");
-    ensure(query_mode, InvalidRequest, "response_mode must be query")?;
+    check_response(parameters)?;
+    let nonce = parameters.owned("nonce");
     for (value, problem) in [
         (&target.state, "state must have at most 1024 characters"),
-        (&parameters.owned("nonce"), "nonce must have at most 1024 characters"),
+        (&nonce, "nonce must have at most 1024 characters"),
     ] {
         ensure(value.as_ref().is_none_or(|value| value.chars().count() <= 1024), InvalidRequest, problem)?;
     }
-
-    let scopes = parameters.only("scope").ok_or((InvalidScope, "scope is required"))?;
-    let mut distinct: Vec<String> = Vec::new();
-    for scope in scopes.split(' ').filter(|scope| !scope.is_empty()) {
-        ensure(
-            client.scopes.iter().any(|known| known == scope),
-            InvalidScope,
-            "the client may not ask for this scope",
-        )?;
-        if !distinct.iter().any(|known| known == scope) {
-            distinct.push(scope.to_owned());
-        }
-    }
-    ensure(!distinct.is_empty(), InvalidScope, "scope is required")?;
-
+    let scopes = scopes(parameters, client)?;
     let service = parameters.only("service").or(client.services.first().map(String::as_str)).unwrap_or_default();
     let known = client.services.iter().any(|known| known == service);
     ensure(known, InvalidRequest, "service is not registered for this client")?;
-
-    // Without a secret, only the challenge makes sure that the code is exchanged by who asked for it.
-    let code_challenge = parameters.owned("code_challenge");
-    let public = client.secret_hash.is_none();
-    ensure(code_challenge.is_some() || !public, InvalidRequest, "code_challenge is required")?;
-    if let Some(challenge) = &code_challenge {
-        let s256 = parameters.only("code_challenge_method") == Some("S256");
-        ensure(s256, InvalidRequest, "code_challenge_method must be S256")?;
-        let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        let is_digest = challenge.len() == 43 && challenge.bytes().all(base64url);
-        ensure(is_digest, InvalidRequest, "code_challenge must be a SHA-256 digest in base64url")?;
-    }
-
+    let code_challenge = code_challenge(parameters, client)?;
     let prompt = match parameters.only("prompt").map(|prompt| prompt.split(' ').collect::<Vec<_>>()) {
         Some(values) if values == ["none"] => Prompt::None,
         Some(values) if values.contains(&"none") => {
@@ -187,19 +154,54 @@ fn read(
         }
         _ => Prompt::Ask,
     };
-    let max_age = match parameters.only("max_age").map(str::parse::<u32>) {
-        Some(Err(_)) => return Err((InvalidRequest, "max_age must be a number of seconds")),
-        Some(Ok(seconds)) => Some(i64::from(seconds)),
-        None => None,
-    };
+    let max_age = parameters.only("max_age").map(str::parse::<u32>).transpose();
+    let max_age = max_age.map_err(|_| (InvalidRequest, "max_age must be a number of seconds"))?.map(i64::from);
     Ok(AuthorizationRequest {
         client_id,
         target,
         service: service.to_owned(),
-        scopes: distinct,
-        nonce: parameters.owned("nonce"),
+        scopes,
+        nonce,
         code_challenge,
         prompt,
         max_age,
     })
+}
+
+fn check_response(parameters: &Parameters<'_>) -> Result<(), Problem> {
+    use ErrorCode::{InvalidRequest, RequestNotSupported, RequestUriNotSupported, UnsupportedResponseType};
+    ensure(parameters.only("request").is_none(), RequestNotSupported, "request is not supported")?;
+    ensure(parameters.only("request_uri").is_none(), RequestUriNotSupported, "request_uri is not supported")?;
+    let response_type = parameters.only("response_type").ok_or((InvalidRequest, "response_type is required"))?;
+    ensure(response_type == "code", UnsupportedResponseType, "response_type must be code")?;
+    let query_mode = parameters.only("response_mode").is_none_or(|mode| mode == "query");
+    ensure(query_mode, InvalidRequest, "response_mode must be query")
+}
+
+fn scopes(parameters: &Parameters<'_>, client: &Client) -> Result<Vec<String>, Problem> {
+    const REQUIRED: Problem = (ErrorCode::InvalidScope, "scope is required");
+    let mut distinct: Vec<String> = Vec::new();
+    for scope in parameters.only("scope").ok_or(REQUIRED)?.split(' ').filter(|scope| !scope.is_empty()) {
+        let known = client.scopes.iter().any(|known| known == scope);
+        ensure(known, ErrorCode::InvalidScope, "the client may not ask for this scope")?;
+        if !distinct.iter().any(|known| known == scope) {
+            distinct.push(scope.to_owned());
+        }
+    }
+    if distinct.is_empty() { Err(REQUIRED) } else { Ok(distinct) }
+}
+
+/// Without a secret, only the challenge makes sure that the code is exchanged by who asked for it.
+fn code_challenge(parameters: &Parameters<'_>, client: &Client) -> Result<Option<String>, Problem> {
+    use ErrorCode::InvalidRequest;
+    let Some(challenge) = parameters.owned("code_challenge") else {
+        ensure(client.is_confidential(), InvalidRequest, "code_challenge is required")?;
+        return Ok(None);
+    };
+    let s256 = parameters.only("code_challenge_method") == Some("S256");
+    ensure(s256, InvalidRequest, "code_challenge_method must be S256")?;
+    let base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_digest = challenge.len() == 43 && challenge.bytes().all(base64url);
+    ensure(is_digest, InvalidRequest, "code_challenge must be a SHA-256 digest in base64url")?;
+    Ok(Some(challenge))
 }

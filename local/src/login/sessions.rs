@@ -64,8 +64,8 @@ impl Sessions {
         browser
     }
 
-    /// Takes the answer to a form. With a `new_browser` it is yes, and the browser is logged in under that id from now on: an
-    /// id from before the login must not become worth more by it.
+    /// Takes the answer to a form. With a `new_browser` it is yes, and the browser is logged in under that id from now
+    /// on: an id from before the login must not become worth more by it.
     pub(super) fn answer(
         &mut self,
         browser: Option<&str>,
