@@ -11,7 +11,7 @@ use shared::{keys::SigningMode, store::Organization};
 
 use crate::{
     authorize, exchange_token,
-    harness::{ApiRequest, AwsProxy, Deployment, TestStack, command, with},
+    harness::{ApiRequest, AwsProxy, Deployment, TestStack, command, statements, with},
     oauth2,
 };
 
@@ -95,7 +95,7 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
         let demo = "demo".parse().unwrap();
         for (function, properties) in functions(mode) {
             let mut allowed = BTreeSet::new();
-            for statement in properties["Policies"][0]["Statement"].as_array().unwrap() {
+            for statement in statements(&properties) {
                 assert_eq!(statement["Effect"], "Allow");
                 let action = statement["Action"].as_str().unwrap();
                 assert!(!action.contains('*') && statement["Resource"] != "*", "{function}: {statement}");
@@ -183,8 +183,7 @@ fn each_key_of_the_stack_may_sign_and_every_key_is_published() {
         let published = [of_the_stack.clone(), PREVIOUS_KEYS.map(str::to_owned).to_vec()].concat();
         for (function, properties) in Deployment::new(&parameters).functions() {
             let may = |action: &str| -> BTreeSet<String> {
-                let statements = properties["Policies"][0]["Statement"].as_array().unwrap().iter();
-                let resources = statements.filter(|statement| statement["Action"] == action);
+                let resources = statements(&properties).filter(|statement| statement["Action"] == action);
                 let resources = resources.flat_map(|statement| statement["Resource"].as_array().unwrap());
                 resources.map(|resource| resource.as_str().unwrap().to_owned()).collect()
             };

@@ -47,15 +47,21 @@ impl Deployment {
         existing.map(|(name, output)| (name.clone(), self.evaluated(&output["Value"]).unwrap())).collect()
     }
 
-    /// The properties of the functions, including the global ones, by the names of their binaries.
+    /// The properties of the functions, including the global ones, by the names of their binaries. The template's managed
+    /// policies are replaced by their documents.
     pub(crate) fn functions(&self) -> BTreeMap<String, Value> {
         let of_all = self.evaluated(&self.template["Globals"]["Function"]).unwrap();
-        let resources = self.resources().into_values();
-        let functions = resources.filter(|resource| resource["Type"] == "AWS::Serverless::Function");
+        let resources = self.resources();
+        let functions = resources.values().filter(|resource| resource["Type"] == "AWS::Serverless::Function");
         let named = functions.map(|function| {
             let name = function["Metadata"]["BuildProperties"]["Binary"].as_str().unwrap().to_owned();
             let mut properties = of_all.clone();
             merge(&mut properties, &function["Properties"]);
+            for policy in properties["Policies"].as_array_mut().unwrap() {
+                if let Some(managed) = policy.as_str() {
+                    *policy = resources[managed]["Properties"]["PolicyDocument"].clone();
+                }
+            }
             (name, properties)
         });
         named.collect()
@@ -68,7 +74,7 @@ impl Deployment {
     }
 
     fn has(&self, entry: &Value) -> bool {
-        entry["Condition"].as_str().is_none_or(|condition| self.holds(&self.template["Conditions"][condition]))
+        entry.get("Condition").is_none_or(|name| self.holds(&json!({"Condition": name})))
     }
 
     fn holds(&self, condition: &Value) -> bool {
@@ -105,6 +111,10 @@ impl Deployment {
                     list => text(list).split(',').map(str::to_owned).collect(),
                 };
                 Some(parts.join(join[0].as_str().unwrap()).into())
+            }
+            (Some(("Fn::FindInMap", path)), _) => {
+                let [map, key, name] = [0, 1, 2].map(|index| text(&path[index]));
+                Some(self.template["Mappings"][map][key][name].clone())
             }
             (Some(("Fn::Split", split)), _) => {
                 Some(text(&split[1]).split(split[0].as_str().unwrap()).map(Value::from).collect())
@@ -149,19 +159,33 @@ impl Deployment {
     }
 }
 
+/// The statements of a function's policies.
+pub(crate) fn statements(function: &Value) -> impl Iterator<Item = &Value> {
+    let policies = function["Policies"].as_array().unwrap().iter();
+    policies.flat_map(|policy| policy["Statement"].as_array().unwrap())
+}
+
 /// Expands each `Fn::ForEach`, over a list or over a parameter that is one.
 fn expand(resources: &mut Map<String, Value>, parameters: &BTreeMap<String, String>) {
     let loops: Vec<String> = resources.keys().filter(|name| name.starts_with("Fn::ForEach::")).cloned().collect();
     for name in loops {
         let each = resources.remove(&name).unwrap();
-        let placeholder = format!("${{{}}}", each[0].as_str().unwrap());
+        let identifier = each[0].as_str().unwrap();
+        let (placeholder, reference) = (format!("${{{identifier}}}"), json!({"Ref": identifier}).to_string());
         let entries: Vec<&str> = match each[1]["Ref"].as_str() {
             Some(parameter) => parameters[parameter].split(',').collect(),
             None => each[1].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap()).collect(),
         };
         for entry in entries {
-            let body = each[2].to_string().replace(&placeholder, entry);
+            let body = each[2].to_string().replace(&placeholder, entry).replace(&reference, &json!(entry).to_string());
             let made: Map<String, Value> = serde_json::from_str(&body).unwrap();
+            for (name, resource) in &made {
+                let first = resource.as_object().unwrap().keys().next().unwrap();
+                assert_eq!(
+                    first, "Type",
+                    "{name}: CloudFormation refuses a resource in a loop whose condition comes first"
+                );
+            }
             resources.extend(made);
         }
     }

@@ -36,7 +36,7 @@ use shared::{
 
 pub(crate) use self::aws_proxy::{AwsProxy, Moment};
 pub(crate) use self::calls::{Calls, InjectedFault};
-pub(crate) use self::cloudformation::Deployment;
+pub(crate) use self::cloudformation::{Deployment, statements};
 pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
