@@ -143,13 +143,13 @@ impl<'a> Demo<'a> {
 
     async fn create_api_key(&self) -> Result<(), InternalError> {
         let secret = require(Credential::parse(CredentialKind::ApiKey, API_KEY))?;
-        if self.store.load_api_key(&secret).await?.is_some() {
+        if self.store.load_api_key(secret.id()).await?.is_some() {
             return Ok(());
         }
         let action = json!({"action": "createApiKey", "organizationId": self.organization, "description": DESCRIPTION});
         let created = self.call("provision", &action).await?;
         let original = require(Credential::parse(CredentialKind::ApiKey, &string(&created["apiKey"])))?;
-        if let Some(api_key) = self.store.load_api_key(&original).await? {
+        if let Some(api_key) = self.store.load_api_key(original.id()).await? {
             let copy = ApiKey { hash: secret.hash(), ..api_key };
             let _ = self.store.create_api_key(secret.id(), &copy, self.now).await?;
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use shared::{
     clock::Clock,
+    error::InvocationError,
     id::ObjectId,
     keys::WrappingKey,
     random::Random,
-    runtime::function::InvocationError,
     store::{Store, Update},
 };
 
