@@ -11,6 +11,7 @@ use shared::{
     credential::{Credential, CredentialKind, GrantCredential},
     error::InternalError,
     id::{ClientId, RegistrationId, Slug, TokenId},
+    input::{Claims, Scope, Scopes},
     random::Random,
     store::{
         ApiKey, AppToken, Application, Client, Grant, GrantDetails, GrantStatus, Organization, Registration,
@@ -45,7 +46,7 @@ const SUBJECT: &str = "demo-user";
 
 /// Creates the demo's entities that do not exist yet.
 pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<Utc>) -> Result<(), InternalError> {
-    let all = || Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect::<Vec<_>>();
+    let all = || Permission::ALL.map(Scope::from).into_iter().collect::<Scopes>();
     let slug: Slug = constant(ORGANIZATION.parse().ok())?;
     let organization_id = Organization::id(&slug);
     let _ = store.create_organization(&slug).await?;
@@ -79,8 +80,9 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     for slug in [APPLICATION, EVENTS] {
         let slug: Slug = constant(slug.parse().ok())?;
         let name = Some("The local demo".to_owned());
-        let application = Application { organization_id, slug: slug.to_string(), name };
-        let _ = store.create_application(Application::id(organization_id, &slug), &application, now).await?;
+        let id = Application::id(organization_id, &slug);
+        let application = Application { organization_id, slug, name };
+        let _ = store.create_application(id, &application, now).await?;
     }
     for bearer in [AUTHORIZED_APP_BEARER, EVENTS_APP_BEARER, OAUTH2_APP_BEARER] {
         let bearer = constant(Credential::parse(CredentialKind::AppToken, bearer))?;
@@ -90,7 +92,7 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
             organization_id,
             application_id: Application::id(organization_id, &constant(EVENTS.parse().ok())?),
             description: None,
-            scopes: Vec::new(),
+            scopes: Scopes::default(),
             revoked_at: None,
         };
         let _ = store.create_app_token(&token, now).await?;
@@ -100,9 +102,9 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
     let client = Client {
         organization_id: Some(organization_id),
         secret_hash: None,
-        redirect_uris: vec![REDIRECT_URI.to_owned()],
-        services: vec!["email".to_owned()],
-        scopes: SCOPES.map(str::to_owned).into(),
+        redirect_uris: vec![constant(REDIRECT_URI.parse().ok())?],
+        services: vec![constant("email".parse().ok())?],
+        scopes: constant(SCOPES.join(" ").parse().ok())?,
         refresh_reuse_seconds: 60,
         settings_version: None,
     };
@@ -119,32 +121,33 @@ pub(crate) async fn provision(store: &Store, random: &dyn Random, now: DateTime<
         [code(CODE)?, code(CODE_WITH_PKCE)?, refresh_token(REFRESH_TOKEN)?, refresh_token(OAUTH2_REFRESH_TOKEN)?]
     {
         let mut details = grant_details(&credential, now)?;
-        details.code_challenge = (credential.expose() == CODE_WITH_PKCE).then(|| CODE_CHALLENGE.to_owned());
+        if credential.expose() == CODE_WITH_PKCE {
+            details.code_challenge = CODE_CHALLENGE.parse().ok();
+        }
         let grant = Grant { status, ..Grant::issued(details, random)? };
         let session = credential.grant().session();
-        let subject = (grant.details.client_id, grant.details.subject.as_str());
-        store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
+        store.record_session(grant.details.user(), &session, expiry(expires_at, 2 * 86400)).await?;
         let _ = store.create_grant(&session, &grant, now).await?;
     }
     Ok(())
 }
 
 fn grant_details(code: &GrantCredential, now: DateTime<Utc>) -> Result<GrantDetails, InternalError> {
-    let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true});
+    let claims = json!({"name": "Demo User", "email": "user@example.com", "email_verified": true}).to_string();
     Ok(GrantDetails {
         client_id: constant(CLIENT.parse().ok())?,
         organization_id: Some(Organization::id(&constant(ORGANIZATION.parse().ok())?)),
         confidential: false,
-        service: "email".to_owned(),
-        redirect_uri: REDIRECT_URI.to_owned(),
-        subject: SUBJECT.to_owned(),
-        scopes: SCOPES.map(str::to_owned).into(),
+        service: constant("email".parse().ok())?,
+        redirect_uri: constant(REDIRECT_URI.parse().ok())?,
+        subject: constant(SUBJECT.parse().ok())?,
+        scopes: constant(SCOPES.join(" ").parse().ok())?,
         state: None,
         nonce: None,
         code_challenge: None,
         auth_time: now,
         language: None,
-        claims: claims.as_object().cloned().unwrap_or_default(),
+        claims: constant(Claims::parse("claims", &claims, usize::MAX).ok())?,
         code: code.hash(),
         code_expires_at: expiry(now, 120),
     })

@@ -201,6 +201,7 @@ impl Stack {
         let client = demo::CLIENT.parse().map_err(|_| failed(&"the client's id is malformed"))?;
         let client = store.load_client(client).await.map_err(|fault| failed(&fault.chain()))?;
         let before = client.map(|client| client.redirect_uris).unwrap_or_default();
+        let before: Vec<_> = before.iter().map(|uri| uri.as_str().to_owned()).collect();
         let after = demo::redirect_uris(&self.base_url, &before);
         if before != after {
             let update = json!({"action": "updateClient", "clientId": demo::CLIENT, "redirectUris": after});

@@ -6,14 +6,14 @@ use shared::{
     auth::{ActiveCredential, ActiveKind, ParsedClientId},
     error::Constraint,
     id::ObjectId,
-    input::ScopeList,
+    input::Scopes,
     runtime::{Environment, SettingsError},
 };
 
 #[derive(Debug)]
 pub(crate) struct Policy {
     /// `REQUIRED_SCOPES`: the credential must hold all of them.
-    required_scopes: Vec<String>,
+    required_scopes: Scopes,
     /// `ORGANIZATION_ID`: only credentials of this organization.
     organization: Option<ObjectId>,
     /// `CREDENTIAL_KINDS`: only these kinds.
@@ -28,7 +28,7 @@ impl Policy {
         let kinds: Option<Kinds> = environment.optional("CREDENTIAL_KINDS")?;
         let clients: Option<Clients> = environment.optional("CLIENT_IDS")?;
         Ok(Self {
-            required_scopes: environment.optional("REQUIRED_SCOPES")?.map_or_else(Vec::new, ScopeList::into_inner),
+            required_scopes: environment.optional("REQUIRED_SCOPES")?.unwrap_or_default(),
             organization: environment.optional("ORGANIZATION_ID")?,
             kinds: kinds.map_or_else(|| ActiveKind::BEARERS.into(), |Kinds(kinds)| kinds),
             clients: clients.map(|Clients(clients)| clients),
@@ -37,7 +37,7 @@ impl Policy {
 
     pub(crate) fn allows(&self, credential: &ActiveCredential) -> bool {
         let organization = self.organization.is_none_or(|required| credential.organization == Some(required));
-        let scopes = self.required_scopes.iter().all(|required| credential.scopes.contains(required));
+        let scopes = self.required_scopes.is_subset(&credential.scopes);
         let client = match (&self.clients, &credential.client_id) {
             (Some(allowed), Some(client)) => client.parse().is_ok_and(|client| allowed.contains(&client)),
             (None, _) | (_, None) => true,
@@ -91,7 +91,7 @@ mod tests {
             organization: Some("a".repeat(24).parse().unwrap()),
             client_id: matches!(kind, ActiveKind::RegistrationToken | ActiveKind::UserToken)
                 .then(|| "client".to_owned()),
-            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            scopes: scopes.join(" ").parse().unwrap_or_default(),
             ..ActiveCredential::new(kind, "x".to_owned())
         }
     }

@@ -154,7 +154,7 @@ impl FromStr for Sort {
 pub(crate) fn tokens(registration: &Registration, tokens: &[ListedToken<'_>]) -> Response {
     let item = |token: &ListedToken<'_>| {
         let mut item = json!({"id": token.id});
-        insert(&mut item, "email", token.email.map(Into::into));
+        insert(&mut item, "email", token.email.map(|email| email.as_str().into()));
         insert(&mut item, "expiresAt", Some(rfc3339(token.expires_at).into()));
         item
     };
@@ -181,7 +181,7 @@ pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: Page<ListedAppTok
             "application": request.path.application_id,
         });
         insert(&mut item, "description", token.description.map(Into::into));
-        insert(&mut item, "scopes", Some(token.scopes.into()));
+        insert(&mut item, "scopes", Some(json!(token.scopes)));
         insert(&mut item, "createdAt", Some(position.created_at().into()));
         item
     });

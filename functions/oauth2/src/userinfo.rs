@@ -1,16 +1,23 @@
 //! `GET /oauth2/userinfo` and `POST /oauth2/userinfo` (OpenID Connect Core 1.0, 5.3).
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde::Serialize;
 use shared::{
     auth::{CheckedCredential, CheckedUserToken, bearer},
     error::{ApiError, OauthError, Outcome, Unauthenticated},
-    input::oidc::{OPENID, claims_of_scopes},
+    input::{Claims, Subject, oidc::OPENID},
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
 };
 
 use crate::Endpoints;
+
+#[derive(Serialize)]
+struct UserInfo {
+    sub: Subject,
+    #[serde(flatten)]
+    claims: Claims,
+}
 
 impl Endpoints {
     pub(crate) async fn userinfo(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
@@ -18,12 +25,11 @@ impl Endpoints {
         let verifier = &self.authenticator.verifier;
         let grant = timed(Phase::Load, verifier.load_grant_of(&token, now)).await?;
         let grant = grant.ok_or(Unauthenticated::InvalidToken)?;
-        if !token.scopes.iter().any(|scope| scope == OPENID) {
+        if !token.scopes.contains(OPENID) {
             return Err(OauthError::InsufficientScope.into());
         }
-        let mut claims = Map::from_iter([("sub".to_owned(), Value::from(token.subject))]);
-        claims.extend(claims_of_scopes(&grant.details.claims, &token.scopes));
-        Ok(Response::new(StatusCode::OK, Outcome::Done, &claims))
+        let user = UserInfo { claims: grant.details.claims.of_scopes(&token.scopes), sub: token.subject };
+        Ok(Response::new(StatusCode::OK, Outcome::Done, &user))
     }
 
     /// The caller's access token, which must be one of the token endpoint beside this one.

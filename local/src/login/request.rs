@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use shared::{id::ClientId, store::Client};
+use shared::{id::ClientId, input::Service, store::Client};
 
 /// A valid request.
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ pub(super) fn client_id(query: &str) -> Result<ClientId, &'static str> {
 pub(super) fn check(query: &str, client_id: ClientId, client: &Client) -> Checked {
     let parameters = Parameters::parse(query);
     // To the letter: a prefix or a pattern would let others receive the code (RFC 9700, 4.1.3).
-    let registered = |uri: &&str| client.redirect_uris.iter().any(|registered| registered == uri);
+    let registered = |uri: &&str| client.redirect_uris.iter().any(|registered| registered.as_str() == *uri);
     let Some(redirect_uri) = parameters.only("redirect_uri").filter(registered) else {
         return Checked::Show("redirect_uri is missing, repeated, or not registered for this client.");
     };
@@ -153,19 +153,15 @@ fn read(
     let scopes = parameters.only("scope").ok_or((InvalidScope, "scope is required"))?;
     let mut distinct: Vec<String> = Vec::new();
     for scope in scopes.split(' ').filter(|scope| !scope.is_empty()) {
-        ensure(
-            client.scopes.iter().any(|known| known == scope),
-            InvalidScope,
-            "the client may not ask for this scope",
-        )?;
+        ensure(client.scopes.contains(scope), InvalidScope, "the client may not ask for this scope")?;
         if !distinct.iter().any(|known| known == scope) {
             distinct.push(scope.to_owned());
         }
     }
     ensure(!distinct.is_empty(), InvalidScope, "scope is required")?;
 
-    let service = parameters.only("service").or(client.services.first().map(String::as_str)).unwrap_or_default();
-    let known = client.services.iter().any(|known| known == service);
+    let service = parameters.only("service").or(client.services.first().map(Service::as_str)).unwrap_or_default();
+    let known = client.services.iter().any(|known| known.as_str() == service);
     ensure(known, InvalidRequest, "service is not registered for this client")?;
 
     // Without a secret, only the challenge makes sure that the code is exchanged by who asked for it.

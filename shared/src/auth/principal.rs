@@ -1,10 +1,11 @@
 //! Who the caller is, and what it may do.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use crate::{
-    error::ApiError,
+    error::{ApiError, Constraint},
     id::{ObjectId, RegistrationId},
+    input::{Scope, Scopes},
     store::{Application, Registration},
 };
 
@@ -51,11 +52,20 @@ impl Permission {
             Self::MadApplicationTokenRemove => "mad.application.token.remove",
         }
     }
+}
 
-    /// The permission with this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|permission| permission.as_str() == name)
+impl FromStr for Permission {
+    type Err = Constraint;
+
+    fn from_str(name: &str) -> Result<Self, Constraint> {
+        let named = Self::ALL.into_iter().find(|permission| permission.as_str() == name);
+        named.ok_or_else(|| Constraint::one_of(&Self::ALL.map(Self::as_str)))
+    }
+}
+
+impl From<Permission> for Scope {
+    fn from(permission: Permission) -> Self {
+        Self::of_service(permission.as_str())
     }
 }
 
@@ -65,7 +75,7 @@ pub struct Principal {
     /// The organization that it acts for.
     pub organization: ObjectId,
     pub id: Caller,
-    pub(super) permissions: Vec<String>,
+    pub(super) permissions: Scopes,
 }
 
 /// Whose credential the caller presented.
@@ -89,14 +99,14 @@ impl fmt::Display for Caller {
 impl Principal {
     /// [`ApiError::Forbidden`] if the caller does not hold the permission.
     pub fn require(&self, permission: Permission) -> Result<(), ApiError> {
-        let held = self.permissions.iter().any(|held| held == permission.as_str());
-        if held { Ok(()) } else { Err(ApiError::Forbidden) }
+        if self.permissions.contains(permission.as_str()) { Ok(()) } else { Err(ApiError::Forbidden) }
     }
 
     /// [`ApiError::Forbidden`] if one of `scopes` is a permission of this service that the caller does not hold: a caller
     /// cannot pass on what it does not hold. Other scopes may be granted freely.
-    pub fn require_grantable(&self, scopes: &[String]) -> Result<(), ApiError> {
-        scopes.iter().filter_map(|scope| Permission::named(scope)).try_for_each(|permission| self.require(permission))
+    pub fn require_grantable(&self, scopes: &Scopes) -> Result<(), ApiError> {
+        let mut permissions = scopes.iter().filter_map(|scope| scope.as_str().parse().ok());
+        permissions.try_for_each(|permission| self.require(permission))
     }
 
     /// The registration, if it belongs to the caller's organization: another organization's looks like none.

@@ -10,6 +10,7 @@ use crate::{
     credential::{Credential, CredentialKind, GrantCredential, SessionId},
     error::InternalError,
     id::{ClientId, ObjectId, RegistrationId, TokenId},
+    input::{Scopes, Subject},
     keys::jwt::{
         ACCESS_TOKEN_PREFIX, ApiV1UserClaims, RegistrationTokenClaims, TokenType, TokenUse, UnverifiedJwt,
         UserTokenClaims, VerifiedJwt,
@@ -45,10 +46,10 @@ pub struct CheckedUserToken {
     pub is_rfc9068: bool,
     pub issuer: String,
     pub audience: String,
-    pub subject: String,
+    pub subject: Subject,
     pub id: TokenId,
     pub session: SessionId,
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     pub issued_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
@@ -74,7 +75,7 @@ pub struct ActiveCredential {
     /// The client, or the registration.
     pub client_id: Option<String>,
     /// Its scopes, or the permissions of an API key.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     pub session: Option<SessionId>,
     pub issuer: Option<String>,
     pub audience: Option<String>,
@@ -215,7 +216,7 @@ impl CredentialVerifier {
                     audience: Some(token.audience),
                     issued_at: Some(token.issued_at),
                     expires_at: Some(token.expires_at),
-                    ..ActiveCredential::new(ActiveKind::UserToken, token.subject)
+                    ..ActiveCredential::new(ActiveKind::UserToken, token.subject.as_str().to_owned())
                 }))
             }
             CheckedCredential::RefreshToken(token) => self.load_refresh_token(&token, now).await,
@@ -234,13 +235,13 @@ impl CredentialVerifier {
         Ok(registration.map(|registration| ActiveCredential {
             id: Some(claims.jti.to_string()),
             organization: Some(registration.organization_id),
-            client_id: Some(claims.client_id),
-            scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
+            client_id: Some(claims.client_id.to_string()),
+            scopes: claims.scope,
             issuer: Some(claims.iss),
             audience: Some(claims.aud),
             issued_at: Some(claims.iat),
             expires_at: Some(claims.exp),
-            ..ActiveCredential::new(ActiveKind::RegistrationToken, claims.sub)
+            ..ActiveCredential::new(ActiveKind::RegistrationToken, claims.sub.to_string())
         }))
     }
 
@@ -259,7 +260,7 @@ impl CredentialVerifier {
             scopes: grant.details.scopes,
             session: Some(session),
             expires_at: Some(expires_at),
-            ..ActiveCredential::new(ActiveKind::RefreshToken, grant.details.subject)
+            ..ActiveCredential::new(ActiveKind::RefreshToken, grant.details.subject.as_str().to_owned())
         }))
     }
 
@@ -296,7 +297,7 @@ impl ActiveCredential {
     /// Its scopes, separated by spaces; `None` if it has none.
     #[must_use]
     pub fn scope(&self) -> Option<String> {
-        Some(self.scopes.join(" ")).filter(|scope| !scope.is_empty())
+        Some(self.scopes.to_string()).filter(|scope| !scope.is_empty())
     }
 
     /// One with only a kind and a subject.
@@ -309,7 +310,7 @@ impl ActiveCredential {
             organization: None,
             application: None,
             client_id: None,
-            scopes: Vec::new(),
+            scopes: Scopes::default(),
             session: None,
             issuer: None,
             audience: None,
@@ -321,7 +322,7 @@ impl ActiveCredential {
 
 fn registration_token(jwt: &VerifiedJwt) -> Option<CheckedRegistrationToken> {
     let claims: RegistrationTokenClaims = jwt.claims().filter(|_| jwt.typ == TokenType::AtJwt)?;
-    Some(CheckedRegistrationToken { registration: claims.sub.parse().ok()?, claims })
+    Some(CheckedRegistrationToken { registration: claims.sub.clone(), claims })
 }
 
 /// A user's access token in one of its two formats: a session id tells it from a registration's, and `token_use` from an ID
@@ -336,7 +337,7 @@ fn user_token(jwt: &VerifiedJwt) -> Option<CheckedUserToken> {
             subject: claims.sub,
             id: claims.jti,
             session: claims.sid,
-            scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
+            scopes: claims.scope,
             issued_at: claims.iat,
             expires_at: claims.exp,
         }),

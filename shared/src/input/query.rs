@@ -38,7 +38,7 @@ mod tests {
 
     fn parsed(raw: &str) -> Result<Option<String>, String> {
         let scope = Query::read(raw).parsed::<Scope>("a");
-        scope.map(|scope| scope.map(Scope::into_inner)).map_err(|error| error.to_string())
+        scope.map(|scope| scope.map(|scope| scope.as_str().to_owned())).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     credential::{Credential, CredentialHash},
     error::InternalError,
     id::ObjectId,
+    input::Scopes,
 };
 
 /// The item `API_KEY#<id>`. A revoked key is marked and never deleted, so that its id can never be used again.
@@ -18,8 +19,8 @@ pub struct ApiKey {
     pub hash: CredentialHash,
     /// The organization that it acts for.
     pub organization_id: ObjectId,
-    /// The names of its permissions.
-    pub permissions: Vec<String>,
+    /// Its permissions, and names that grant nothing if the version that wrote it knew more of them.
+    pub permissions: Scopes,
     /// A description for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
