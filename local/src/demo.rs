@@ -133,6 +133,7 @@ impl<'a> Demo<'a> {
     async fn register_callback(&self, base_url: &str) -> Result<(), InternalError> {
         let client = self.store.load_client(require(CLIENT.parse().ok())?).await?;
         let before = client.map(|client| client.redirect_uris).unwrap_or_default();
+        let before: Vec<_> = before.iter().map(|uri| uri.as_str().to_owned()).collect();
         let after = redirect_uris(base_url, &before);
         if before != after {
             let update = json!({"action": "updateClient", "clientId": CLIENT, "redirectUris": after});
@@ -205,12 +206,11 @@ impl<'a> Demo<'a> {
         for (credential, status) in
             [code(CODE)?, code(CODE_WITH_PKCE)?, refresh_token(REFRESH_TOKEN)?, refresh_token(OAUTH2_REFRESH_TOKEN)?]
         {
-            let code_challenge = (credential.expose() == CODE_WITH_PKCE).then(|| CODE_CHALLENGE.to_owned());
+            let code_challenge = CODE_CHALLENGE.parse().ok().filter(|_| credential.expose() == CODE_WITH_PKCE);
             let details = GrantDetails { code: credential.hash(), code_challenge, ..original.details.clone() };
             let copy = Grant { status, details, ..original.clone() };
             let session = credential.grant().session();
-            let subject = (copy.details.client_id, copy.details.subject.as_str());
-            self.store.record_session(subject, &session, expiry(expires_at, 2 * 86400)).await?;
+            self.store.record_session(copy.details.user(), &session, expiry(expires_at, 2 * 86400)).await?;
             let _ = self.store.create_grant(&session, &copy, self.now).await?;
         }
         Ok(())

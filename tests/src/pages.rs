@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::{Answer, TestStack, api};
 
@@ -140,6 +140,6 @@ async fn the_page_knows_the_demo_that_the_stack_provisions() {
     let client = stack.store().load_client(text("client").parse().unwrap()).await.unwrap().unwrap();
     let port = stack.url("").rsplit_once(':').unwrap().1.to_owned();
     let pages = ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}/page/callback"));
-    assert_eq!(client.redirect_uris, [&["https://app.example.com/callback".to_owned()][..], &pages].concat());
-    assert_eq!(settings["scopes"], Value::from(client.scopes));
+    assert_eq!(json!(client.redirect_uris), json!(["https://app.example.com/callback", pages[0], pages[1]]));
+    assert_eq!(settings["scopes"], json!(client.scopes));
 }

@@ -6,14 +6,14 @@ use shared::{
     auth::{ActiveCredential, ActiveKind, ParsedClientId},
     error::Constraint,
     id::ObjectId,
-    input::ScopeList,
+    input::Scopes,
     runtime::{Environment, SettingsError},
 };
 
 #[derive(Debug)]
 pub(crate) struct Policy {
     /// `REQUIRED_SCOPES`: the credential must hold all of them.
-    required_scopes: Vec<String>,
+    required_scopes: Scopes,
     /// `ORGANIZATION_ID`: only credentials of this organization.
     organization: Option<ObjectId>,
     /// `CREDENTIAL_KINDS`: only these kinds.
@@ -28,7 +28,7 @@ impl Policy {
         let kinds: Option<Kinds> = environment.optional("CREDENTIAL_KINDS")?;
         let clients: Option<Clients> = environment.optional("CLIENT_IDS")?;
         Ok(Self {
-            required_scopes: environment.optional("REQUIRED_SCOPES")?.map_or_else(Vec::new, ScopeList::into_inner),
+            required_scopes: environment.optional("REQUIRED_SCOPES")?.unwrap_or_default(),
             organization: environment.optional("ORGANIZATION_ID")?,
             kinds: kinds.map_or_else(|| ActiveKind::BEARERS.into(), |Kinds(kinds)| kinds),
             clients: clients.map(|Clients(clients)| clients),
@@ -37,7 +37,7 @@ impl Policy {
 
     pub(crate) fn allows(&self, credential: &ActiveCredential<'_>) -> bool {
         let organization = self.organization.is_none_or(|required| credential.organization_id() == Some(required));
-        let scopes = self.required_scopes.iter().all(|required| credential.scopes().contains(required));
+        let scopes = self.required_scopes.is_subset(credential.scopes());
         let client = match (&self.clients, credential.client_id()) {
             (Some(allowed), Some(client)) => allowed.contains(&client),
             (None, _) | (_, None) => true,
@@ -100,7 +100,7 @@ mod tests {
             issuer: String::new(),
             audience: String::new(),
             id: CLIENT.parse().unwrap(),
-            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            scopes: scopes.join(" ").parse().unwrap_or_default(),
             issued_at: DateTime::UNIX_EPOCH,
             expires_at: DateTime::UNIX_EPOCH,
         }
@@ -113,7 +113,7 @@ mod tests {
     fn grant(organization: Option<&str>, scopes: &[&str]) -> &'static GrantDetails {
         leaked(json!({
             "clientId": CLIENT, "organizationId": organization, "service": "", "redirectUri": "", "subject": "",
-            "scopes": scopes, "authTime": 0, "claims": {}, "code": "", "codeExpiresAt": 0,
+            "scopes": scopes, "authTime": 0, "claims": "{}", "code": "", "codeExpiresAt": 0,
         }))
     }
 
@@ -121,7 +121,7 @@ mod tests {
         let token = CheckedUserToken {
             client_id: CLIENT.parse().unwrap(),
             is_rfc9068: true,
-            subject: String::new(),
+            subject: "user".parse().unwrap(),
             session_id: "0".repeat(32).parse().unwrap(),
             claims: claims(scopes),
         };

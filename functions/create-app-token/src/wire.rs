@@ -5,7 +5,7 @@ use shared::{
     auth::IdempotencyKey,
     error::{Outcome, ValidationError},
     id::ObjectId,
-    input::Scope,
+    input::Scopes,
     runtime::http::{Request, Response},
     tokens::app_tokens::CreatedAppToken,
     wire::app_tokens::{self, ApplicationPath},
@@ -17,7 +17,7 @@ const MAX_DESCRIPTION_CHARACTERS: usize = 1000;
 pub(crate) struct CreateAppTokenRequest {
     pub(crate) path: ApplicationPath,
     pub(crate) description: Option<String>,
-    pub(crate) scopes: Vec<String>,
+    pub(crate) scopes: Scopes,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
@@ -30,8 +30,7 @@ impl CreateAppTokenRequest {
             let rule = format!("must have at most {MAX_DESCRIPTION_CHARACTERS} characters");
             return Err(ValidationError::new("description", rule));
         }
-        let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default();
-        let scopes = scopes.into_iter().map(Scope::into_inner).collect();
+        let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default().into();
         let idempotency_key = request.header(IdempotencyKey::HEADER)?;
         Ok(Self { path, description, scopes, idempotency_key })
     }
@@ -45,7 +44,7 @@ struct CreatedData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
     bearer: &'a str,
-    scopes: &'a [String],
+    scopes: &'a Scopes,
 }
 
 pub(crate) fn created(CreatedAppToken { token, secret, replayed }: CreatedAppToken) -> Response {

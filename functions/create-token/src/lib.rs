@@ -8,7 +8,6 @@ use shared::{
     auth::{Authenticator, CredentialVerifier, Permission},
     clock::Clock,
     error::ApiError,
-    input::Email,
     keys::{Issuers, Keys},
     runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
@@ -66,7 +65,7 @@ impl Endpoint for CreateToken {
             endpoint: Self::NAME,
             registration_id: &body.registration_id,
             scopes: None,
-            email: body.email.as_ref().map(Email::as_str),
+            email: body.email.as_ref(),
             idempotency_key: body.idempotency_key.as_ref(),
         };
         prepared?;

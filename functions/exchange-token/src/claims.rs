@@ -3,18 +3,15 @@
 
 use chrono::SubsecRound as _;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use shared::{
     id::TokenId,
-    input::oidc::{Language, claims_of_scopes},
+    input::Claims,
     keys::Issuer,
     keys::jwt::{ApiV1UserClaims, TokenUse},
     tokens::grants::Issuance,
 };
 
 use crate::wire::TokenRequest;
-
-const DEFAULT_LANGUAGE: &str = "en";
 
 /// The claims of the ID token.
 #[derive(Debug, Serialize)]
@@ -24,7 +21,7 @@ pub(crate) struct IdClaims {
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
     #[serde(flatten)]
-    user_claims: Map<String, Value>,
+    user_claims: Claims,
 }
 
 pub(crate) fn access_claims(
@@ -34,7 +31,7 @@ pub(crate) fn access_claims(
     jti: TokenId,
 ) -> ApiV1UserClaims {
     let grant = issuance.grant;
-    let language = request.language.as_ref().map(Language::as_str).or(grant.language.as_deref());
+    let language = request.language.as_ref().or(grant.language.as_ref());
     ApiV1UserClaims {
         iss: issuer.as_str().to_owned(),
         sub: grant.subject.clone(),
@@ -43,8 +40,8 @@ pub(crate) fn access_claims(
         iat: issuance.issued_at.trunc_subsecs(0),
         exp: issuance.expires_at,
         auth_time: grant.auth_time,
-        lng: language.unwrap_or(DEFAULT_LANGUAGE).to_owned(),
-        scope: issuance.scopes.to_vec(),
+        lng: language.cloned().unwrap_or_default(),
+        scope: issuance.scopes.clone(),
         sid: issuance.session.clone(),
         token_use: TokenUse::Access,
     }
@@ -62,7 +59,7 @@ impl IdClaims {
             common: ApiV1UserClaims { jti, token_use: TokenUse::Id, ..access_claims.clone() },
             // A refresh too uses the nonce of the authorization request, if it had one (OpenID Connect Core 1.0, 12.2).
             nonce: grant.nonce.as_ref().or(request.nonce.as_ref()).cloned(),
-            user_claims: claims_of_scopes(&grant.claims, issuance.scopes),
+            user_claims: grant.claims.of_scopes(issuance.scopes),
         }
     }
 }

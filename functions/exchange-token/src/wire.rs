@@ -6,11 +6,9 @@ use serde_json::json;
 use shared::{
     credential::GrantCredential,
     error::{ApiError, Constraint, OauthError, Outcome, ValidationError},
-    input::oidc::Language,
-    input::{JsonObject, ScopeList, required},
+    input::{CodeVerifier, JsonObject, Language, required},
     runtime::http::{Request, Response, StatusCode},
     tokens::grants::{Binding, Exchanged, GrantRequest, PresentedGrant, RequestClient},
-    tokens::pkce::CodeVerifier,
 };
 
 pub(crate) struct TokenRequest {
@@ -31,7 +29,7 @@ impl TokenRequest {
         let client_id = required("client_id", body.parsed("client_id")?)?;
         let service = required("service", body.text("service")?)?;
         let redirect_uri = required("redirect_uri", body.text("redirect_uri")?)?;
-        let scopes = body.parsed("scope")?.map(ScopeList::into_inner);
+        let scopes = body.parsed("scope")?;
         let language = body.parsed("language")?;
 
         // A published browser client refreshes silently with the grant type of a code exchange.
@@ -79,7 +77,7 @@ impl FromStr for AuthTime {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be seconds since the epoch, in decimal digits";
-        Constraint::check(text, 1..=12, |c| c.is_ascii_digit(), RULE).map(|_| Self)
+        Constraint::check(text, 1..=12, |c| c.is_ascii_digit(), RULE).map(|()| Self)
     }
 }
 

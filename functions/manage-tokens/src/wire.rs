@@ -8,7 +8,7 @@ use shared::{
     clock::rfc3339,
     error::{ApiError, Constraint, Outcome, ValidationError},
     id::{ObjectId, RegistrationId, TokenId},
-    input::required,
+    input::{Email, Scopes, required},
     runtime::http::{Request, Response, StatusCode},
     store::{Order, Page, Registration},
     tokens::listing::{ListedAppToken, ListedToken},
@@ -131,7 +131,7 @@ pub(crate) fn tokens(registration: &Registration, tokens: &[ListedToken<'_>]) ->
     struct Item<'a> {
         id: TokenId,
         #[serde(skip_serializing_if = "Option::is_none")]
-        email: Option<&'a str>,
+        email: Option<&'a Email>,
         expires_at: String,
     }
     let items = tokens.iter();
@@ -160,7 +160,7 @@ pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: &Page<ListedAppTo
         application: ObjectId,
         #[serde(skip_serializing_if = "Option::is_none")]
         description: Option<&'a str>,
-        scopes: &'a [String],
+        scopes: &'a Scopes,
         created_at: &'a str,
     }
     let items = page.items.iter().map(|(position, token)| Item {

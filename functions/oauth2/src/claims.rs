@@ -2,12 +2,11 @@
 
 use chrono::{DateTime, SubsecRound as _, Utc, serde::ts_seconds};
 use serde::Serialize;
-use serde_json::{Map, Value};
 use shared::{
     credential::SessionId,
     encoding::{base64url, sha256},
     id::{ClientId, TokenId},
-    input::oidc::claims_of_scopes,
+    input::{Claims, Subject},
     keys::jwt::UserTokenClaims,
     keys::{Audience, Issuer},
     tokens::grants::Issuance,
@@ -30,7 +29,7 @@ pub(crate) fn access_claims(
         exp: issuance.expires_at,
         auth_time: grant.auth_time,
         sid: issuance.session.clone(),
-        scope: issuance.scopes.join(" "),
+        scope: issuance.scopes.clone(),
     }
 }
 
@@ -38,7 +37,7 @@ pub(crate) fn access_claims(
 #[derive(Debug, Serialize)]
 pub(crate) struct IdClaims {
     iss: String,
-    sub: String,
+    sub: Subject,
     aud: ClientId,
     #[serde(with = "ts_seconds")]
     iat: DateTime<Utc>,
@@ -52,7 +51,7 @@ pub(crate) struct IdClaims {
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
     #[serde(flatten)]
-    user_claims: Map<String, Value>,
+    user_claims: Claims,
 }
 
 impl IdClaims {
@@ -69,7 +68,7 @@ impl IdClaims {
             at_hash: at_hash(access_token),
             // An ID token from a refresh should have no nonce (12.2).
             nonce: grant.nonce.clone().filter(|_| issuance.is_code_exchange),
-            user_claims: claims_of_scopes(&grant.claims, issuance.scopes),
+            user_claims: grant.claims.of_scopes(issuance.scopes),
         }
     }
 }

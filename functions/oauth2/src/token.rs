@@ -13,12 +13,11 @@ use shared::{
     error::{ApiError, OauthError},
     id::TokenId,
     input::oidc::OPENID,
-    input::{Parameters, ScopeList},
+    input::{CodeVerifier, Parameters, Scopes},
     keys::Signer,
     keys::jwt::TokenType,
     runtime::http::{Request, Response},
     tokens::grants::{Binding, GrantRequest, Issuance, PresentedGrant, RequestClient, TOKEN_LIFETIME_SECONDS},
-    tokens::pkce::CodeVerifier,
     tokens::registration_tokens::IssueRequest,
 };
 
@@ -42,7 +41,7 @@ shared::named! {
 /// What a user's client asks for.
 struct GrantParameters {
     binding: Binding,
-    scopes: Option<Vec<String>>,
+    scopes: Option<Scopes>,
     presented: PresentedGrant,
 }
 
@@ -67,9 +66,8 @@ impl GrantParameters {
     }
 }
 
-fn scopes(form: &Parameters) -> Result<Option<Vec<String>>, ApiError> {
-    let scopes = form.parsed("scope").map_err(|_| OauthError::InvalidScope)?;
-    Ok(scopes.map(ScopeList::into_inner))
+fn scopes(form: &Parameters) -> Result<Option<Scopes>, ApiError> {
+    form.parsed("scope").map_err(|_| OauthError::InvalidScope.into())
 }
 
 impl Endpoints {
@@ -121,7 +119,7 @@ impl Endpoints {
             let jti = TokenId::random(tokens.random.as_ref())?;
             let claims = access_claims(issuance, &tokens.issuer, &tokens.audience, jti);
             let access_token = signer.sign(TokenType::AtJwt, &claims).await?;
-            let id_token = if issuance.scopes.iter().any(|scope| scope == OPENID) {
+            let id_token = if issuance.scopes.contains(OPENID) {
                 // After the access token, because its `at_hash` is the hash of that one with its signature.
                 let claims = IdClaims::new(issuance, &claims, &access_token);
                 Some(signer.sign(TokenType::Jwt, &claims).await?)
@@ -161,7 +159,7 @@ impl Endpoints {
         let request = IssueRequest {
             endpoint: ENDPOINT,
             registration_id: &registration_id,
-            scopes: scopes.as_deref(),
+            scopes: scopes.as_ref(),
             email: None,
             idempotency_key: idempotency_key.as_ref(),
         };

@@ -1,16 +1,23 @@
 //! `GET /oauth2/userinfo` and `POST /oauth2/userinfo` (OpenID Connect Core 1.0, 5.3).
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde::Serialize;
 use shared::{
     auth::{ActiveCredential, CheckedCredential, bearer},
     error::{ApiError, Outcome, Unauthenticated},
-    input::oidc::{OPENID, claims_of_scopes},
+    input::{Claims, Subject, oidc::OPENID},
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
 };
 
 use crate::endpoints::Endpoints;
+
+#[derive(Serialize)]
+struct UserInfo<'a> {
+    sub: &'a Subject,
+    #[serde(flatten)]
+    claims: Claims,
+}
 
 impl Endpoints {
     pub(crate) async fn userinfo(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
@@ -27,11 +34,10 @@ impl Endpoints {
             return Err(Unauthenticated::InvalidToken.into());
         };
         let scopes = &token.claims.scopes;
-        if !scopes.iter().any(|scope| scope == OPENID) {
+        if !scopes.contains(OPENID) {
             return Err(ApiError::Forbidden);
         }
-        let mut claims = Map::from_iter([("sub".to_owned(), Value::from(grant.subject.as_str()))]);
-        claims.extend(claims_of_scopes(&grant.claims, scopes));
-        Ok(Response::new(StatusCode::OK, Outcome::Done, &claims))
+        let user = UserInfo { sub: &grant.subject, claims: grant.claims.of_scopes(scopes) };
+        Ok(Response::new(StatusCode::OK, Outcome::Done, &user))
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 use shared::{
     auth::IdempotencyKey,
     error::{ApiError, Challenge, OauthError, Outcome},
+    input::{Scopes, space_separated},
     runtime::http::{HeaderValue, Response, StatusCode, header},
 };
 
@@ -14,8 +15,8 @@ pub(crate) struct TokenResponse {
     pub(crate) access_token: String,
     pub(crate) token_type: &'static str,
     pub(crate) expires_in: i64,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) scope: String,
+    #[serde(skip_serializing_if = "Scopes::is_empty", with = "space_separated")]
+    pub(crate) scope: Scopes,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) refresh_token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,7 +25,7 @@ pub(crate) struct TokenResponse {
 
 impl TokenResponse {
     /// `expires_in` is in seconds.
-    pub(crate) fn new(access_token: String, expires_in: i64, scope: String) -> Self {
+    pub(crate) fn new(access_token: String, expires_in: i64, scope: Scopes) -> Self {
         Self { access_token, token_type: "Bearer", expires_in, scope, refresh_token: None, id_token: None }
     }
 }

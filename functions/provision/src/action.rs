@@ -7,11 +7,11 @@ use shared::{
     credential::SessionId,
     error::{Constraint, ValidationError},
     id::{ClientId, ObjectId, RegistrationId, Slug},
-    input::{JsonObject, Scope, Subject, required},
-    store::{Client, Registration},
+    input::{JsonObject, Scope, Scopes, Subject, required},
+    store::{Client, ClientChange, Registration, RegistrationChange},
 };
 
-use crate::{clients::ClientUpdate, lists::ListKind, registration::RegistrationUpdate};
+use crate::lists::ListKind;
 
 /// The most entries of a list.
 const MAX_ENTRIES: usize = 50;
@@ -23,16 +23,16 @@ const TOKEN_TTL_SECONDS: RangeInclusive<u32> = 1..=Registration::MAX_TOKEN_TTL_S
 #[derive(Debug)]
 pub(crate) enum Action {
     CreateOrganization { slug: Slug },
-    CreateApiKey { organization_id: ObjectId, permissions: Vec<String>, description: Option<String> },
+    CreateApiKey { organization_id: ObjectId, permissions: Scopes, description: Option<String> },
     CreateRegistration { registration_id: Option<RegistrationId>, registration: Registration },
     CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
     CreateClient { client_id: Option<ClientId>, client: Client, confidential: bool },
-    UpdateRegistration { registration_id: RegistrationId, update: RegistrationUpdate },
-    UpdateClient { client_id: ClientId, update: ClientUpdate },
+    UpdateRegistration { registration_id: RegistrationId, change: RegistrationChange },
+    UpdateClient { client_id: ClientId, change: ClientChange, rotate_secret: bool },
     RevokeApiKey { api_key_id: ObjectId },
     List { kind: ListKind, organization_id: ObjectId, limit: usize, cursor: Option<String> },
-    ListSessions { client_id: ClientId, subject: String, limit: usize, cursor: Option<String> },
-    EndSessions { client_id: ClientId, subject: String, sid: Option<SessionId> },
+    ListSessions { client_id: ClientId, subject: Subject, limit: usize, cursor: Option<String> },
+    EndSessions { client_id: ClientId, subject: Subject, sid: Option<SessionId> },
     RotateSigningKey { withdraw_previous: bool },
 }
 
@@ -60,10 +60,12 @@ impl Action {
             Name::CreateOrganization => Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)? },
             Name::CreateApiKey => Self::CreateApiKey {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
-                permissions: into_strings(event.distinct::<Permission>("permissions", MAX_ENTRIES)?, |permission| {
-                    permission.as_str().to_owned()
-                })
-                .unwrap_or_else(|| Permission::ALL.iter().map(|permission| permission.as_str().to_owned()).collect()),
+                permissions: event
+                    .distinct::<Permission>("permissions", MAX_ENTRIES)?
+                    .unwrap_or_else(|| Permission::ALL.into())
+                    .into_iter()
+                    .map(Scope::from)
+                    .collect(),
                 description: event.parsed("description")?.map(|Text(text)| text),
             },
             Name::CreateRegistration => Self::CreateRegistration {
@@ -74,7 +76,7 @@ impl Action {
                     max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
                     token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?.unwrap_or(31_536_000),
                     scopes: registration_scopes(&mut event)?
-                        .unwrap_or_else(|| vec![Permission::OauthTokenCreate.as_str().to_owned()]),
+                        .unwrap_or_else(|| Scopes::from_iter([Permission::OauthTokenCreate.into()])),
                     scopes_revision: 0,
                     earlier_scopes: Vec::new(),
                     tokens: BTreeMap::new(),
@@ -91,11 +93,12 @@ impl Action {
             Name::CreateClient => Self::create_client(&mut event)?,
             Name::UpdateRegistration => Self::UpdateRegistration {
                 registration_id: required("registrationId", event.parsed("registrationId")?)?,
-                update: RegistrationUpdate {
+                change: RegistrationChange {
                     name: event.parsed("name")?.map(|Text(text)| text),
                     max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?,
                     token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?,
                     scopes: registration_scopes(&mut event)?,
+                    ..RegistrationChange::default()
                 },
             },
             Name::UpdateClient => Self::update_client(&mut event)?,
@@ -107,13 +110,13 @@ impl Action {
             },
             Name::ListSessions => Self::ListSessions {
                 client_id: required("clientId", event.parsed("clientId")?)?,
-                subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
+                subject: required("subject", event.parsed("subject")?)?,
                 limit: limit(&mut event)?,
                 cursor: event.string("cursor")?,
             },
             Name::EndSessions => Self::EndSessions {
                 client_id: required("clientId", event.parsed("clientId")?)?,
-                subject: required("subject", event.parsed("subject")?.map(Subject::into_inner))?,
+                subject: required("subject", event.parsed("subject")?)?,
                 sid: event.parsed("sid")?,
             },
             Name::RevokeApiKey => Self::RevokeApiKey { api_key_id: required("apiKeyId", event.parsed("apiKeyId")?)? },
@@ -131,15 +134,9 @@ impl Action {
             client: Client {
                 organization_id: event.parsed("organizationId")?,
                 secret_hash: None,
-                redirect_uris: non_empty_list(
-                    "redirectUris",
-                    event.distinct("redirectUris", MAX_ENTRIES)?,
-                    |RedirectUri(uri)| uri,
-                )?,
-                services: non_empty_list("services", event.distinct("services", MAX_ENTRIES)?, |Service(service)| {
-                    service
-                })?,
-                scopes: non_empty_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
+                redirect_uris: required("redirectUris", list(event, "redirectUris")?)?,
+                services: required("services", list(event, "services")?)?,
+                scopes: required("scopes", list(event, "scopes")?)?.into(),
                 refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
                 settings_version: None,
             },
@@ -150,33 +147,26 @@ impl Action {
     fn update_client(event: &mut JsonObject) -> Result<Self, ValidationError> {
         Ok(Self::UpdateClient {
             client_id: required("clientId", event.parsed("clientId")?)?,
-            update: ClientUpdate {
-                redirect_uris: optional_list(
-                    "redirectUris",
-                    event.distinct("redirectUris", MAX_ENTRIES)?,
-                    |RedirectUri(uri)| uri,
-                )?,
-                services: optional_list("services", event.distinct("services", MAX_ENTRIES)?, |Service(name)| name)?,
-                scopes: optional_list("scopes", event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner)?,
+            change: ClientChange {
+                redirect_uris: list(event, "redirectUris")?,
+                services: list(event, "services")?,
+                scopes: list(event, "scopes")?.map(Scopes::from),
                 refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?,
-                rotate_secret: event.boolean("rotateSecret")?.unwrap_or(false),
+                secret_hash: None,
             },
+            rotate_secret: event.boolean("rotateSecret")?.unwrap_or(false),
         })
     }
 }
 
 /// The scopes of a registration. They are limited because a token contains them, and it must fit into a header.
-fn registration_scopes(event: &mut JsonObject) -> Result<Option<Vec<String>>, ValidationError> {
-    let scopes = into_strings(event.distinct("scopes", MAX_ENTRIES)?, Scope::into_inner);
-    if scopes.iter().flatten().map(String::len).sum::<usize>() <= MAX_SCOPE_CHARACTERS {
-        Ok(scopes)
+fn registration_scopes(event: &mut JsonObject) -> Result<Option<Scopes>, ValidationError> {
+    let scopes = event.distinct::<Scope>("scopes", MAX_ENTRIES)?;
+    if scopes.iter().flatten().map(|scope| scope.as_str().len()).sum::<usize>() <= MAX_SCOPE_CHARACTERS {
+        Ok(scopes.map(Scopes::from))
     } else {
         Err(ValidationError::new("scopes", format!("must have at most {MAX_SCOPE_CHARACTERS} characters together")))
     }
-}
-
-fn into_strings<T>(entries: Option<Vec<T>>, text: impl Fn(T) -> String) -> Option<Vec<String>> {
-    entries.map(|entries| entries.into_iter().map(text).collect())
 }
 
 /// The most items of a page.
@@ -185,22 +175,14 @@ fn limit(event: &mut JsonObject) -> Result<usize, ValidationError> {
 }
 
 /// A list that must not be empty if it is given.
-fn optional_list<T>(
+fn list<T: FromStr<Err = Constraint> + PartialEq>(
+    event: &mut JsonObject,
     field: &'static str,
-    entries: Option<Vec<T>>,
-    text: impl Fn(T) -> String,
-) -> Result<Option<Vec<String>>, ValidationError> {
-    entries.map(|entries| non_empty_list(field, Some(entries), text)).transpose()
-}
-
-/// A list that is required and must not be empty.
-fn non_empty_list<T>(
-    field: &'static str,
-    entries: Option<Vec<T>>,
-    text: impl Fn(T) -> String,
-) -> Result<Vec<String>, ValidationError> {
-    let entries = required(field, into_strings(entries, text))?;
-    if entries.is_empty() { Err(ValidationError::new(field, "must have at least one entry")) } else { Ok(entries) }
+) -> Result<Option<Vec<T>>, ValidationError> {
+    match event.distinct(field, MAX_ENTRIES)? {
+        Some(entries) if entries.is_empty() => Err(ValidationError::new(field, "must have at least one entry")),
+        entries => Ok(entries),
+    }
 }
 
 /// A name or description: 1 to 200 characters, without control characters.
@@ -210,45 +192,9 @@ impl FromStr for Text {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        if (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Constraint::new("must be 1 to 200 characters without control characters"))
-        }
-    }
-}
-
-/// A login service, such as `email`.
-#[derive(PartialEq)]
-struct Service(String);
-
-impl FromStr for Service {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: &str = "must match ^[A-Za-z0-9._-]{1,64}$";
-        Constraint::check(text, 1..=64, |c| c.is_ascii_alphanumeric() || b"._-".contains(&c), RULE).map(Self)
-    }
-}
-
-/// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps use schemes of their own
-/// (RFC
-/// 8252, 7.1); schemes that a browser would run as a script are rejected.
-#[derive(PartialEq)]
-struct RedirectUri(String);
-
-impl FromStr for RedirectUri {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: Constraint =
-            Constraint::new("must be an absolute URI of at most 2048 characters without a fragment");
-        let (scheme, rest) = text.split_once(':').ok_or(RULE)?;
-        let scheme_form = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c));
-        let script = ["data", "javascript", "vbscript"].iter().any(|script| scheme.eq_ignore_ascii_case(script));
-        let form = text.len() <= 2048 && !rest.is_empty() && text.bytes().all(|c| c.is_ascii_graphic() && c != b'#');
-        if scheme_form && form && !script { Ok(Self(text.to_owned())) } else { Err(RULE) }
+        let form = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        Constraint::require(form, "must be 1 to 200 characters without control characters")?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -271,14 +217,14 @@ mod tests {
             panic!("another action")
         };
         assert_eq!((registration.max_allowed, registration.token_ttl_seconds), (10, 31_536_000));
-        assert_eq!(registration.scopes, ["oauth.token.create"]);
+        assert_eq!(registration.scopes.to_string(), "oauth.token.create");
         let Action::CreateApiKey { permissions, description, .. } =
             Action::parse(&format!(r#"{{"action":"createApiKey","organizationId":"{id}","description":null}}"#))
                 .unwrap()
         else {
             panic!("another action")
         };
-        assert_eq!(permissions, Permission::ALL.map(Permission::as_str));
+        assert_eq!(permissions.to_string(), Permission::ALL.map(Permission::as_str).join(" "));
         assert_eq!(description, None);
     }
 
@@ -312,39 +258,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn redirect_uris_are_absolute_and_no_scripts() {
-        for right in ["https://app.example.com/callback", "http://127.0.0.1:8080/", "com.example.app:/callback"] {
-            assert!(right.parse::<RedirectUri>().is_ok(), "{right}");
-        }
-        for wrong in [
-            "",
-            "/callback",
-            "https:",
-            "https://a/#x",
-            "https://a/ b",
-            "JavaScript:alert(1)",
-            "1a:b",
-            "https://ä/",
-            &format!("a:{}", "x".repeat(2047)),
-        ] {
-            assert!(wrong.parse::<RedirectUri>().is_err(), "{wrong}");
-        }
-    }
-
     proptest! {
-        #[test]
-        fn an_accepted_redirect_uri_is_absolute_and_no_script(
-            text in "([a-zA-Z][a-z0-9+.-]{0,6}|[dD][aA]ta|[jJ]ava[sS]cript|VBSCRIPT|[ -~é]{0,3})[:%]?[!-~ é\t\n]{0,20}",
-        ) {
-            if text.parse::<RedirectUri>().is_ok() {
-                let (scheme, rest) = text.split_once(':').unwrap();
-                prop_assert!(scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && !rest.is_empty());
-                prop_assert!(!["data", "javascript", "vbscript"].contains(&scheme.to_lowercase().as_str()));
-                prop_assert!(text.chars().all(|c| matches!(c, '!'..='~') && c != '#'));
-            }
-        }
-
         #[test]
         fn no_event_panics(event in r#"\{("(action|slug|maxAllowed|scopes|redirectUris)":("createClient"|\["a"\]|-?[0-9]{1,30}|null|\{\}),?){0,4}\}?"#) {
             let _ = Action::parse(&event);

@@ -10,16 +10,6 @@ use shared::{
 
 use crate::provision::{Provision, created};
 
-/// The settings to change.
-#[derive(Debug, Default)]
-pub(crate) struct ClientUpdate {
-    pub(crate) redirect_uris: Option<Vec<String>>,
-    pub(crate) services: Option<Vec<String>>,
-    pub(crate) scopes: Option<Vec<String>>,
-    pub(crate) refresh_reuse_seconds: Option<u32>,
-    pub(crate) rotate_secret: bool,
-}
-
 impl Provision {
     pub(crate) async fn create_client(
         &self,
@@ -40,19 +30,17 @@ impl Provision {
 
     /// Changes a client. Its grants keep their scopes, but can be used only for services and redirect URIs that the client still
     /// has.
-    pub(crate) async fn update_client(&self, id: ClientId, update: ClientUpdate) -> Result<Value, InvocationError> {
+    pub(crate) async fn update_client(
+        &self,
+        id: ClientId,
+        mut change: ClientChange,
+        rotate_secret: bool,
+    ) -> Result<Value, InvocationError> {
         let random = self.random.as_ref();
         let missing = InvocationError::NotFound("clientId");
         let Some(mut client) = self.store.load_client(id).await? else { return Err(missing) };
-        let secret = update.rotate_secret.then(|| Credential::generate(CredentialKind::ClientSecret, random));
-        let secret = secret.transpose()?;
-        let change = ClientChange {
-            redirect_uris: update.redirect_uris,
-            services: update.services,
-            scopes: update.scopes,
-            refresh_reuse_seconds: update.refresh_reuse_seconds,
-            secret_hash: secret.as_ref().map(Credential::hash),
-        };
+        let secret = rotate_secret.then(|| Credential::generate(CredentialKind::ClientSecret, random)).transpose()?;
+        change.secret_hash = secret.as_ref().map(Credential::hash);
         let mut retry = self.store.patient_retry("update the client");
         loop {
             if secret.is_some() && client.secret_hash.is_none() {

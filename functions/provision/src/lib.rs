@@ -18,11 +18,13 @@ use shared::{
     keys::{SigningMode, WrappingKey},
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
-    store::{ApiKey, Application, MAX_KEYS, Organization, SigningKeys, Store, Update},
+    store::{
+        ApiKey, Application, MAX_KEYS, Organization, RegistrationChange, SigningKeys, Store, Update, UserAtClient,
+    },
 };
 
 pub use self::provision::Provision;
-use self::{action::Action, provision::created, registration::RegistrationUpdate};
+use self::{action::Action, provision::created};
 
 impl Function for Provision {
     const NAME: &'static str = "provision";
@@ -76,26 +78,28 @@ impl Provision {
             Action::CreateApplication { organization_id, slug, name } => {
                 self.require_organization(organization_id).await?;
                 let id = Application::id(organization_id, &slug);
-                let application = Application { organization_id, slug: slug.to_string(), name };
+                let application = Application { organization_id, slug, name };
                 created("slug", &self.store.create_application(id, &application, now).await?)?;
                 Ok(json!({"applicationId": id}))
             }
             Action::CreateClient { client_id, client, confidential } => {
                 self.create_client(client_id, client, confidential).await
             }
-            Action::UpdateClient { client_id, update } => self.update_client(client_id, update).await,
+            Action::UpdateClient { client_id, change, rotate_secret } => {
+                self.update_client(client_id, change, rotate_secret).await
+            }
             Action::List { kind, organization_id, limit, cursor } => {
                 self.list((kind, organization_id), limit, cursor.as_deref()).await
             }
             Action::ListSessions { client_id, subject, limit, cursor } => {
-                self.list_sessions(client_id, &subject, limit, cursor.as_deref()).await
+                self.list_sessions(UserAtClient { client_id, subject: &subject }, limit, cursor.as_deref()).await
             }
             Action::EndSessions { client_id, subject, sid } => {
-                self.end_sessions(client_id, &subject, sid.as_ref()).await
+                self.end_sessions(UserAtClient { client_id, subject: &subject }, sid.as_ref()).await
             }
-            Action::UpdateRegistration { registration_id, update } => {
-                self.update_registration(&registration_id, update).await?;
-                Ok(json!({"registrationId": registration_id.as_str()}))
+            Action::UpdateRegistration { registration_id, change } => {
+                self.update_registration(&registration_id, &change).await?;
+                Ok(json!({"registrationId": registration_id}))
             }
             Action::RevokeApiKey { api_key_id } => match self.store.revoke_api_key(api_key_id, now).await? {
                 Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
@@ -110,14 +114,14 @@ impl Provision {
     async fn update_registration(
         &self,
         id: &RegistrationId,
-        update: RegistrationUpdate,
+        asked: &RegistrationChange,
     ) -> Result<(), InvocationError> {
         let now = self.clock.now();
         let missing = InvocationError::NotFound("registrationId");
         let Some(mut registration) = self.store.load_registration(id).await? else { return Err(missing) };
         let mut retry = self.store.patient_retry("update the registration");
         loop {
-            let change = update.decide(&registration, now)?;
+            let change = registration::decide(asked, &registration, now)?;
             match self.store.update_registration(id, &change, &registration).await? {
                 Update::Applied(()) => return Ok(()),
                 Update::Conflict(current) => registration = current,

@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Igno
 use serde_json::{Map, Value, json};
 use shared::{
     error::{InternalError, InvocationError, ValidationError},
-    id::ObjectId,
+    id::{ObjectId, Slug},
+    input::{RedirectUri, Scopes, Service},
     store::{List, Order, Page, Start},
 };
 
@@ -32,7 +33,7 @@ impl ListKind {
 
 #[derive(Deserialize, Serialize)]
 struct ApiKeyItem {
-    permissions: Vec<String>,
+    permissions: Scopes,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
 }
@@ -43,12 +44,12 @@ struct RegistrationItem {
     name: String,
     max_allowed: u32,
     token_ttl_seconds: u32,
-    scopes: Vec<String>,
+    scopes: Scopes,
 }
 
 #[derive(Deserialize, Serialize)]
 struct ApplicationItem {
-    slug: String,
+    slug: Slug,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
 }
@@ -56,9 +57,9 @@ struct ApplicationItem {
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ClientItem {
-    redirect_uris: Vec<String>,
-    services: Vec<String>,
-    scopes: Vec<String>,
+    redirect_uris: Vec<RedirectUri>,
+    services: Vec<Service>,
+    scopes: Scopes,
     refresh_reuse_seconds: u32,
     #[serde(rename(deserialize = "secretHash", serialize = "confidential"), default, deserialize_with = "is_present")]
     confidential: bool,

@@ -6,8 +6,8 @@ use shared::{
     credential::SessionId,
     error::InvocationError,
     id::ClientId,
-    store::List,
-    tokens::sessions::{self, Subject},
+    store::{List, UserAtClient},
+    tokens::sessions,
 };
 
 use crate::{lists, provision::Provision};
@@ -15,19 +15,18 @@ use crate::{lists, provision::Provision};
 impl Provision {
     pub(crate) async fn list_sessions(
         &self,
-        client_id: ClientId,
-        subject: &str,
+        user: UserAtClient<'_>,
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Value, InvocationError> {
-        let list = List::Sessions { client_id, subject };
+        let list = List::Sessions(user);
         let start = lists::start(&list, cursor)?;
-        self.require_client(client_id).await?;
-        let page = sessions::list(&self.store, Subject { client_id, subject }, start, limit, self.clock.now()).await?;
+        self.require_client(user.client_id).await?;
+        let page = sessions::list(&self.store, user, start, limit, self.clock.now()).await?;
         let items = page.items.iter().map(|(position, session)| {
             json!({
                 "sid": position.id(),
-                "scope": session.scopes.join(" "),
+                "scope": session.scopes.to_string(),
                 "createdAt": position.created_at(),
                 "expiresAt": session.expires_at.map(rfc3339),
             })
@@ -37,16 +36,14 @@ impl Provision {
 
     pub(crate) async fn end_sessions(
         &self,
-        client_id: ClientId,
-        subject: &str,
+        user: UserAtClient<'_>,
         sid: Option<&SessionId>,
     ) -> Result<Value, InvocationError> {
         let now = self.clock.now();
-        self.require_client(client_id).await?;
-        let subject = Subject { client_id, subject };
+        self.require_client(user.client_id).await?;
         let ended = match sid {
-            Some(sid) => usize::from(sessions::end(&self.store, subject, sid, now).await?),
-            None => sessions::end_all(&self.store, subject, now).await?,
+            Some(sid) => usize::from(sessions::end(&self.store, user, sid, now).await?),
+            None => sessions::end_all(&self.store, user, now).await?,
         };
         Ok(json!({"ended": ended}))
     }

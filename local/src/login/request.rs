@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use shared::{id::ClientId, store::Client};
+use shared::{id::ClientId, input::Service, store::Client};
 
 #[derive(Clone, Debug)]
 pub(super) struct AuthorizationRequest {
@@ -109,7 +109,7 @@ pub(super) fn client_id(query: &str) -> Result<ClientId, &'static str> {
 pub(super) fn check(query: &str, client_id: ClientId, client: &Client) -> Checked {
     let parameters = Parameters::parse(query);
     // To the letter: a prefix or a pattern would let others receive the code (RFC 9700, 4.1.3).
-    let registered = |uri: &&str| client.redirect_uris.iter().any(|registered| registered == uri);
+    let registered = |uri: &&str| client.redirect_uris.iter().any(|registered| registered.as_str() == *uri);
     let Some(redirect_uri) = parameters.only("redirect_uri").filter(registered) else {
         return Checked::Show("redirect_uri is missing, repeated, or not registered for this client.");
     };
@@ -143,8 +143,8 @@ fn parse(
         ensure(value.as_ref().is_none_or(|value| value.chars().count() <= 1024), InvalidRequest, problem)?;
     }
     let scopes = scopes(parameters, client)?;
-    let service = parameters.only("service").or(client.services.first().map(String::as_str)).unwrap_or_default();
-    let known = client.services.iter().any(|known| known == service);
+    let service = parameters.only("service").or(client.services.first().map(Service::as_str)).unwrap_or_default();
+    let known = client.services.iter().any(|known| known.as_str() == service);
     ensure(known, InvalidRequest, "service is not registered for this client")?;
     let code_challenge = code_challenge(parameters, client)?;
     let prompt = match parameters.only("prompt").map(|prompt| prompt.split(' ').collect::<Vec<_>>()) {
@@ -182,8 +182,7 @@ fn scopes(parameters: &Parameters<'_>, client: &Client) -> Result<Vec<String>, P
     const REQUIRED: Problem = (ErrorCode::InvalidScope, "scope is required");
     let mut distinct: Vec<String> = Vec::new();
     for scope in parameters.only("scope").ok_or(REQUIRED)?.split(' ').filter(|scope| !scope.is_empty()) {
-        let known = client.scopes.iter().any(|known| known == scope);
-        ensure(known, ErrorCode::InvalidScope, "the client may not ask for this scope")?;
+        ensure(client.scopes.contains(scope), ErrorCode::InvalidScope, "the client may not ask for this scope")?;
         if !distinct.iter().any(|known| known == scope) {
             distinct.push(scope.to_owned());
         }

@@ -157,7 +157,7 @@ fn principal(active: &ActiveCredential<'_>) -> Option<Principal> {
             return None;
         }
     };
-    Some(Principal { organization: active.organization_id()?, id, permissions: active.scopes().to_vec() })
+    Some(Principal { organization: active.organization_id()?, id, permissions: active.scopes().clone() })
 }
 
 /// The API keys that were valid when this process last looked them up. Such a key is looked up again, but beside the

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     credential::{Credential, CredentialKind, GrantCredential, SessionId},
     id::{ClientId, RegistrationId, TokenId},
+    input::{Scopes, Subject},
     keys::jwt::{ApiV1UserClaims, RegistrationTokenClaims, TokenType, TokenUse, UserTokenClaims, VerifiedJwt},
 };
 
@@ -33,7 +34,7 @@ pub struct CheckedUserToken {
     /// Whether it has the profile of RFC 9068, as those of `/oauth2/token` have. Those of `/api/v1/tokens` have
     /// another.
     pub is_rfc9068: bool,
-    pub subject: String,
+    pub subject: Subject,
     pub session_id: SessionId,
     pub claims: AccessClaims,
 }
@@ -45,7 +46,7 @@ pub struct AccessClaims {
     pub audience: String,
     /// The `jti`.
     pub id: TokenId,
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     pub issued_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
 }
@@ -74,12 +75,12 @@ impl CheckedRegistrationToken {
     /// Issuer, audience and expiry are not checked yet.
     pub(super) fn read(jwt: &VerifiedJwt) -> Option<Self> {
         let claims: RegistrationTokenClaims = jwt.claims().filter(|_| jwt.typ == TokenType::AtJwt)?;
-        let registration_id = claims.sub.parse().ok()?;
+        let registration_id = claims.sub;
         let claims = AccessClaims {
             issuer: claims.iss,
             audience: claims.aud,
             id: claims.jti,
-            scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
+            scopes: claims.scope,
             issued_at: claims.iat,
             expires_at: claims.exp,
         };
@@ -101,7 +102,7 @@ impl CheckedUserToken {
                     issuer: claims.iss,
                     audience: claims.aud,
                     id: claims.jti,
-                    scopes: claims.scope.split_whitespace().map(str::to_owned).collect(),
+                    scopes: claims.scope,
                     issued_at: claims.iat,
                     expires_at: claims.exp,
                 },

@@ -29,7 +29,8 @@ impl FromStr for IdempotencyKey {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be given once, with 1 to 255 visible ASCII characters other than the comma";
-        Constraint::check(text, 1..=255, |c| c.is_ascii_graphic() && c != b',', RULE).map(Self)
+        Constraint::check(text, 1..=255, |c| c.is_ascii_graphic() && c != b',', RULE)?;
+        Ok(Self(text.to_owned()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     error::ApiError,
     id::{ObjectId, RegistrationId},
+    input::{Scope, Scopes},
     store::{AppToken, Application, Registration},
 };
 
@@ -21,13 +22,19 @@ crate::named! {
     }
 }
 
+impl From<Permission> for Scope {
+    fn from(permission: Permission) -> Self {
+        Self::of_service(permission.as_str())
+    }
+}
+
 /// An authenticated caller.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// The organization that it acts for.
     pub organization: ObjectId,
     pub id: PrincipalId,
-    pub(super) permissions: Vec<String>,
+    pub(super) permissions: Scopes,
 }
 
 /// Whose credential the caller presented.
@@ -51,14 +58,14 @@ impl fmt::Display for PrincipalId {
 impl Principal {
     /// [`ApiError::Forbidden`] if the caller does not hold the permission.
     pub fn require(&self, permission: Permission) -> Result<(), ApiError> {
-        let held = self.permissions.iter().any(|held| held == permission.as_str());
-        if held { Ok(()) } else { Err(ApiError::Forbidden) }
+        if self.permissions.contains(permission.as_str()) { Ok(()) } else { Err(ApiError::Forbidden) }
     }
 
     /// [`ApiError::Forbidden`] if one of `scopes` is a permission of this service that the caller does not hold: a
     /// caller cannot pass on what it does not hold. Other scopes may be granted freely.
-    pub fn require_grantable(&self, scopes: &[String]) -> Result<(), ApiError> {
-        scopes.iter().filter_map(|scope| Permission::named(scope)).try_for_each(|permission| self.require(permission))
+    pub fn require_grantable(&self, scopes: &Scopes) -> Result<(), ApiError> {
+        let mut permissions = scopes.iter().filter_map(|scope| scope.as_str().parse().ok());
+        permissions.try_for_each(|permission| self.require(permission))
     }
 
     /// The registration, if it belongs to the caller's organization: another organization's looks like none.

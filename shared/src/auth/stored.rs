@@ -11,6 +11,7 @@ use crate::{
     credential::{GrantCredential, SessionId},
     error::InternalError,
     id::{ClientId, ObjectId, RegistrationId, TokenId},
+    input::Scopes,
     store::{ApiKey, AppToken, Grant, GrantDetails, GrantStatus, Registration, Store},
 };
 
@@ -185,7 +186,7 @@ impl ActiveCredential<'_> {
             Self::ApiKey { id, .. } => id.to_string(),
             Self::AppToken(token) => token.app_token_id.to_string(),
             Self::RegistrationToken { token, .. } => token.registration_id.to_string(),
-            Self::UserToken { grant, .. } | Self::RefreshToken { grant, .. } => grant.subject.clone(),
+            Self::UserToken { grant, .. } | Self::RefreshToken { grant, .. } => grant.subject.as_str().to_owned(),
         }
     }
 
@@ -224,7 +225,7 @@ impl ActiveCredential<'_> {
 
     /// Its scopes, or the permissions of an API key.
     #[must_use]
-    pub fn scopes(&self) -> &[String] {
+    pub fn scopes(&self) -> &Scopes {
         match self {
             Self::ApiKey { api_key, .. } => &api_key.permissions,
             Self::AppToken(token) => &token.scopes,
@@ -237,7 +238,7 @@ impl ActiveCredential<'_> {
     /// The scopes, separated by spaces; `None` if it has none.
     #[must_use]
     pub fn scope(&self) -> Option<String> {
-        Some(self.scopes().join(" ")).filter(|scope| !scope.is_empty())
+        Some(self.scopes().to_string()).filter(|scope| !scope.is_empty())
     }
 
     #[must_use]

@@ -58,7 +58,8 @@ impl FromStr for SessionId {
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be 32 lower-case hexadecimal digits";
         let length = 2 * SESSION_ID_BYTES;
-        Constraint::check(text, length..=length, |c| matches!(c, b'0'..=b'9' | b'a'..=b'f'), RULE).map(Self)
+        Constraint::check(text, length..=length, |c| matches!(c, b'0'..=b'9' | b'a'..=b'f'), RULE)?;
+        Ok(Self(text.to_owned()))
     }
 }
 

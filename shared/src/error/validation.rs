@@ -26,18 +26,19 @@ impl Constraint {
         ValidationError::new(field, self.0)
     }
 
-    /// Copies `text` if its length in bytes is in `length` and every byte is allowed; otherwise it breaks `rule`.
+    /// `rule` is broken unless the length of `text` in bytes is in `length` and every byte is allowed.
     pub fn check(
         text: &str,
         length: RangeInclusive<usize>,
         allowed: impl Fn(u8) -> bool,
         rule: &'static str,
-    ) -> Result<String, Self> {
-        if length.contains(&text.len()) && text.bytes().all(allowed) {
-            Ok(text.to_owned())
-        } else {
-            Err(Self::new(rule))
-        }
+    ) -> Result<(), Self> {
+        Self::require(length.contains(&text.len()) && text.bytes().all(allowed), rule)
+    }
+
+    /// `rule` is broken unless `holds`.
+    pub fn require(holds: bool, rule: &'static str) -> Result<(), Self> {
+        if holds { Ok(()) } else { Err(Self::new(rule)) }
     }
 }
 

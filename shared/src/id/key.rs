@@ -32,7 +32,8 @@ impl FromStr for KeyId {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be the id of a key: 1 to 64 of A-Z a-z 0-9 -";
-        Constraint::check(text, 1..=64, |c| c.is_ascii_alphanumeric() || c == b'-', RULE).map(Self)
+        Constraint::check(text, 1..=64, |c| c.is_ascii_alphanumeric() || c == b'-', RULE)?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -75,7 +76,7 @@ impl FromStr for KmsKey {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be the id or ARN of a KMS key, not an alias";
-        let reference = Constraint::check(text, 1..=2048, |c| c.is_ascii_graphic(), RULE)?;
+        Constraint::check(text, 1..=2048, |c| c.is_ascii_graphic(), RULE)?;
         // arn:<partition>:kms:<region>:<account>:key/<id>
         let id = match text.split(':').collect::<Vec<_>>()[..] {
             [id] => Some(id),
@@ -83,7 +84,7 @@ impl FromStr for KmsKey {
             _ => None,
         };
         let id = id.and_then(|id| id.parse().ok()).ok_or(Constraint::new(RULE))?;
-        Ok(Self { reference, id })
+        Ok(Self { reference: text.to_owned(), id })
     }
 }
 

@@ -11,6 +11,6 @@ pub use self::{
     key::{KeyId, KmsKey},
     object_id::ObjectId,
     registration_id::RegistrationId,
-    slug::{Reference, Slug},
+    slug::{IdOrSlug, Slug},
     uuid::{ClientId, TokenId, TokenSlot},
 };

@@ -2,11 +2,14 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use super::ObjectId;
 use crate::error::Constraint;
 
 /// The id of an OAuth registration: `^[A-Za-z0-9_-]{1,64}$`. New ones are [`ObjectId`]s; the documented form is wider.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(try_from = "String")]
 pub struct RegistrationId(String);
 
 impl RegistrationId {
@@ -21,7 +24,16 @@ impl FromStr for RegistrationId {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
-        Constraint::check(text, 1..=64, allowed, "must match ^[A-Za-z0-9_-]{1,64}$").map(Self)
+        Constraint::check(text, 1..=64, allowed, "must match ^[A-Za-z0-9_-]{1,64}$")?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for RegistrationId {
+    type Error = Constraint;
+
+    fn try_from(text: String) -> Result<Self, Constraint> {
+        text.parse()
     }
 }
 

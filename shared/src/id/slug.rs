@@ -1,6 +1,8 @@
 //! Readable names of organizations and applications.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use super::ObjectId;
 use crate::error::Constraint;
@@ -11,7 +13,8 @@ fn is_slug_character(c: u8) -> bool {
 
 /// A readable name of an organization, or of an application within its organization: `^[a-zA-Z0-9-]{3,64}$`, but not
 /// 24 hexadecimal digits, which would be an id.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct Slug(String);
 
 impl FromStr for Slug {
@@ -22,7 +25,8 @@ impl FromStr for Slug {
         if text.parse::<ObjectId>().is_ok() {
             return Err(Constraint::new(RULE));
         }
-        Constraint::check(text, 3..=64, is_slug_character, RULE).map(Self)
+        Constraint::check(text, 3..=64, is_slug_character, RULE)?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -33,23 +37,17 @@ impl Slug {
     }
 }
 
-impl fmt::Display for Slug {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// How a path names an organization or an application: by id or by slug. No slug looks like an id, so the two cannot be
 /// confused.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Reference {
+pub enum IdOrSlug {
     /// 24 hexadecimal digits.
     Id(ObjectId),
     /// A slug. It may be longer than any slug that exists: up to 128 characters.
     Slug(String),
 }
 
-impl Reference {
+impl IdOrSlug {
     /// The id, if slugs belong to `namespace`. It need not exist.
     #[must_use]
     pub fn id(&self, namespace: &str) -> ObjectId {
@@ -60,15 +58,16 @@ impl Reference {
     }
 }
 
-impl FromStr for Reference {
+impl FromStr for IdOrSlug {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must match ^(([a-fA-F0-9]{24})|([a-zA-Z0-9\\-]{3,}))$ and have at most 128 characters";
-        match text.parse() {
-            Ok(id) => Ok(Self::Id(id)),
-            Err(_) => Constraint::check(text, 3..=128, is_slug_character, RULE).map(Self::Slug),
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
         }
+        Constraint::check(text, 3..=128, is_slug_character, RULE)?;
+        Ok(Self::Slug(text.to_owned()))
     }
 }
 
@@ -89,32 +88,32 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_an_id_or_a_slug() {
+    fn a_path_names_an_id_or_a_slug() {
         let id: ObjectId = "f".repeat(24).parse().unwrap();
-        assert_eq!("F".repeat(24).parse(), Ok(Reference::Id(id)));
+        assert_eq!("F".repeat(24).parse(), Ok(IdOrSlug::Id(id)));
         for slug in ["abc", "---", &"f".repeat(25), &"x".repeat(128)] {
-            assert_eq!(slug.parse(), Ok(Reference::Slug(slug.to_owned())));
+            assert_eq!(slug.parse(), Ok(IdOrSlug::Slug(slug.to_owned())));
         }
         for wrong in ["", "ab", "a_b", "a b", "äöü", &"x".repeat(129)] {
-            assert!(wrong.parse::<Reference>().is_err(), "{wrong}");
+            assert!(wrong.parse::<IdOrSlug>().is_err(), "{wrong}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_reference_has_the_documented_form(text in "[0-9a-fA-F]{22,26}|[0-9a-zA-Z-]{0,130}|[0-9a-f_/.é-]{0,30}") {
+        fn an_id_or_slug_has_the_documented_form(text in "[0-9a-fA-F]{22,26}|[0-9a-zA-Z-]{0,130}|[0-9a-f_/.é-]{0,30}") {
             let form = text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='z' | 'A'..='Z' | '-'));
             let hex = text.len() == 24 && text.chars().all(|c| c.is_ascii_hexdigit());
-            match text.parse::<Reference>() {
-                Ok(Reference::Id(id)) => prop_assert!(hex && id.to_string() == text.to_lowercase()),
-                Ok(Reference::Slug(slug)) => prop_assert!(!hex && form && (3..=128).contains(&text.len()) && slug == text),
+            match text.parse::<IdOrSlug>() {
+                Ok(IdOrSlug::Id(id)) => prop_assert!(hex && id.to_string() == text.to_lowercase()),
+                Ok(IdOrSlug::Slug(slug)) => prop_assert!(!hex && form && (3..=128).contains(&text.len()) && slug == text),
                 Err(_) => prop_assert!(!form || !(3..=128).contains(&text.len())),
             }
         }
 
         #[test]
         fn no_text_panics(text in ".{0,40}") {
-            let _ = text.parse::<Reference>();
+            let _ = text.parse::<IdOrSlug>();
             let _ = text.parse::<Slug>();
         }
     }

@@ -1,27 +1,36 @@
 //! Strict parsing of JSON objects: every error names the field and the rule, and never repeats a value.
 
-use std::{fmt, marker::PhantomData, ops::RangeInclusive, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserializer as _,
     de::{MapAccess, Visitor},
 };
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
-use super::value::PlainValue;
+use super::{claims::Claims, value::PlainValue};
 use crate::error::{Constraint, ValidationError};
 
 /// The fields of a JSON object. A request takes each field that it knows. HTTP endpoints ignore the others; the invoked
 /// functions reject them with [`JsonObject::refuse_others`].
 #[derive(Debug, Default)]
-pub struct JsonObject(Vec<(String, Value)>);
+pub struct JsonObject {
+    values: Vec<(String, Value)>,
+    texts: Vec<(String, Box<RawValue>)>,
+}
 
 impl JsonObject {
     /// Parses a JSON text (RFC 8259) in UTF-8, nested at most 127 levels.
     pub fn from_json(json: &[u8]) -> Result<Self, ValidationError> {
+        Self::with_claims(json, &[])
+    }
+
+    /// As [`Self::from_json`], for an object in which the fields with these names are [`Claims`].
+    pub fn with_claims(json: &[u8], names: &[&str]) -> Result<Self, ValidationError> {
         let text = std::str::from_utf8(json).map_err(|_| ValidationError::new("body", "is not valid UTF-8"))?;
-        let fields = |Members(fields): Members<PlainValue>| fields.into_iter().map(|(name, value)| (name, value.0));
-        serde_json::from_str(text).map(|members| Self(fields(members).collect())).map_err(|error| {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let object = json.deserialize_map(Fields(names)).and_then(|object| json.end().map(|()| object));
+        object.map_err(|error| {
             if error.is_data() {
                 return ValidationError::new("body", "must be a JSON object");
             }
@@ -36,12 +45,13 @@ impl JsonObject {
 
     /// Takes a field. `None` if it is absent or `null`.
     fn take(&mut self, name: &'static str) -> Result<Option<Value>, ValidationError> {
-        let mut values = self.0.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
-        match (values.next(), values.next()) {
-            (_, Some(_)) => Err(ValidationError::new(name, "must be given once")),
-            (None | Some(Value::Null), None) => Ok(None),
-            (value, None) => Ok(value),
-        }
+        Ok(take_once(&mut self.values, name)?.filter(|value| !value.is_null()))
+    }
+
+    /// Claims of at most `max_bytes`. The object must have been parsed [`Self::with_claims`] of this name.
+    pub fn claims(&mut self, name: &'static str, max_bytes: usize) -> Result<Option<Claims>, ValidationError> {
+        let text = take_once(&mut self.texts, name)?.filter(|text| text.get() != "null");
+        text.map(|text| Claims::parse(name, text.get(), max_bytes)).transpose()
     }
 
     /// A string.
@@ -113,17 +123,9 @@ impl JsonObject {
         }
     }
 
-    pub fn object(&mut self, name: &'static str) -> Result<Option<Map<String, Value>>, ValidationError> {
-        match self.take(name)? {
-            None => Ok(None),
-            Some(Value::Object(object)) => Ok(Some(object)),
-            Some(_) => Err(ValidationError::new(name, "must be an object")),
-        }
-    }
-
     /// Rejects fields that were not taken, so that a misspelled optional field is noticed.
     pub fn refuse_others(self) -> Result<(), ValidationError> {
-        match self.0.into_iter().next() {
+        match self.values.into_iter().next() {
             None => Ok(()),
             Some((name, _)) => {
                 Err(ValidationError::new(name.chars().take(64).collect::<String>(), "is not a field of this request"))
@@ -132,46 +134,41 @@ impl JsonObject {
     }
 }
 
+fn take_once<V>(fields: &mut Vec<(String, V)>, name: &'static str) -> Result<Option<V>, ValidationError> {
+    let mut values = fields.extract_if(.., |(field, _)| field == name).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(ValidationError::new(name, "must be given once")),
+        (value, None) => Ok(value),
+    }
+}
+
 /// The value of a field that the request must have.
 pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ValidationError> {
     value.ok_or_else(|| ValidationError::new(name, "is required"))
 }
 
-/// The members of a JSON object. It keeps duplicate names, so that they can be rejected.
-#[derive(Debug)]
-pub(crate) struct Members<V>(pub(crate) Vec<(String, V)>);
+/// Reads the members of an object, and keeps duplicates, so that they can be refused. It has the names of those whose text is
+/// kept.
+struct Fields<'a>(&'a [&'a str]);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Members<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object<V>(PhantomData<V>);
+impl<'de> Visitor<'de> for Fields<'_> {
+    type Value = JsonObject;
 
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Object<V> {
-            type Value = Members<V>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<V>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonObject, A::Error> {
+        let mut object = JsonObject::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if self.0.contains(&name.as_str()) {
+                object.texts.push((name, map.next_value()?));
+            } else {
+                object.values.push((name, map.next_value::<PlainValue>()?.0));
             }
         }
-
-        deserializer.deserialize_map(Object(PhantomData))
+        Ok(object)
     }
-}
-
-/// The JSON text of a member of the object `json`. It keeps what [`Value`] loses: the digits of numbers, and duplicate
-/// names. `None` if the member is absent or null, or if `json` is not an object, which [`JsonObject::from_json`] reports.
-#[must_use]
-pub fn raw_member<'a>(json: &'a str, name: &str) -> Option<&'a str> {
-    let Members(members) = serde_json::from_str::<Members<&RawValue>>(json).ok()?;
-    let (_, value) = members.into_iter().find(|(member, _)| member == name)?;
-    Some(value.get()).filter(|text| *text != "null")
 }
 
 #[cfg(test)]
@@ -223,13 +220,22 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_member_is_the_text_as_it_was_given() {
-        let json = r#"{"a": {"x":1, "x":2} ,"b":null,"c":1e400,"c":2}"#;
-        assert_eq!(raw_member(json, "a"), Some(r#"{"x":1, "x":2}"#));
-        assert_eq!(raw_member(json, "b"), None);
-        assert_eq!(raw_member(json, "c"), Some("1e400"));
-        for (json, name) in [(json, "d"), ("[]", "a"), (r#"{"a":1"#, "a")] {
-            assert_eq!(raw_member(json, name), None);
+    fn claims_are_kept_as_text() {
+        let read = |json: &str| {
+            let mut object = JsonObject::with_claims(json.as_bytes(), &["c"]).map_err(|invalid| invalid.to_string())?;
+            let claims = object.claims("c", 100).map_err(|invalid| invalid.to_string())?;
+            Ok::<_, String>(claims.map(|claims| serde_json::to_string(&claims).unwrap()))
+        };
+        assert_eq!(read(r#"{"c": {"x":1e400,"y":[ 1 ]} ,"d":1}"#), Ok(Some(r#"{"x":1e400,"y":[ 1 ]}"#.to_owned())));
+        assert_eq!((read(r#"{"c":null}"#), read("{}")), (Ok(None), Ok(None)));
+        for (wrong, message) in [
+            (r#"{"c":{},"c":null}"#, "c must be given once"),
+            (r#"{"c":1}"#, "c must be an object"),
+            (r#"{"c":{}"#, "body is not valid JSON (line 1, column 7)"),
+            (r#"{"c":{},"d":1e400}"#, "body is not valid JSON (line 1, column 17)"),
+            ("[]", "body must be a JSON object"),
+        ] {
+            assert_eq!(read(wrong), Err(message.to_owned()), "{wrong}");
         }
     }
 

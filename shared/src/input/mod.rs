@@ -1,13 +1,19 @@
 //! Strict parsing of requests: every error names the field and the rule, and never repeats a value.
 
+mod claims;
 mod fields;
 mod json;
 pub mod oidc;
 mod parameters;
+mod pkce;
+mod scopes;
 mod value;
 
 pub use self::{
-    fields::{Email, Scope, ScopeList, Subject},
-    json::{JsonObject, raw_member, required},
+    claims::{Claims, json_text},
+    fields::{Email, Language, RedirectUri, Service, Subject},
+    json::{JsonObject, required},
     parameters::{Parameters, form_decoded},
+    pkce::{CodeChallenge, CodeVerifier},
+    scopes::{Scope, Scopes, space_separated},
 };

@@ -91,7 +91,7 @@ mod tests {
 
     fn of_query(raw: &str) -> Result<Option<String>, String> {
         let scope = Parameters::from_query(raw).parsed::<Scope>("a");
-        scope.map(|scope| scope.map(Scope::into_inner)).map_err(|error| error.to_string())
+        scope.map(|scope| scope.map(|scope| scope.as_str().to_owned())).map_err(|error| error.to_string())
     }
 
     fn error_text(body: &[u8]) -> String {

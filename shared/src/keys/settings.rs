@@ -202,12 +202,12 @@ impl FromStr for AuthorizationEndpoint {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be a URL such as https://login.example.com/authorize, of at most 2048 characters";
-        let url = Constraint::check(text, 1..=2048, |c| c.is_ascii_graphic(), RULE)?;
+        Constraint::check(text, 1..=2048, |c| c.is_ascii_graphic(), RULE)?;
         let HttpUrl { after_authority, .. } = HttpUrl::parse(text).ok_or(Constraint::new(RULE))?.require_https()?;
         if after_authority.contains('#') {
             return Err(Constraint::new("must have no fragment"));
         }
-        Ok(Self(url))
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -254,7 +254,8 @@ impl FromStr for Issuer {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        name(text).map(Self)
+        check_name(text)?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -262,11 +263,12 @@ impl FromStr for Audience {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        name(text).map(Self)
+        check_name(text)?;
+        Ok(Self(text.to_owned()))
     }
 }
 
-fn name(text: &str) -> Result<String, Constraint> {
+fn check_name(text: &str) -> Result<(), Constraint> {
     const RULE: &str = "must be at most 512 printable ASCII characters without spaces";
     Constraint::check(text, 0..=512, |c| c.is_ascii_graphic(), RULE)
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{List, Store, Update, key::Key};
-use crate::{credential::CredentialHash, error::InternalError, id::ObjectId};
+use crate::{credential::CredentialHash, error::InternalError, id::ObjectId, input::Scopes};
 
 /// The item `API_KEY#<id>`. A revoked key is marked and never deleted, so that its id can never be used again.
 #[derive(Debug, Deserialize, Serialize)]
@@ -14,8 +14,8 @@ pub struct ApiKey {
     pub hash: CredentialHash,
     /// The organization that it acts for.
     pub organization_id: ObjectId,
-    /// The names of its permissions.
-    pub permissions: Vec<String>,
+    /// Its permissions, and names that grant nothing if the version that wrote it knew more of them.
+    pub permissions: Scopes,
     /// A description for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

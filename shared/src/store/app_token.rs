@@ -8,6 +8,7 @@ use crate::{
     credential::CredentialHash,
     error::InternalError,
     id::ObjectId,
+    input::Scopes,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -25,7 +26,7 @@ pub struct AppToken {
     /// The description that its creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// When it was revoked, in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<String>,

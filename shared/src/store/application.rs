@@ -16,7 +16,7 @@ pub struct Application {
     /// The organization that it belongs to.
     pub organization_id: ObjectId,
     /// Its readable name within the organization.
-    pub slug: String,
+    pub slug: Slug,
     /// A name for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

@@ -1,18 +1,14 @@
 //! Clients of the token endpoint (RFC 6749, 2).
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    List, Store, Update, WriteId,
-    item::{Item, number, text},
-    key::Key,
-};
+use super::{List, Store, Update, WriteId, item::Item, key::Key};
 use crate::{
     credential::CredentialHash,
     error::InternalError,
     id::{ClientId, ObjectId},
+    input::{RedirectUri, Scopes, Service},
 };
 
 /// The item `CLIENT#<id>`.
@@ -26,11 +22,11 @@ pub struct Client {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_hash: Option<CredentialHash>,
     /// The redirect URIs that its codes may be sent to.
-    pub redirect_uris: Vec<String>,
+    pub redirect_uris: Vec<RedirectUri>,
     /// The login services that it allows.
-    pub services: Vec<String>,
+    pub services: Vec<Service>,
     /// The scopes that its tokens may have.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// For how many seconds after its rotation a refresh token may be used again, unless its successor was used: 0 to
     /// 300.
     pub refresh_reuse_seconds: u32,
@@ -48,18 +44,19 @@ impl Client {
     }
 }
 
-/// What an update of a client writes; `None` leaves a setting as it is.
-#[derive(Debug, Default)]
+/// The settings of [`Client`] that an update writes; it leaves those that are `None` as they are.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ClientChange {
-    /// [`Client::redirect_uris`].
-    pub redirect_uris: Option<Vec<String>>,
-    /// [`Client::services`].
-    pub services: Option<Vec<String>>,
-    /// [`Client::scopes`].
-    pub scopes: Option<Vec<String>>,
-    /// [`Client::refresh_reuse_seconds`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirect_uris: Option<Vec<RedirectUri>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<Service>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_reuse_seconds: Option<u32>,
-    /// [`Client::secret_hash`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_hash: Option<CredentialHash>,
 }
 
@@ -88,17 +85,7 @@ impl Store {
         change: &ClientChange,
         decided_on: &Client,
     ) -> Result<Update<(), Client>, InternalError> {
-        let list = |entries: &Option<Vec<String>>| {
-            entries.as_ref().map(|entries| AttributeValue::L(entries.iter().map(text).collect()))
-        };
-        let values = [
-            ("redirectUris", list(&change.redirect_uris)),
-            ("services", list(&change.services)),
-            ("scopes", list(&change.scopes)),
-            ("refreshReuseSeconds", change.refresh_reuse_seconds.map(number)),
-            ("secretHash", change.secret_hash.as_ref().map(|hash| text(hash.as_str()))),
-        ];
         let version = |client: &Client| client.settings_version.clone();
-        self.update_settings(Key::client(id), decided_on, values, version, "update the client").await
+        self.update_settings(Key::client(id), decided_on, change, version, "update the client").await
     }
 }

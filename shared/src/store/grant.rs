@@ -10,12 +10,11 @@ use chrono::{
     serde::{ts_milliseconds_option, ts_seconds, ts_seconds_option},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
-use serde_json::{Map, Value};
 
 use super::{
     List, Store, Update, WriteId,
     item::{number, read, text},
-    key::Key,
+    key::{Key, UserAtClient},
     listing,
     write::send,
 };
@@ -23,6 +22,7 @@ use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
     id::{ClientId, ObjectId},
+    input::{Claims, CodeChallenge, Language, RedirectUri, Scopes, Service, Subject, json_text},
     random::Random,
     runtime::telemetry::{Phase, timed},
 };
@@ -65,13 +65,13 @@ pub struct GrantDetails {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confidential: bool,
     /// The login service that the user came through.
-    pub service: String,
+    pub service: Service,
     /// Where the code was sent.
-    pub redirect_uri: String,
+    pub redirect_uri: RedirectUri,
     /// The user.
-    pub subject: String,
+    pub subject: Subject,
     /// The scopes.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// The `state` of the authorization request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
@@ -80,20 +80,28 @@ pub struct GrantDetails {
     pub nonce: Option<String>,
     /// The S256 challenge of the authorization request (RFC 7636, 4.2).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub code_challenge: Option<String>,
+    pub code_challenge: Option<CodeChallenge>,
     /// When the user logged in.
     #[serde(with = "ts_seconds")]
     pub auth_time: DateTime<Utc>,
     /// The language of the authorization request.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub language: Option<String>,
+    pub language: Option<Language>,
     /// What is known of the user: OpenID Connect's standard claims.
-    pub claims: Map<String, Value>,
+    #[serde(with = "json_text")]
+    pub claims: Claims,
     /// The code.
     pub code: CredentialHash,
     /// When the code expires.
     #[serde(with = "ts_seconds")]
     pub code_expires_at: DateTime<Utc>,
+}
+
+impl GrantDetails {
+    #[must_use]
+    pub fn user(&self) -> UserAtClient<'_> {
+        UserAtClient { client_id: self.client_id, subject: &self.subject }
+    }
 }
 
 /// How far a grant has come: `Issued`, then `Active`, and at any time `Revoked`.
@@ -174,8 +182,7 @@ impl Store {
         grant: &Grant,
         now: DateTime<Utc>,
     ) -> Result<Update<()>, InternalError> {
-        let list = List::Sessions { client_id: grant.details.client_id, subject: &grant.details.subject };
-        let listing = list.entry(&id.as_str(), now);
+        let listing = List::Sessions(grant.details.user()).entry(&id.as_str(), now);
         timed(Phase::Commit, self.create(Key::grant(id), grant, listing, "create the grant")).await
     }
 
@@ -261,7 +268,7 @@ impl Store {
     pub async fn end_grant(
         &self,
         id: &SessionId,
-        (client_id, subject): (ClientId, &str),
+        user: UserAtClient<'_>,
         now: DateTime<Utc>,
     ) -> Result<Update<bool, GrantLifetime>, InternalError> {
         const CONTEXT: &str = "end the session";
@@ -272,8 +279,8 @@ impl Store {
             .condition_expression("#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)")
             .expression_attribute_names("#clientId", "clientId")
             .expression_attribute_names("#subject", "subject")
-            .expression_attribute_values(":clientId", text(client_id))
-            .expression_attribute_values(":subject", text(subject));
+            .expression_attribute_values(":clientId", text(user.client_id))
+            .expression_attribute_values(":subject", text(user.subject.as_str()));
         let applied = |item| read::<GrantLifetime>(item, CONTEXT).map(|grant| grant.can_be_used(now));
         let own = |found: &GrantLifetime| (found.version == write).then(|| found.can_be_used(now));
         send(call, CONTEXT, applied, own).await

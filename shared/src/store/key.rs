@@ -7,7 +7,15 @@ use super::item::Item;
 use crate::{
     credential::SessionId,
     id::{ClientId, ObjectId, RegistrationId},
+    input::Subject,
 };
+
+/// A user at a client.
+#[derive(Clone, Copy, Debug)]
+pub struct UserAtClient<'a> {
+    pub client_id: ClientId,
+    pub subject: &'a Subject,
+}
 
 /// The primary key of an item. Every item has its own partition. The sort key is always the same; it is there so that other
 /// items can be added to a partition later.
@@ -46,13 +54,13 @@ impl Key {
         Self::item(format!("CLIENT#{id}"))
     }
 
-    /// The partition of the grants of a user at a client.
-    pub(super) fn subject(client: ClientId, subject: &str) -> String {
-        format!("SUBJECT#{client}#{subject}")
+    /// The partition of a user's session entries.
+    pub(super) fn sessions(user: UserAtClient<'_>) -> String {
+        format!("SUBJECT#{}#{}", user.client_id, user.subject.as_str())
     }
 
-    pub(super) fn session(client: ClientId, subject: &str, session: &SessionId) -> Self {
-        Self { pk: Self::subject(client, subject), sk: session.as_str().to_owned() }
+    pub(super) fn session(user: UserAtClient<'_>, session: &SessionId) -> Self {
+        Self { pk: Self::sessions(user), sk: session.as_str().to_owned() }
     }
 
     pub(super) fn grant(session: &SessionId) -> Self {

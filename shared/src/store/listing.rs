@@ -14,13 +14,13 @@ use serde::de::DeserializeOwned;
 use super::{
     Store,
     item::{Item, read},
-    key::Key,
+    key::{Key, UserAtClient},
 };
 use crate::{
     clock::rfc3339,
     encoding::{base64url, from_base64url, sha256, truncated},
     error::InternalError,
-    id::{ClientId, ObjectId},
+    id::ObjectId,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -48,12 +48,7 @@ pub enum List<'a> {
     /// The integration tokens of an application, except revoked ones.
     AppTokens(ObjectId),
     /// The grants of a user at a client, exchanged or not, expired or not, except revoked ones.
-    Sessions {
-        /// The client.
-        client_id: ClientId,
-        /// The user.
-        subject: &'a str,
-    },
+    Sessions(UserAtClient<'a>),
 }
 
 impl List<'_> {
@@ -73,7 +68,7 @@ impl List<'_> {
             Self::Applications(organization) => format!("APPLICATIONS#{organization}"),
             Self::Clients(organization) => format!("CLIENTS#{organization}"),
             Self::AppTokens(application) => format!("APP_TOKENS#{application}"),
-            Self::Sessions { client_id, subject } => format!("SESSIONS#{client_id}#{subject}"),
+            Self::Sessions(user) => format!("SESSIONS#{}#{}", user.client_id, user.subject.as_str()),
         }
     }
 
@@ -86,7 +81,7 @@ impl List<'_> {
             Self::Applications(_) => Key::of("APPLICATION", id),
             Self::Clients(_) => Key::of("CLIENT", id),
             Self::AppTokens(_) => Key::of("APP_TOKEN", id),
-            Self::Sessions { .. } => Key::of("GRANT", id),
+            Self::Sessions(_) => Key::of("GRANT", id),
         });
         key.insert(OWNER.to_owned(), AttributeValue::S(self.owner()));
         key.insert(CREATED_AT.to_owned(), AttributeValue::S(position.0.clone()));
@@ -254,7 +249,8 @@ mod tests {
     #[test]
     fn a_cursor_belongs_to_one_list() {
         let now = DateTime::from_timestamp(1_800_000_000, 250_000_000).unwrap();
-        let client_id: ClientId = "11111111-1111-1111-1111-111111111111".parse().unwrap();
+        let client_id = "11111111-1111-1111-1111-111111111111".parse().unwrap();
+        let [one, other] = ["a", "b"].map(|subject| subject.parse().unwrap());
         let lists = [
             List::ApiKeys(id('a')),
             List::ApiKeys(id('b')),
@@ -262,8 +258,8 @@ mod tests {
             List::Applications(id('a')),
             List::Clients(id('a')),
             List::AppTokens(id('a')),
-            List::Sessions { client_id, subject: "a" },
-            List::Sessions { client_id, subject: "b" },
+            List::Sessions(UserAtClient { client_id, subject: &one }),
+            List::Sessions(UserAtClient { client_id, subject: &other }),
         ];
         let position = Position::new(&id('c'), now);
         assert_eq!((position.created_at(), position.id()), ("2027-01-15T08:00:00.250Z", "c".repeat(24).as_str()));

@@ -12,8 +12,8 @@ mod key;
 mod listing;
 mod organization;
 mod registration;
+mod session;
 mod signing_keys;
-mod subject;
 mod write;
 
 use std::{str::FromStr, sync::Arc};
@@ -32,11 +32,12 @@ pub use self::{
     application::Application,
     client::{Client, ClientChange},
     grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
+    key::UserAtClient,
     listing::{List, Order, Page, Position, Start},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
-        ScopesChange, TokenWritePlan,
+        TokenWritePlan,
     },
     signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
     write::{Retry, Update, WriteId},
@@ -72,7 +73,8 @@ impl FromStr for TableName {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be the name of a DynamoDB table: 3 to 255 of A-Z a-z 0-9 _ - .";
-        Constraint::check(text, 3..=255, |c| c.is_ascii_alphanumeric() || b"_-.".contains(&c), RULE).map(Self)
+        Constraint::check(text, 3..=255, |c| c.is_ascii_alphanumeric() || b"_-.".contains(&c), RULE)?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -140,13 +142,12 @@ impl Store {
         put(call, context, own).await
     }
 
-    /// Changes settings, those of `values` that are given, if they are still what `decided_on` has; `version` reads which they
-    /// are.
+    /// Writes the settings that `change` has, if they are still what `decided_on` has; `version` reads which they are.
     async fn update_settings<C: DeserializeOwned>(
         &self,
         key: Key,
         decided_on: &C,
-        values: impl IntoIterator<Item = (&'static str, Option<AttributeValue>)>,
+        change: &impl Serialize,
         version: impl Fn(&C) -> Option<WriteId>,
         context: &'static str,
     ) -> Result<Update<(), C>, InternalError> {
@@ -157,12 +158,12 @@ impl Store {
         call =
             name_settings(call, decided_on.as_ref()).expression_attribute_values(":settingsVersion", (&write).into());
         let mut assignments = vec!["#settingsVersion = :settingsVersion".to_owned()];
-        for (name, value) in values {
-            let Some(value) = value else { continue };
+        let change: Item = serde_dynamo::to_item(change).map_err(|error| InternalError::new(context, error))?;
+        for (name, value) in change {
             assignments.push(format!("#{name} = :{name}"));
             call = call
-                .expression_attribute_names(format!("#{name}"), name)
-                .expression_attribute_values(format!(":{name}"), value);
+                .expression_attribute_values(format!(":{name}"), value)
+                .expression_attribute_names(format!("#{name}"), name);
         }
         let call = call.update_expression(format!("SET {}", assignments.join(", ")));
         let own = |found: &C| (version(found).as_ref() == Some(&write)).then_some(());

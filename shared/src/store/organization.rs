@@ -13,7 +13,7 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub struct Organization {
     /// Its readable name.
-    pub slug: String,
+    pub slug: Slug,
 }
 
 impl Organization {
@@ -30,7 +30,7 @@ impl Organization {
 impl Store {
     /// Creates the organization with this slug.
     pub async fn create_organization(&self, slug: &Slug) -> Result<Update<()>, InternalError> {
-        let organization = Organization { slug: slug.to_string() };
+        let organization = Organization { slug: slug.clone() };
         let key = Key::organization(Organization::id(slug));
         self.create(key, &organization, Item::new(), "create the organization").await
     }

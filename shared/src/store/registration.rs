@@ -20,6 +20,7 @@ use super::{
 use crate::{
     error::InternalError,
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
+    input::{Email, Scopes},
 };
 
 /// How many earlier lists of scopes a registration keeps, each of at most 1 KB, so that its item stays under 400 KB.
@@ -41,7 +42,7 @@ pub struct Registration {
     /// How long a token lives.
     pub token_ttl_seconds: u32,
     /// What its tokens may do.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// How often the scopes were changed.
     pub scopes_revision: u32,
     /// The scopes of earlier revisions that an active token with an idempotency key was issued with.
@@ -66,7 +67,7 @@ pub struct EarlierScopes {
     /// The revision that they were.
     pub revision: u32,
     /// The scopes.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
 }
 
 /// What the registration keeps of a token: nothing that could be used as one.
@@ -77,7 +78,7 @@ pub struct RegistrationToken {
     pub expires_at: DateTime<Utc>,
     /// The address that the creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
+    pub email: Option<Email>,
     /// Present if an idempotency key was used: what is needed to sign the same token again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<IdempotencyRecord>,
@@ -139,12 +140,12 @@ impl Registration {
 
     /// The scopes that a token was issued with; `None` only if the item is damaged.
     #[must_use]
-    pub fn issued_scopes(&self, record: &IdempotencyRecord) -> Option<&[String]> {
+    pub fn issued_scopes(&self, record: &IdempotencyRecord) -> Option<&Scopes> {
         if record.scopes_revision == self.scopes_revision {
             return Some(&self.scopes);
         }
         let earlier = self.earlier_scopes.iter().find(|earlier| earlier.revision == record.scopes_revision);
-        earlier.map(|earlier| earlier.scopes.as_slice())
+        earlier.map(|earlier| &earlier.scopes)
     }
 }
 
@@ -167,26 +168,24 @@ impl TokenWritePlan {
     }
 }
 
-/// What an update of a registration writes; `None` leaves a setting as it is.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+/// The settings of [`Registration`] that an update writes; it leaves those that are `None` as they are.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RegistrationChange {
-    /// [`Registration::name`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// [`Registration::max_allowed`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_allowed: Option<u32>,
-    /// [`Registration::token_ttl_seconds`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_ttl_seconds: Option<u32>,
-    /// [`Registration::scopes`].
-    pub scopes: Option<ScopesChange>,
-}
-
-/// New scopes, of the next revision.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ScopesChange {
-    /// The scopes.
-    pub scopes: Vec<String>,
-    /// [`Registration::earlier_scopes`].
-    pub earlier: Vec<EarlierScopes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
+    /// Changes with the scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes_revision: Option<u32>,
+    /// Changes with the scopes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier_scopes: Option<Vec<EarlierScopes>>,
 }
 
 impl Store {
@@ -333,20 +332,8 @@ impl Store {
         change: &RegistrationChange,
         decided_on: &Registration,
     ) -> Result<Update<(), Registration>, InternalError> {
-        const CONTEXT: &str = "update the registration";
-        let failed = |error| InternalError::new(CONTEXT, error);
-        let mut values = vec![
-            ("name", change.name.clone().map(text)),
-            ("maxAllowed", change.max_allowed.map(number)),
-            ("tokenTtlSeconds", change.token_ttl_seconds.map(number)),
-        ];
-        if let Some(change) = &change.scopes {
-            values.push(("scopes", Some(serde_dynamo::to_attribute_value(&change.scopes).map_err(failed)?)));
-            values.push(("scopesRevision", Some(number(decided_on.scopes_revision.saturating_add(1)))));
-            values.push(("earlierScopes", Some(serde_dynamo::to_attribute_value(&change.earlier).map_err(failed)?)));
-        }
         let version = |registration: &Registration| registration.settings_version.clone();
-        self.update_settings(Key::registration(id), decided_on, values, version, CONTEXT).await
+        self.update_settings(Key::registration(id), decided_on, change, version, "update the registration").await
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     encoding::truncated,
     error::{ApiError, InternalError},
     id::ObjectId,
+    input::Scopes,
     keys::MacKey,
     random::Random,
     store::{AppToken, Application, Store, Update},
@@ -32,7 +33,7 @@ pub struct CreateRequest<'a> {
     /// What the caller says of it.
     pub description: Option<String>,
     /// What it may do.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// What the caller names the request by.
     pub idempotency_key: Option<&'a IdempotencyKey>,
 }

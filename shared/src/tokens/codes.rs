@@ -3,7 +3,6 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
 
 use super::grants::GRANT_LIFETIME_SECONDS;
 use crate::{
@@ -11,6 +10,7 @@ use crate::{
     credential::{GrantCredential, GrantId},
     error::{InternalError, InvocationError, ValidationError},
     id::ClientId,
+    input::{Claims, CodeChallenge, Language, Scopes, Subject},
     random::Random,
     runtime::telemetry::{Phase, timed},
     store::{Client, Grant, GrantDetails, Store, Update},
@@ -26,14 +26,14 @@ pub struct CodeRequest {
     pub client_id: ClientId,
     pub service: String,
     pub redirect_uri: String,
-    pub subject: String,
-    pub scopes: Vec<String>,
+    pub subject: Subject,
+    pub scopes: Scopes,
     pub state: Option<String>,
     pub nonce: Option<String>,
-    pub code_challenge: Option<String>,
+    pub code_challenge: Option<CodeChallenge>,
     pub auth_time: DateTime<Utc>,
-    pub language: Option<String>,
-    pub claims: Map<String, Value>,
+    pub language: Option<Language>,
+    pub claims: Claims,
 }
 
 /// Personal data is not shown.
@@ -67,8 +67,8 @@ pub async fn issue(
     let grant = Grant::issued(decide(request, client, &code, expires_at)?, random)?;
 
     let session = id.session();
-    let subject = (grant.details.client_id, grant.details.subject.as_str());
-    let recorded = store.record_session(subject, &session, expiry(expires_at, SESSION_LIFETIME_SECONDS));
+    let ttl = expiry(expires_at, SESSION_LIFETIME_SECONDS);
+    let recorded = store.record_session(grant.details.user(), &session, ttl);
     // Both must be written before anybody knows the code. If one fails, the other is of no use and does no harm.
     let (created, recorded) = tokio::join!(store.create_grant(&session, &grant, now), recorded);
     recorded?;
@@ -88,20 +88,18 @@ fn decide(
     code_expires_at: DateTime<Utc>,
 ) -> Result<GrantDetails, ValidationError> {
     let client = client.ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
-    let registered = |registered: bool, field| {
-        registered.then_some(()).ok_or_else(|| ValidationError::new(field, "is not registered for this client"))
-    };
-    registered(client.services.contains(&request.service), "service")?;
-    registered(client.redirect_uris.contains(&request.redirect_uri), "redirectUri")?;
-    registered(request.scopes.iter().all(|scope| client.scopes.contains(scope)), "scope")?;
+    let not_registered = |field| move || ValidationError::new(field, "is not registered for this client");
+    let service = client.services.iter().find(|service| service.as_str() == request.service);
+    let redirect_uri = client.redirect_uris.iter().find(|uri| uri.as_str() == request.redirect_uri);
+    let scopes = Some(request.scopes).filter(|scopes| scopes.is_subset(&client.scopes));
     Ok(GrantDetails {
         client_id: request.client_id,
         organization_id: client.organization_id,
         confidential: client.is_confidential(),
-        service: request.service,
-        redirect_uri: request.redirect_uri,
+        service: service.ok_or_else(not_registered("service"))?.clone(),
+        redirect_uri: redirect_uri.ok_or_else(not_registered("redirectUri"))?.clone(),
         subject: request.subject,
-        scopes: request.scopes,
+        scopes: scopes.ok_or_else(not_registered("scope"))?,
         state: request.state,
         nonce: request.nonce,
         code_challenge: request.code_challenge,

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use crate::{
     error::InternalError,
     id::{ObjectId, TokenId},
+    input::{Email, Scopes},
     store::{List, Order, Page, Registration, Start, Store},
 };
 
@@ -15,7 +16,7 @@ pub struct ListedToken<'a> {
     /// Its `jti`.
     pub id: TokenId,
     /// The address in it.
-    pub email: Option<&'a str>,
+    pub email: Option<&'a Email>,
     /// When it expires.
     pub expires_at: DateTime<Utc>,
 }
@@ -27,7 +28,7 @@ pub fn active_tokens(registration: &Registration, now: DateTime<Utc>) -> Vec<Lis
     let mut tokens: Vec<_> = active
         .map(|(slot, token)| ListedToken {
             id: token.id(*slot),
-            email: token.email.as_deref(),
+            email: token.email.as_ref(),
             expires_at: token.expires_at,
         })
         .collect();
@@ -41,7 +42,7 @@ pub struct ListedAppToken {
     /// What its creator said of it.
     pub description: Option<String>,
     /// What it may do.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
 }
 
 /// A page of an application's tokens. Revoked ones are left out, within about a second of their revocation.

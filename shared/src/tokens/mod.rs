@@ -5,7 +5,6 @@ pub mod app_tokens;
 pub mod codes;
 pub mod grants;
 pub mod listing;
-pub mod pkce;
 mod quota;
 pub mod registration_tokens;
 pub mod revocation;

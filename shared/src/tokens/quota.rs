@@ -66,7 +66,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::{id::TokenId, random::SystemRandom, store::RegistrationToken};
+    use crate::{id::TokenId, input::Scopes, random::SystemRandom, store::RegistrationToken};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -81,7 +81,7 @@ mod tests {
             name: String::new(),
             max_allowed,
             token_ttl_seconds: 1,
-            scopes: vec![],
+            scopes: Scopes::default(),
             scopes_revision: 0,
             earlier_scopes: vec![],
             tokens: tokens.collect::<BTreeMap<_, _>>(),

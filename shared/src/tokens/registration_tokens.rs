@@ -14,6 +14,7 @@ use crate::{
     clock::expiry,
     error::{ApiError, InternalError, OauthError},
     id::{ObjectId, RegistrationId, TokenId, TokenSlot},
+    input::{Email, Scope, Scopes},
     keys::jwt::{RegistrationTokenClaims, TokenType},
     keys::{Audience, Issuer, Signer},
     random::Random,
@@ -28,9 +29,9 @@ pub struct IssueRequest<'a> {
     /// The registration that the token is for.
     pub registration_id: &'a RegistrationId,
     /// The scopes that are asked for, which must be the registration's. `None` asks for all of them.
-    pub scopes: Option<&'a [String]>,
+    pub scopes: Option<&'a Scopes>,
     /// An address to put into it.
-    pub email: Option<&'a str>,
+    pub email: Option<&'a Email>,
     /// What the caller names the request by.
     pub idempotency_key: Option<&'a IdempotencyKey>,
 }
@@ -162,16 +163,16 @@ impl RegistrationTokens {
         now: DateTime<Utc>,
     ) -> Result<Decision, ApiError> {
         let claims =
-            |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: &[String]| RegistrationTokenClaims {
+            |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: Scopes| RegistrationTokenClaims {
                 iss: self.issuer.as_str().to_owned(),
-                sub: request.registration_id.to_string(),
+                sub: request.registration_id.clone(),
                 aud: self.audience.as_str().to_owned(),
-                client_id: request.registration_id.to_string(),
+                client_id: request.registration_id.clone(),
                 jti,
                 iat: issued_at.trunc_subsecs(0),
                 exp: expires_at,
-                scope: scopes.join(" "),
-                email: request.email.map(str::to_owned),
+                scope: scopes,
+                email: request.email.cloned(),
             };
         let slot = match request.idempotency_key {
             None => jti.into(),
@@ -184,14 +185,14 @@ impl RegistrationTokens {
             let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
             let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
             let same =
-                existing.email.as_deref() == request.email && record.requested_scopes_hash == requested_scopes_hash;
+                existing.email.as_ref() == request.email && record.requested_scopes_hash == requested_scopes_hash;
             if !same {
                 caller.require_grantable(scopes)?;
                 return Err(ApiError::IdempotencyKeyReused);
             }
             let scopes = granted(scopes, request.scopes)?;
             caller.require_grantable(&scopes)?;
-            let claims = claims(record.jti, record.issued_at, existing.expires_at, &scopes);
+            let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
             return Ok(Decision::Repeat(claims));
         }
         let scopes = granted(&registration.scopes, request.scopes)?;
@@ -205,7 +206,7 @@ impl RegistrationTokens {
             }
         };
         let expires_at = expiry(now, registration.token_ttl_seconds);
-        let claims = claims(jti, now, expires_at, &scopes);
+        let claims = claims(jti, now, expires_at, scopes);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
             jti,
             issued_at: now.trunc_subsecs(0),
@@ -227,18 +228,17 @@ enum Decision {
 }
 
 /// Those of a registration's scopes that are asked for, in the registration's order.
-fn granted(scopes: &[String], requested: Option<&[String]>) -> Result<Vec<String>, ApiError> {
-    let Some(requested) = requested else { return Ok(scopes.to_vec()) };
-    if requested.iter().all(|scope| scopes.contains(scope)) {
-        Ok(scopes.iter().filter(|scope| requested.contains(scope)).cloned().collect())
-    } else {
-        Err(OauthError::InvalidScope.into())
+fn granted(scopes: &Scopes, requested: Option<&Scopes>) -> Result<Scopes, ApiError> {
+    match requested {
+        None => Ok(scopes.clone()),
+        Some(requested) if requested.is_subset(scopes) => Ok(scopes.intersection(requested)),
+        Some(_) => Err(OauthError::InvalidScope.into()),
     }
 }
 
 /// A hash of the scopes that were asked for, in any order: a request with the same idempotency key must ask for the same.
-fn scopes_hash(requested: &[String]) -> String {
-    let mut sorted = requested.to_vec();
+fn scopes_hash(requested: &Scopes) -> String {
+    let mut sorted: Vec<_> = requested.iter().map(Scope::as_str).collect();
     sorted.sort_unstable();
     ObjectId::of_sha256(sorted.join(" ").as_bytes()).to_string()
 }

@@ -8,34 +8,19 @@ use serde::Deserialize;
 use crate::{
     credential::SessionId,
     error::InternalError,
-    id::ClientId,
-    store::{List, Order, Page, Start, Store, Update},
+    input::Scopes,
+    store::{List, Order, Page, Start, Store, Update, UserAtClient},
 };
 
 /// How many grants are ended at once.
 const BATCH: usize = 25;
-
-/// A user at a client.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// The client.
-    pub client_id: ClientId,
-    /// The user.
-    pub subject: &'a str,
-}
-
-impl<'a> Subject<'a> {
-    fn list(&self) -> List<'a> {
-        List::Sessions { client_id: self.client_id, subject: self.subject }
-    }
-}
 
 /// What a list shows of a session, beside its position.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedSession {
     /// What was granted.
-    pub scopes: Vec<String>,
+    pub scopes: Scopes,
     /// When it ends; `None` if its code was not exchanged yet.
     #[serde(default, with = "ts_seconds_option")]
     pub expires_at: Option<DateTime<Utc>>,
@@ -47,13 +32,13 @@ pub struct ListedSession {
 /// When the table does not answer.
 pub async fn list(
     store: &Store,
-    subject: Subject<'_>,
+    user: UserAtClient<'_>,
     start: Start,
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<Page<ListedSession>, InternalError> {
     let can_be_used = |session: &ListedSession| session.expires_at.is_some_and(|at| now < at);
-    store.list(&subject.list(), (Order::OldestFirst, start), limit, can_be_used).await
+    store.list(&List::Sessions(user), (Order::OldestFirst, start), limit, can_be_used).await
 }
 
 /// Ends one session, or a code that was not exchanged yet; whether it could still be used.
@@ -62,11 +47,10 @@ pub async fn list(
 /// When the table does not answer. Calling it again is safe, but returns `false` for a session that was ended.
 pub async fn end(
     store: &Store,
-    subject: Subject<'_>,
+    user: UserAtClient<'_>,
     session: &SessionId,
     now: DateTime<Utc>,
 ) -> Result<bool, InternalError> {
-    let user = (subject.client_id, subject.subject);
     let could_be_used = match store.end_grant(session, user, now).await? {
         Update::Applied(could_be_used) => could_be_used,
         Update::Conflict(grant) if grant.revoked => false,
@@ -85,10 +69,10 @@ pub async fn end(
 /// # Errors
 /// When the table does not answer. A failure to end one grant does not stop the others, but their number is lost. Calling
 /// it again ends what is left.
-pub async fn end_all(store: &Store, subject: Subject<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
+pub async fn end_all(store: &Store, user: UserAtClient<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
     let (mut ended, mut failure) = (0, None);
-    for batch in store.load_sessions(subject.client_id, subject.subject).await?.chunks(BATCH) {
-        for done in join_all(batch.iter().map(|session| end(store, subject, session, now))).await {
+    for batch in store.load_sessions(user).await?.chunks(BATCH) {
+        for done in join_all(batch.iter().map(|session| end(store, user, session, now))).await {
             match done {
                 Ok(could_be_used) => ended += usize::from(could_be_used),
                 Err(error) => failure = Some(error),

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     auth::IdempotencyKey,
     error::{ApiError, Outcome, Unauthenticated, ValidationError},
-    id::{ObjectId, Reference},
+    id::{IdOrSlug, ObjectId},
     runtime::http::{Request, Response, StatusCode},
     store::{Application, Organization},
 };
@@ -26,8 +26,8 @@ impl ApplicationPath {
     /// # Errors
     /// When a parameter is neither an id nor a slug.
     pub fn parse(request: &Request) -> Result<Self, ValidationError> {
-        let organization: Reference = request.path_parameter("organizationId")?;
-        let application: Reference = request.path_parameter("applicationId")?;
+        let organization: IdOrSlug = request.path_parameter("organizationId")?;
+        let application: IdOrSlug = request.path_parameter("applicationId")?;
         let organization_id = organization.id(Organization::NAMESPACE);
         Ok(Self { organization_id, application_id: application.id(&Application::namespace(organization_id)) })
     }

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     clock::expiry,
     credential::{CredentialHash, GrantCredential},
+    input::CodeVerifier,
     store::{Client, Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
-    tokens::pkce::CodeVerifier,
 };
 
 /// The request is granted.
@@ -44,8 +44,8 @@ pub(super) fn decide(
     if !client.is_some_and(|client| is_bound(request, &grant.details, client)) {
         return Err(Denial::BadCredential);
     }
-    let granted = |scopes: &Vec<String>| scopes.iter().all(|scope| grant.details.scopes.contains(scope));
-    if request.scopes.as_ref().is_none_or(granted) { Ok(decision) } else { Err(Denial::InvalidScope) }
+    let granted = request.scopes.as_ref().is_none_or(|scopes| scopes.is_subset(&grant.details.scopes));
+    if granted { Ok(decision) } else { Err(Denial::InvalidScope) }
 }
 
 /// Decides by the status of the grant and the credential alone, before anything else of the request can hide a replay.
@@ -118,11 +118,11 @@ fn is_bound(request: &GrantRequest, grant: &GrantDetails, client: &Client) -> bo
     let bound = match &request.binding {
         Binding::ApiV1 { service, redirect_uri, state, nonce } => {
             let code = !is_code || same(&grant.state, state) && same(&grant.nonce, nonce);
-            *redirect_uri == grant.redirect_uri && *service == grant.service && code
+            redirect_uri == grant.redirect_uri.as_str() && service == grant.service.as_str() && code
         }
         Binding::Code { redirect_uri } => {
             let challenged = client.is_confidential() || grant.code_challenge.is_some();
-            *redirect_uri == grant.redirect_uri && challenged
+            redirect_uri == grant.redirect_uri.as_str() && challenged
         }
         Binding::Refresh => true,
     };

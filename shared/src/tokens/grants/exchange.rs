@@ -13,6 +13,7 @@ use crate::{
     clock::expiry,
     credential::{GrantCredential, SessionId},
     error::{ApiError, InternalError, OauthError},
+    input::Scopes,
     keys::Signer,
     random::Random,
     runtime::telemetry::{Phase, timed},
@@ -33,7 +34,7 @@ pub struct Issuance<'a> {
     pub grant: &'a GrantDetails,
     pub session: SessionId,
     /// The scopes of the tokens.
-    pub scopes: &'a [String],
+    pub scopes: &'a Scopes,
     /// Whether a code is exchanged, and not a refresh token.
     pub is_code_exchange: bool,
     pub issued_at: DateTime<Utc>,

@@ -4,7 +4,7 @@ use crate::{
     auth::ClientCredentials,
     credential::{GrantCredential, SessionId},
     id::ClientId,
-    tokens::pkce::CodeVerifier,
+    input::{CodeVerifier, Scopes},
 };
 
 /// A request for tokens.
@@ -13,7 +13,7 @@ pub struct GrantRequest {
     pub client: RequestClient,
     pub binding: Binding,
     /// The scopes that are asked for. `None` asks for those that were granted.
-    pub scopes: Option<Vec<String>>,
+    pub scopes: Option<Scopes>,
     pub presented: PresentedGrant,
 }
 

@@ -2,10 +2,25 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
+use super::fields::checked_text;
 use crate::{
     encoding::{base64url, sha256},
     error::Constraint,
 };
+
+checked_text!(
+    /// An S256 challenge (RFC 7636, 4.2): a SHA-256 in base64url.
+    #[derive(Debug)]
+    CodeChallenge,
+    |text| Constraint::check(
+        text,
+        43..=43,
+        |c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_',
+        "must be 43 characters of base64url (S256)",
+    )
+);
 
 /// A PKCE code verifier (RFC 7636, 4.1).
 pub struct CodeVerifier(String);
@@ -18,8 +33,8 @@ impl CodeVerifier {
     }
 
     /// Its S256 challenge.
-    pub(super) fn challenge(&self) -> String {
-        if self.0.is_empty() { String::new() } else { s256(&self.0) }
+    pub(crate) fn challenge(&self) -> CodeChallenge {
+        CodeChallenge(if self.0.is_empty() { String::new() } else { base64url(sha256(&self.0)) })
     }
 }
 
@@ -28,7 +43,8 @@ impl FromStr for CodeVerifier {
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
         const RULE: &str = "must be 43 to 128 of A-Z a-z 0-9 - . _ ~";
-        Constraint::check(text, 43..=128, |c| c.is_ascii_alphanumeric() || b"-._~".contains(&c), RULE).map(Self)
+        Constraint::check(text, 43..=128, |c| c.is_ascii_alphanumeric() || b"-._~".contains(&c), RULE)?;
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -38,11 +54,6 @@ impl fmt::Debug for CodeVerifier {
     }
 }
 
-/// The S256 challenge of a verifier (RFC 7636, 4.6).
-fn s256(verifier: &str) -> String {
-    base64url(sha256(verifier))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +61,7 @@ mod tests {
     #[test]
     fn s256_is_the_rfcs() {
         // RFC 7636, appendix B.
-        assert_eq!(s256("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        let verifier = CodeVerifier::of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+        assert_eq!(verifier.challenge().as_str(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     }
 }

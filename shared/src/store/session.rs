@@ -1,4 +1,4 @@
-//! The grants of a user at a client, as items beside each other that one strongly consistent query reads.
+//! Session entries: the ids of a user's grants at a client, as items beside each other that one strongly consistent query reads.
 //!
 //! An index follows the table only later, so it cannot say which grants are to be ended. `issue-code` therefore writes, at
 //! the same time as the grant, an item that names it, and hands the code out once both are written. A grant whose code is
@@ -10,12 +10,11 @@ use chrono::{DateTime, Utc};
 use super::{
     Store,
     item::{Item, number, text},
-    key::Key,
+    key::{Key, UserAtClient},
 };
 use crate::{
     credential::SessionId,
     error::InternalError,
-    id::ClientId,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -24,11 +23,11 @@ impl Store {
     /// not needed after `ttl`.
     pub async fn record_session(
         &self,
-        (client_id, subject): (ClientId, &str),
+        user: UserAtClient<'_>,
         session: &SessionId,
         ttl: DateTime<Utc>,
     ) -> Result<(), InternalError> {
-        let mut item = Item::from(Key::session(client_id, subject, session));
+        let mut item = Item::from(Key::session(user, session));
         item.insert("ttl".to_owned(), number(ttl.timestamp()));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let failed = |error| InternalError::new("record the session", error);
@@ -36,19 +35,15 @@ impl Store {
     }
 
     /// Deletes the session entry of a grant that was ended. Sent twice, it is the same as once.
-    pub async fn forget_session(
-        &self,
-        (client_id, subject): (ClientId, &str),
-        session: &SessionId,
-    ) -> Result<(), InternalError> {
-        let key = Key::session(client_id, subject, session);
+    pub async fn forget_session(&self, user: UserAtClient<'_>, session: &SessionId) -> Result<(), InternalError> {
+        let key = Key::session(user, session);
         let call = self.client.delete_item().table_name(&self.table).set_key(Some(key.into()));
         let failed = |error| InternalError::new("forget the session", error);
         timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
     }
 
     /// The ids of a user's grants at a client that have a session entry. Some may have ended or expired, or were never written.
-    pub async fn load_sessions(&self, client_id: ClientId, subject: &str) -> Result<Vec<SessionId>, InternalError> {
+    pub async fn load_sessions(&self, user: UserAtClient<'_>) -> Result<Vec<SessionId>, InternalError> {
         let failed = |error| InternalError::new("load the sessions", error);
         let mut sessions = Vec::new();
         let mut start = None;
@@ -59,7 +54,7 @@ impl Store {
                 .table_name(&self.table)
                 .consistent_read(true)
                 .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", text(Key::subject(client_id, subject)))
+                .expression_attribute_values(":pk", text(Key::sessions(user)))
                 .set_exclusive_start_key(start.take());
             let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
             let ids = found.items.iter().flatten().filter_map(|item| item.get("sk").and_then(session));
