@@ -8,26 +8,12 @@ use shared::{
     keys::SigningMode,
 };
 
-use crate::{
+use crate::harness::{
+    Answer, ApiRequest, InjectedFault, Lambda, Node, START, Secrets, Tenant, TestStack, authorizer_event as event,
+    authorizer_event_of, calls, command,
     exchange_token::{self, CLIENT},
-    harness::{
-        Answer, ApiRequest, InjectedFault, Lambda, Node, START, Secrets, Tenant, TestStack, calls, command, with,
-    },
-    oauth2,
-    repository::event as sample,
+    oauth2, with,
 };
-
-/// The event of API Gateway for a request with this bearer.
-pub(crate) fn event(bearer: &str) -> Value {
-    event_of_header(&format!("Bearer {bearer}"))
-}
-
-fn event_of_header(header: &str) -> Value {
-    let mut event = sample("authorize.success-api-key");
-    event["headers"]["authorization"] = header.into();
-    event["identitySource"] = json!([header]);
-    event
-}
 
 async fn authorize(stack: &TestStack, event: &Value) -> Value {
     stack.local.invoke("authorize", event).await.unwrap()
@@ -131,7 +117,7 @@ async fn whatever_is_not_a_good_bearer_is_denied() {
         format!("Bearer {}", "x".repeat(9000)),
         "Bearer é".to_owned(),
     ] {
-        assert_eq!(authorize(&stack, &event_of_header(&header)).await, denied(), "{header}");
+        assert_eq!(authorize(&stack, &authorizer_event_of(&header)).await, denied(), "{header}");
     }
     for event in [
         json!({}),

@@ -8,11 +8,7 @@ use std::{
 
 use local::{Functions, Template};
 
-use crate::{
-    faults::Case,
-    harness::{Deployment, api},
-    repository::events,
-};
+use crate::harness::{Case, Deployment, api, events};
 
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
@@ -117,7 +113,7 @@ fn every_function_has_a_case_in_the_fault_matrix() {
     assert_done(functions_without(
         |function| Case::ALL.iter().any(|case| case.function() == function),
         |function| {
-            format!("add a Case for {function} to tests/src/faults.rs: its success and what the table holds then")
+            format!("add a Case for {function} to tests/src/harness/cases.rs: its success and what the table holds then")
         },
     ));
 }

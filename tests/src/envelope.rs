@@ -13,10 +13,8 @@ use shared::{
     store::{DataKeyPair, SigningKeys, Store, Update},
 };
 
-use crate::{
-    exchange_token::CLIENT,
-    faults::{Case, Fixture},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, TestStack, calls, items, verified},
+use crate::harness::{
+    ApiRequest, Case, Fixture, InjectedFault, Node, Outcome, TestStack, calls, exchange_token::CLIENT, items, verified,
 };
 
 async fn rotate(stack: &TestStack, more: &Value) -> String {

@@ -4,11 +4,12 @@ use futures_util::future::join;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::json;
 
-use crate::{
+use crate::harness::{
+    InjectedFault, TestStack,
     exchange_token::{
         DAY, bad_credential, client, code_body, exchange, forge, issue, post, refresh, refresh_body, start,
     },
-    harness::{InjectedFault, TestStack, with},
+    with,
 };
 
 // ------------------------------------------------------------------------------------------------ tabs and thieves

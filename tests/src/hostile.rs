@@ -24,9 +24,8 @@ use proptest::{collection::vec, prelude::*, sample::Index, test_runner::TestRunn
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{
-    harness::{Answer, Api, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, api, calls, current_kid, items, with},
-    repository::events,
+use crate::harness::{
+    Answer, Api, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, api, calls, current_kid, events, items, with,
 };
 
 const APP_TOKENS: &str = "/v1/organizations/acme/apps/my-app/tokens";

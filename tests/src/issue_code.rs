@@ -7,9 +7,10 @@ use bigdecimal::BigDecimal;
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{
+use crate::harness::{
+    Answer, START, TestStack,
     exchange_token::{client, code_body, login},
-    harness::{Answer, START, TestStack, with},
+    with,
 };
 
 #[tokio::test(flavor = "multi_thread")]

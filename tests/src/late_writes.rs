@@ -16,9 +16,9 @@ use shared::{
     store::Update,
 };
 
-use crate::{
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack,
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack},
 };
 
 struct Scene {

@@ -5,9 +5,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, Response, redirect::Policy};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::harness::{
+    ISSUER, Secrets, TestStack,
     exchange_token::{CLIENT, client, start},
-    harness::{ISSUER, Secrets, TestStack, verified, with},
+    verified, with,
 };
 
 const REDIRECT_URI: &str = "https://app.example.com/callback";

@@ -15,74 +15,23 @@ use shared::{
     keys::SigningMode,
 };
 
-use crate::{
+use crate::harness::{
+    Answer, CREATE_TOKEN, ISSUER, START, Secrets, Tenant, TestStack, calls, current_kid,
     exchange_token::{self, CLIENT, REDIRECT_URI, code_body},
-    harness::{
-        Answer, CREATE_TOKEN, ISSUER, InjectedFault, START, Secrets, Tenant, TestStack, calls, current_kid, verified,
-        with,
-    },
+    oauth2::{TOKEN, VERIFIER, code, code_form, exchange, user},
+    verified, with,
 };
 
-const TOKEN: &str = "/oauth2/token";
 const REVOKE: &str = "/oauth2/revoke";
 const INTROSPECT: &str = "/oauth2/introspect";
 const USERINFO: &str = "/oauth2/userinfo";
-/// RFC 7636, appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const BASIC: &str = "Basic realm=\"tokenmint\"";
-
-/// What a user's client holds.
-pub(crate) struct User {
-    pub(crate) code: String,
-    pub(crate) access_token: String,
-    pub(crate) refresh_token: String,
-    pub(crate) id_token: String,
-    session: String,
-}
-
-/// A user who has logged in at the public client of the tests, with PKCE.
-pub(crate) async fn user(stack: &TestStack) -> User {
-    let code = code(stack, &json!({})).await;
-    let answer = exchange(stack, &code).await;
-    answer.user(code)
-}
-
-pub(crate) async fn code(stack: &TestStack, changes: &Value) -> String {
-    exchange_token::issue(stack, &with(&json!({"codeChallenge": CHALLENGE}), changes)).await
-}
-
-async fn exchange(stack: &TestStack, code: &str) -> Answer {
-    stack.post_form(TOKEN, &code_form(code)).await
-}
-
-pub(crate) fn code_form(code: &str) -> [(&str, &str); 5] {
-    [
-        ("grant_type", "authorization_code"),
-        ("client_id", CLIENT),
-        ("code", code),
-        ("redirect_uri", REDIRECT_URI),
-        ("code_verifier", VERIFIER),
-    ]
-}
 
 async fn refresh(stack: &TestStack, token: &str) -> Answer {
     stack.post_form(TOKEN, &[("grant_type", "refresh_token"), ("client_id", CLIENT), ("refresh_token", token)]).await
 }
 
 impl Answer {
-    fn user(&self, code: String) -> User {
-        assert_eq!(self.status, 200, "{self:?}");
-        let body = self.json();
-        let text = |name: &str| {
-            let text = body[name].as_str();
-            text.inspect(|text| Secrets::add_credential(text)).unwrap_or_default().to_owned()
-        };
-        let session = GrantCredential::parse_code(&code).unwrap().grant().session().as_str().to_owned();
-        let (access_token, refresh_token, id_token) = (text("access_token"), text("refresh_token"), text("id_token"));
-        User { code, access_token, refresh_token, id_token, session }
-    }
-
     /// Asserts an error and its challenge, and the headers that every answer has.
     #[track_caller]
     fn assert_error(&self, status: u16, error: &str, challenge: Option<&str>) {
@@ -1156,72 +1105,4 @@ async fn a_hostile_form_gets_a_documented_error_and_is_not_echoed() {
     let request =
         stack.http.post(stack.url(REVOKE)).header("content-type", "Application/X-WWW-Form-Urlencoded; charset=UTF-8");
     assert_eq!(stack.send(request.body("token=x")).await.status, 200);
-}
-
-// ------------------------------------------------------------------------------------------------ statuses
-
-/// Every status that `openapi.yaml` documents for these operations, once.
-pub(crate) async fn every_status(
-    stack: &TestStack,
-    key: &str,
-    weak: &str,
-    gives: &mut impl FnMut(&'static str, Answer),
-) {
-    let demo = |more: &[(&str, &str)]| {
-        basic(stack.form(TOKEN, &[&[("grant_type", "client_credentials")], more].concat()), "demo", key)
-    };
-    gives("oauthToken", stack.send(demo(&[])).await);
-    gives("oauthToken", stack.send(demo(&[("scope", "\u{7}")])).await);
-    gives("oauthToken", stack.post_form(TOKEN, &[("grant_type", "client_credentials")]).await);
-    for scope in ["", "oauth.token.list"] {
-        gives("oauthToken", stack.send(demo(&[("scope", scope)]).header("idempotency-key", "oauth2")).await);
-    }
-    while {
-        let answer = stack.send(demo(&[])).await;
-        let full = answer.status == 429;
-        gives("oauthToken", answer);
-        !full
-    } {}
-    stack.calls.fail("GetItem", &[InjectedFault::NotSent; 6]);
-    gives("oauthToken", stack.send(demo(&[])).await);
-
-    let user = user(stack).await;
-    let narrow = [("grant_type", "refresh_token"), ("refresh_token", user.refresh_token.as_str()), ("scope", "email")];
-    let narrow = stack.post_form(TOKEN, &narrow).await.user(user.code.clone());
-    for (id, method) in [("getUserinfo", "GET"), ("postUserinfo", "POST")] {
-        let send = async |token: &str| {
-            let request = stack.http.request(method.parse().unwrap(), stack.url(USERINFO));
-            stack.send(request.bearer_auth(token)).await
-        };
-        for token in [&user.access_token, "x", &narrow.access_token] {
-            gives(id, send(token).await);
-        }
-        stack.calls.fail("GetItem", &[InjectedFault::NotSent; 3]);
-        gives(id, send(&user.access_token).await);
-    }
-
-    gives("oauthIntrospect", stack.post_form(INTROSPECT, &[("token", key)]).await);
-    for (key, form) in [(key, &[("token", "x")][..]), (key, &[("x", "y")]), (weak, &[("token", "x")])] {
-        gives("oauthIntrospect", stack.send(stack.form(INTROSPECT, form).bearer_auth(key)).await);
-    }
-    stack.calls.fail("GetItem", &[InjectedFault::NotSent; 6]);
-    gives("oauthIntrospect", stack.send(stack.form(INTROSPECT, &[("token", "x")]).bearer_auth(key)).await);
-
-    gives("oauthRevoke", stack.post_form(REVOKE, &[("token", "x")]).await);
-    gives("oauthRevoke", stack.post_form(REVOKE, &[("x", "y")]).await);
-    gives("oauthRevoke", stack.post_form(REVOKE, &[("token", "x"), ("client_id", "unknown")]).await);
-    stack.calls.fail("GetItem", &[InjectedFault::NotSent; 3]);
-    gives("oauthRevoke", stack.post_form(REVOKE, &[("token", &user.refresh_token)]).await);
-
-    let without = TestStack::start_with(|options| options.issuer = Some("name".to_owned())).await;
-    for stack in [stack, &without] {
-        gives("getOpenidConfiguration", stack.get("/.well-known/openid-configuration").await);
-        gives("getAuthorizationServerMetadata", stack.get("/.well-known/oauth-authorization-server").await);
-    }
-    for (id, path) in
-        [("oauthToken", TOKEN), ("oauthRevoke", REVOKE), ("oauthIntrospect", INTROSPECT), ("postUserinfo", USERINFO)]
-    {
-        gives(id, without.post_form(path, &[("token", "x")]).await);
-    }
-    gives("getUserinfo", without.get(USERINFO).await);
 }

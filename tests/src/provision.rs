@@ -5,8 +5,11 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
 
-use crate::exchange_token::{self, CLIENT, exchange, issue};
-use crate::harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, with};
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, Secrets, TestStack,
+    exchange_token::{self, CLIENT, exchange, issue},
+    with,
+};
 
 /// An error as Lambda returns it.
 fn error(error_type: &str, message: &str) -> Value {

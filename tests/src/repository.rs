@@ -1,35 +1,14 @@
 //! Compares the template and the sample events with the code.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use shared::{keys::SigningMode, store::Organization};
 
-use crate::{
-    authorize, exchange_token,
-    harness::{ApiRequest, AwsProxy, Deployment, TestStack, command, with},
-    oauth2,
+use crate::harness::{
+    ApiRequest, AwsProxy, Deployment, TestStack, authorizer_event, command, event, events, exchange_token, oauth2,
+    own_variables, with,
 };
-
-pub(crate) fn events() -> Vec<(String, Value)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
-    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    files
-        .filter(|file| !file.ends_with("env.json"))
-        .map(|file| {
-            let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap())
-        })
-        .collect()
-}
-
-pub(crate) fn event(name: &str) -> Value {
-    events().into_iter().find(|(event, _)| event == name).unwrap().1
-}
 
 /// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. It works on the demo's data.
 #[tokio::test(flavor = "multi_thread")]
@@ -61,12 +40,6 @@ fn functions(mode: SigningMode) -> BTreeMap<String, Value> {
     let parameters =
         [("SigningMode", mode.as_str()), ("SigningKeys", "BA"), ("PreviousSigningKeyArns", previous.as_str())];
     Deployment::new(&parameters).functions()
-}
-
-/// The variables that our own settings read.
-pub(crate) fn own_variables(properties: &Value) -> BTreeSet<String> {
-    let names = properties["Environment"]["Variables"].as_object().unwrap().keys();
-    names.filter(|name| !name.starts_with("AWS_") && *name != "SSL_CERT_FILE").cloned().collect()
 }
 
 /// A function that reads a variable refuses to start if it is malformed; a function that does not read it starts.
@@ -138,8 +111,8 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
                 // The tokens of registrations and of users, beside what the events have.
                 let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
                 let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
-                events.push(authorize::event(token["token"]["accessToken"].as_str().unwrap()));
-                events.push(authorize::event(&oauth2::user(&stack).await.access_token));
+                events.push(authorizer_event(token["token"]["accessToken"].as_str().unwrap()));
+                events.push(authorizer_event(&oauth2::user(&stack).await.access_token));
             }
             if function == "oauth2" {
                 // Whoever holds a credential may end it. Of the events, one ends an app token.

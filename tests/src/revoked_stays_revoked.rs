@@ -9,9 +9,10 @@ use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use shared::credential::{Credential, CredentialKind};
 
-use crate::{
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack,
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, scale},
+    scale,
 };
 
 const MAX_ALLOWED: usize = 3;

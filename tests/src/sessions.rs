@@ -5,9 +5,10 @@ use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use shared::credential::GrantCredential;
 
-use crate::{
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, Secrets, TestStack, calls,
     exchange_token::{self, CLIENT, code_body, exchange, issue, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, calls, with},
+    with,
 };
 
 async fn start() -> TestStack {

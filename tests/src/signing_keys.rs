@@ -6,10 +6,7 @@ use std::{collections::BTreeMap, process::Command};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use serde_json::{Value, json};
 
-use crate::{
-    harness::{Deployment, Lambda, TestStack, command, items},
-    repository::{event, own_variables},
-};
+use crate::harness::{Deployment, Lambda, TestStack, command, event, items, own_variables};
 
 /// The functions that sign or verify, with the variables of one deployment.
 struct Functions(BTreeMap<String, Lambda>);

@@ -5,9 +5,10 @@ use chrono::TimeDelta;
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::harness::{
+    ApiRequest, Node, Outcome, Secrets, Tenant, TestStack,
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, Node, Outcome, Secrets, Tenant, TestStack, scale},
+    scale,
 };
 
 const MAX_SKEW_MILLISECONDS: i64 = 5000;

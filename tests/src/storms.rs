@@ -19,10 +19,9 @@ use shared::{
     random::{Random, SystemRandom},
 };
 
-use crate::{
-    exchange_token::refresh_body,
-    faults::{Case, Fixture, Held},
-    harness::{ApiRequest, AwsProxy, Lambda, Moment, Node, Outcome, Secrets, TestStack, lock, scale},
+use crate::harness::{
+    ApiRequest, AwsProxy, Case, Fixture, Held, Lambda, Moment, Node, Outcome, Secrets, TestStack,
+    exchange_token::refresh_body, lock, scale,
 };
 
 /// The number of processes of a function.

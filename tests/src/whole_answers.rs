@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::{
+use crate::harness::{
+    Secrets, SeededRandom, Tenant, TestStack,
     exchange_token::{self, code_body},
-    harness::{Secrets, SeededRandom, Tenant, TestStack},
 };
 
 async fn start(seed: &str) -> (TestStack, Tenant) {

@@ -1,6 +1,6 @@
 //! The template as it is deployed: with parameters, conditions and intrinsic functions evaluated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use local::Template;
 use serde_json::{Map, Value, json};
@@ -147,6 +147,12 @@ impl Deployment {
             Some(attribute) => format!("{id}.{attribute}").into(),
         })
     }
+}
+
+/// The variables that our own settings read.
+pub(crate) fn own_variables(properties: &Value) -> BTreeSet<String> {
+    let names = properties["Environment"]["Variables"].as_object().unwrap().keys();
+    names.filter(|name| !name.starts_with("AWS_") && *name != "SSL_CERT_FILE").cloned().collect()
 }
 
 /// Expands each `Fn::ForEach`, over a list or over a parameter that is one.

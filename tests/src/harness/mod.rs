@@ -2,12 +2,16 @@
 
 mod aws_proxy;
 mod calls;
+mod cases;
 mod cloudformation;
+mod events;
+pub(crate) mod exchange_token;
 pub(crate) mod items;
 mod jwt;
 mod lambda;
 mod log;
 mod node;
+pub(crate) mod oauth2;
 mod openapi;
 mod random;
 mod tenant;
@@ -36,7 +40,9 @@ use shared::{
 
 pub(crate) use self::aws_proxy::{AwsProxy, Moment};
 pub(crate) use self::calls::{Calls, InjectedFault};
-pub(crate) use self::cloudformation::Deployment;
+pub(crate) use self::cases::{Case, Fixture, Held, Subject};
+pub(crate) use self::cloudformation::{Deployment, own_variables};
+pub(crate) use self::events::{authorizer_event, authorizer_event_of, event, events};
 pub(crate) use self::jwt::{current_kid, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;

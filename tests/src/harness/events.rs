@@ -1,0 +1,33 @@
+//! The sample events, which work on the demo of the local stack.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+pub(crate) fn events() -> Vec<(String, Value)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    files
+        .filter(|file| !file.ends_with("env.json"))
+        .map(|file| {
+            let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+            (name, serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap())
+        })
+        .collect()
+}
+
+pub(crate) fn event(name: &str) -> Value {
+    events().into_iter().find(|(event, _)| event == name).unwrap().1
+}
+
+/// The event of API Gateway for a request with this bearer.
+pub(crate) fn authorizer_event(bearer: &str) -> Value {
+    authorizer_event_of(&format!("Bearer {bearer}"))
+}
+
+pub(crate) fn authorizer_event_of(header: &str) -> Value {
+    let mut event = event("authorize.success-api-key");
+    event["headers"]["authorization"] = header.into();
+    event["identitySource"] = json!([header]);
+    event
+}

@@ -1,0 +1,63 @@
+//! `oauth2` as tests use it: users who have logged in at its public client.
+
+use serde_json::{Value, json};
+use shared::credential::GrantCredential;
+
+use super::{
+    Answer, Secrets, TestStack,
+    exchange_token::{CLIENT, REDIRECT_URI, issue},
+    with,
+};
+
+pub(crate) const TOKEN: &str = "/oauth2/token";
+/// RFC 7636, appendix B.
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+/// What a user's client holds.
+pub(crate) struct User {
+    pub(crate) code: String,
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
+    pub(crate) id_token: String,
+    pub(crate) session: String,
+}
+
+/// A user who has logged in at the public client of the tests, with PKCE.
+pub(crate) async fn user(stack: &TestStack) -> User {
+    let code = code(stack, &json!({})).await;
+    let answer = exchange(stack, &code).await;
+    answer.user(code)
+}
+
+pub(crate) async fn code(stack: &TestStack, changes: &Value) -> String {
+    issue(stack, &with(&json!({"codeChallenge": CHALLENGE}), changes)).await
+}
+
+pub(crate) async fn exchange(stack: &TestStack, code: &str) -> Answer {
+    stack.post_form(TOKEN, &code_form(code)).await
+}
+
+pub(crate) fn code_form(code: &str) -> [(&str, &str); 5] {
+    [
+        ("grant_type", "authorization_code"),
+        ("client_id", CLIENT),
+        ("code", code),
+        ("redirect_uri", REDIRECT_URI),
+        ("code_verifier", VERIFIER),
+    ]
+}
+
+impl Answer {
+    pub(crate) fn user(&self, code: String) -> User {
+        assert_eq!(self.status, 200, "{self:?}");
+        let body = self.json();
+        let text = |name: &str| {
+            let text = body[name].as_str();
+            text.inspect(|text| Secrets::add_credential(text)).unwrap_or_default().to_owned()
+        };
+        let session = GrantCredential::parse_code(&code).unwrap().grant().session().as_str().to_owned();
+        let (access_token, refresh_token, id_token) = (text("access_token"), text("refresh_token"), text("id_token"));
+        User { code, access_token, refresh_token, id_token, session }
+    }
+}
