@@ -113,7 +113,9 @@ fn every_function_has_a_case_in_the_fault_matrix() {
     assert_done(functions_without(
         |function| Case::ALL.iter().any(|case| case.function() == function),
         |function| {
-            format!("add a Case for {function} to tests/src/harness/cases.rs: its success and what the table holds then")
+            format!(
+                "add a Case for {function} to tests/src/harness/cases.rs: its success and what the table holds then"
+            )
         },
     ));
 }
