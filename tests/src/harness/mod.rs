@@ -29,7 +29,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use chrono::{DateTime, Utc};
 use local::{Options, Stack};
-use reqwest::header::HeaderMap;
+use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use shared::{
     auth::Permission,
@@ -127,6 +127,14 @@ impl TestStack {
         Self::start_with(|_| {}).await
     }
 
+    /// A stack with the demo, and the demo's API key.
+    pub(crate) async fn with_demo() -> (Self, String) {
+        let stack = Self::start().await;
+        let lines = stack.local.provision_demo().await.unwrap();
+        let key = lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+        (stack, key)
+    }
+
     pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         log::guard();
         let clock = Arc::new(TestClock(AtomicI64::new(START)));
@@ -159,7 +167,7 @@ impl TestStack {
     }
 
     /// Sends a request. If it takes a route, `openapi.yaml` must describe the answer.
-    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
         let (http, request) = request.build_split();
         let request = request.unwrap();
         let (method, url) = (request.method().clone(), request.url().clone());
@@ -178,8 +186,12 @@ impl TestStack {
 
     /// Posts JSON, with a bearer unless it is empty.
     pub(crate) async fn post(&self, path: &str, bearer: &str, body: &Value) -> Answer {
-        let request = self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string());
-        self.send(if bearer.is_empty() { request } else { request.bearer_auth(bearer) }).await
+        self.send(with_bearer(self.json(path, body), bearer)).await
+    }
+
+    /// A request with JSON.
+    pub(crate) fn json(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string())
     }
 
     /// Sends a bearer to the function of this path once. From then on the function reads the caller in parallel with the
@@ -195,7 +207,7 @@ impl TestStack {
     }
 
     /// A request with a form.
-    pub(crate) fn form(&self, path: &str, form: &[(&str, &str)]) -> reqwest::RequestBuilder {
+    pub(crate) fn form(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
         request.body(body)
@@ -305,6 +317,11 @@ impl TestStack {
 fn patient() -> TimeoutConfig {
     let minute = Duration::from_mins(1);
     TimeoutConfig::builder().operation_attempt_timeout(minute).operation_timeout(minute).build()
+}
+
+/// A request with a bearer, unless that is empty.
+pub(crate) fn with_bearer(request: RequestBuilder, bearer: &str) -> RequestBuilder {
+    if bearer.is_empty() { request } else { request.bearer_auth(bearer) }
 }
 
 /// `base` with the fields of `changes`. A `null` removes a field.

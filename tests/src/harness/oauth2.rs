@@ -10,6 +10,9 @@ use super::{
 };
 
 pub(crate) const TOKEN: &str = "/oauth2/token";
+pub(crate) const REVOKE: &str = "/oauth2/revoke";
+pub(crate) const INTROSPECT: &str = "/oauth2/introspect";
+pub(crate) const USERINFO: &str = "/oauth2/userinfo";
 /// RFC 7636, appendix B.
 pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -46,6 +49,16 @@ pub(crate) fn code_form(code: &str) -> [(&str, &str); 5] {
         ("redirect_uri", REDIRECT_URI),
         ("code_verifier", VERIFIER),
     ]
+}
+
+/// The form of a refresh by the public client, which need not name itself.
+pub(crate) fn refresh_form(token: &str) -> [(&str, &str); 2] {
+    [("grant_type", "refresh_token"), ("refresh_token", token)]
+}
+
+/// A refresh that asks for a scope.
+pub(crate) async fn refresh_with(stack: &TestStack, token: &str, scope: &str) -> Answer {
+    stack.post_form(TOKEN, &[&refresh_form(token)[..], &[("scope", scope)]].concat()).await
 }
 
 impl Answer {

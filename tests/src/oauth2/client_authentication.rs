@@ -3,7 +3,7 @@
 use serde_json::json;
 use shared::credential::GrantCredential;
 
-use super::{BASIC, basic, confidential, is_active, start};
+use super::{BASIC, confidential, is_active, start};
 use crate::harness::{
     exchange_token::{self, CLIENT, REDIRECT_URI, code_body},
     oauth2::{TOKEN, code, code_form},
@@ -37,13 +37,19 @@ async fn a_confidential_client_authenticates_by_either_method() {
             None,
         ),
         ("no id of anything", request(&[("client_id", "é")]), 401, "invalid_client", None),
-        ("Basic with an empty secret", basic(request(&[]), &id, ""), 401, "invalid_client", Some(BASIC)),
-        ("Basic with another's", basic(request(&[]), &id, &other_secret), 401, "invalid_client", Some(BASIC)),
-        ("Basic, malformed", basic(request(&[]), &id, &wrong), 401, "invalid_client", Some(BASIC)),
+        ("Basic with an empty secret", request(&[]).basic_auth(&id, Some("")), 401, "invalid_client", Some(BASIC)),
+        ("Basic with another's", request(&[]).basic_auth(&id, Some(&other_secret)), 401, "invalid_client", Some(BASIC)),
+        ("Basic, malformed", request(&[]).basic_auth(&id, Some(&wrong)), 401, "invalid_client", Some(BASIC)),
         ("Basic, unreadable", request(&[]).header("authorization", "Basic !"), 401, "invalid_client", Some(BASIC)),
         ("Bearer", request(&named).bearer_auth(&secret), 401, "invalid_client", None),
-        ("two methods", basic(request(&[("client_secret", &secret)]), &id, &secret), 400, "invalid_request", None),
-        ("two clients", basic(request(&[("client_id", CLIENT)]), &id, &secret), 400, "invalid_request", None),
+        (
+            "two methods",
+            request(&[("client_secret", &secret)]).basic_auth(&id, Some(&secret)),
+            400,
+            "invalid_request",
+            None,
+        ),
+        ("two clients", request(&[("client_id", CLIENT)]).basic_auth(&id, Some(&secret)), 400, "invalid_request", None),
         ("a public one", request(&[("client_id", CLIENT)]), 400, "invalid_grant", None),
         (
             "a public one with a secret",
@@ -59,10 +65,10 @@ async fn a_confidential_client_authenticates_by_either_method() {
     exchange_token::post(&stack, &with(&code_body(&code), &json!({"client_id": id})))
         .await
         .assert(400, &exchange_token::bad_credential());
-    let user = stack.send(basic(request(&named), &id, &secret)).await.user(code.clone());
+    let user = stack.send(request(&named).basic_auth(&id, Some(&secret))).await.user(code.clone());
 
     let refresh = |token: &str| stack.form(TOKEN, &[("grant_type", "refresh_token"), ("refresh_token", token)]);
-    let second = basic(refresh(&user.refresh_token), &id.replace('-', "%2D"), &secret.replace('_', "%5F"));
+    let second = refresh(&user.refresh_token).basic_auth(&id.replace('-', "%2D"), Some(&secret.replace('_', "%5F")));
     let second = stack.send(second).await.user(code.clone());
     let form = [
         ("grant_type", "refresh_token"),
@@ -74,19 +80,23 @@ async fn a_confidential_client_authenticates_by_either_method() {
 
     // Without the client's authentication nobody ends its grant by a replay; with it, a replay does.
     stack.send(refresh(&user.refresh_token)).await.assert_error(401, "invalid_client", None);
-    stack.send(basic(refresh(&user.refresh_token), &id, &other_secret)).await.assert_error(
+    stack.send(refresh(&user.refresh_token).basic_auth(&id, Some(&other_secret))).await.assert_error(
         401,
         "invalid_client",
         Some(BASIC),
     );
     let (other, other_secret) = confidential(&stack, &tenant.organization).await;
-    stack.send(basic(refresh(&user.refresh_token), &other, &other_secret)).await.assert_error(
+    stack.send(refresh(&user.refresh_token).basic_auth(&other, Some(&other_secret))).await.assert_error(
         400,
         "invalid_grant",
         None,
     );
     assert!(is_active(&stack, &tenant.key, &third.refresh_token).await);
-    stack.send(basic(refresh(&user.refresh_token), &id, &secret)).await.assert_error(400, "invalid_grant", None);
+    stack.send(refresh(&user.refresh_token).basic_auth(&id, Some(&secret))).await.assert_error(
+        400,
+        "invalid_grant",
+        None,
+    );
     assert!(!is_active(&stack, &tenant.key, &third.refresh_token).await);
 }
 
@@ -97,9 +107,9 @@ async fn a_public_client_may_name_itself_in_basic_or_not_at_all() {
     let form = code_form(&code);
     let without_id = [&form[..1], &form[2..]].concat();
     stack.post_form(TOKEN, &without_id).await.assert_error(401, "invalid_client", None);
-    let first = stack.send(basic(stack.form(TOKEN, &without_id), CLIENT, "")).await.user(code.clone());
+    let first = stack.send(stack.form(TOKEN, &without_id).basic_auth(CLIENT, Some(""))).await.user(code.clone());
     let form = [("grant_type", "refresh_token"), ("refresh_token", first.refresh_token.as_str())];
-    let second = stack.send(basic(stack.form(TOKEN, &form), CLIENT, "")).await.user(code.clone());
+    let second = stack.send(stack.form(TOKEN, &form).basic_auth(CLIENT, Some(""))).await.user(code.clone());
     let form = [("grant_type", "refresh_token"), ("refresh_token", second.refresh_token.as_str())];
     assert_eq!(stack.post_form(TOKEN, &form).await.status, 200);
     let unknown = GrantCredential::generate_refresh_token(
@@ -119,22 +129,25 @@ async fn each_kind_of_client_has_its_grant_types() {
     let (id, secret) = confidential(&stack, &tenant.organization).await;
     for (request, error) in [
         (stack.form(TOKEN, &[("grant_type", "client_credentials"), ("client_id", CLIENT)]), "unauthorized_client"),
-        (basic(stack.form(TOKEN, &[("grant_type", "client_credentials")]), &id, &secret), "unauthorized_client"),
         (
-            basic(stack.form(TOKEN, &[("grant_type", "authorization_code")]), &tenant.registration, &tenant.key),
+            stack.form(TOKEN, &[("grant_type", "client_credentials")]).basic_auth(&id, Some(&secret)),
             "unauthorized_client",
         ),
         (
-            basic(
-                stack.form(TOKEN, &[("grant_type", "refresh_token"), ("refresh_token", "x")]),
-                &tenant.registration,
-                &tenant.key,
-            ),
+            stack
+                .form(TOKEN, &[("grant_type", "authorization_code")])
+                .basic_auth(&tenant.registration, Some(&tenant.key)),
             "unauthorized_client",
         ),
-        (basic(stack.form(TOKEN, &[("grant_type", "password")]), &id, &secret), "unsupported_grant_type"),
-        (basic(stack.form(TOKEN, &[("grant_type", "")]), &id, &secret), "invalid_request"),
-        (basic(stack.form(TOKEN, &[("code", "x")]), &id, &secret), "invalid_request"),
+        (
+            stack
+                .form(TOKEN, &[("grant_type", "refresh_token"), ("refresh_token", "x")])
+                .basic_auth(&tenant.registration, Some(&tenant.key)),
+            "unauthorized_client",
+        ),
+        (stack.form(TOKEN, &[("grant_type", "password")]).basic_auth(&id, Some(&secret)), "unsupported_grant_type"),
+        (stack.form(TOKEN, &[("grant_type", "")]).basic_auth(&id, Some(&secret)), "invalid_request"),
+        (stack.form(TOKEN, &[("code", "x")]).basic_auth(&id, Some(&secret)), "invalid_request"),
     ] {
         stack.send(request).await.assert_error(400, error, None);
     }
@@ -143,7 +156,7 @@ async fn each_kind_of_client_has_its_grant_types() {
         (&[("grant_type", "authorization_code"), ("code", "x")], "tmk_x"),
         (&[("grant_type", "client_credentials")], &secret),
     ] {
-        let answer = stack.send(basic(stack.form(TOKEN, form), &tenant.registration, key)).await;
+        let answer = stack.send(stack.form(TOKEN, form).basic_auth(&tenant.registration, Some(key))).await;
         answer.assert_error(401, "invalid_client", Some(BASIC));
     }
 }
@@ -155,8 +168,8 @@ async fn the_checks_have_an_order() {
     let (id, secret) = confidential(&stack, &tenant.organization).await;
     for grant_type in ["authorization_code", "refresh_token"] {
         let request = || stack.form(TOKEN, &[("grant_type", grant_type), ("scope", "\u{7}")]);
-        stack.send(basic(request(), &id, "wrong")).await.assert_error(401, "invalid_client", Some(BASIC));
-        let answer = stack.send(basic(request(), &id, &secret)).await;
+        stack.send(request().basic_auth(&id, Some("wrong"))).await.assert_error(401, "invalid_client", Some(BASIC));
+        let answer = stack.send(request().basic_auth(&id, Some(&secret))).await;
         answer.assert_error(400, "invalid_request", None);
         let description = if grant_type == "refresh_token" { "refresh_token is required" } else { "code is required" };
         assert_eq!(answer.json()["error_description"], description);
@@ -164,11 +177,11 @@ async fn the_checks_have_an_order() {
     let form = [("grant_type", "x"), ("client_id", id.as_str())];
     stack.post_form(TOKEN, &form).await.assert_error(400, "unsupported_grant_type", None);
     let scope = [("grant_type", "client_credentials"), ("scope", "a  b")];
-    stack.send(basic(stack.form(TOKEN, &scope), "unknown", &tenant.key)).await.assert_error(
+    stack.send(stack.form(TOKEN, &scope).basic_auth("unknown", Some(&tenant.key))).await.assert_error(
         401,
         "invalid_client",
         Some(BASIC),
     );
-    let scoped = stack.send(basic(stack.form(TOKEN, &scope), &tenant.registration, &tenant.key)).await;
+    let scoped = stack.send(stack.form(TOKEN, &scope).basic_auth(&tenant.registration, Some(&tenant.key))).await;
     scoped.assert_error(400, "invalid_scope", None);
 }

@@ -3,8 +3,12 @@
 use serde_json::json;
 use shared::credential::{Credential, CredentialKind};
 
-use super::{BASIC, INTROSPECT, api_key_id, basic, client_credentials, is_active, revoke, start};
-use crate::harness::{CREATE_TOKEN, ISSUER, START, Tenant, calls, oauth2::TOKEN, verified, with};
+use super::{BASIC, api_key_id, client_credentials, is_active, revoke, start};
+use crate::harness::{
+    CREATE_TOKEN, ISSUER, START, Tenant, calls,
+    oauth2::{INTROSPECT, TOKEN},
+    verified, with,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_gets_a_token_of_its_own() {
@@ -120,7 +124,7 @@ async fn an_idempotency_key_repeats_the_token() {
     let send = async |key: &str, scope: &str| {
         let form = [("grant_type", "client_credentials"), ("scope", scope)];
         let request = stack.form(TOKEN, &form).header("idempotency-key", key);
-        stack.send(basic(request, &registration, &tenant.key)).await
+        stack.send(request.basic_auth(&registration, Some(&tenant.key))).await
     };
     let first = send("one", "b a").await;
     assert_eq!((first.header("idempotency-replayed"), &first.json()["scope"]), (None, &json!("a b")));
@@ -146,5 +150,5 @@ async fn an_idempotency_key_repeats_the_token() {
     assert_ne!(next["access_token"], token.as_str());
     assert!(!is_active(&stack, &tenant.key, &token).await);
     let request = stack.form(TOKEN, &[("grant_type", "client_credentials")]).header("idempotency-key", "a,b");
-    stack.send(basic(request, &registration, &tenant.key)).await.assert_error(400, "invalid_request", None);
+    stack.send(request.basic_auth(&registration, Some(&tenant.key))).await.assert_error(400, "invalid_request", None);
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{INTROSPECT, REVOKE, USERINFO, client_credentials, is_active};
+use super::{client_credentials, is_active};
 use crate::harness::{
     ApiRequest, CREATE_TOKEN, ISSUER, Node, Tenant, TestStack, exchange_token,
-    oauth2::{TOKEN, user},
+    oauth2::{INTROSPECT, REVOKE, TOKEN, USERINFO, user},
 };
 
 #[tokio::test(flavor = "multi_thread")]

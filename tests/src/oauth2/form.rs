@@ -1,7 +1,7 @@
 //! Hostile forms.
 
-use super::{REVOKE, USERINFO, start};
-use crate::harness::oauth2::{TOKEN, user};
+use super::start;
+use crate::harness::oauth2::{REVOKE, TOKEN, USERINFO, user};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_form_gets_a_documented_error_and_is_not_echoed() {

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{BASIC, INTROSPECT, api_key_id, basic, client_credentials, introspect, is_active, revoke, start};
+use super::{BASIC, api_key_id, client_credentials, introspect, is_active, revoke, start};
 use crate::harness::{
     ISSUER, START, Secrets, Tenant, calls,
     exchange_token::{self, CLIENT},
-    oauth2::user,
+    oauth2::{INTROSPECT, user},
     verified, with,
 };
 
@@ -114,9 +114,9 @@ async fn an_api_key_introspects_by_any_method() {
     let encoded = key.replace('_', "%5F");
     for (what, request) in [
         ("Bearer", request(&[]).bearer_auth(key)),
-        ("Basic", basic(request(&[]), &id, key)),
-        ("Basic, form-encoded", basic(request(&[]), &id, &encoded)),
-        ("Basic and the same id", basic(request(&[("client_id", &id)]), &id, key)),
+        ("Basic", request(&[]).basic_auth(&id, Some(key))),
+        ("Basic, form-encoded", request(&[]).basic_auth(&id, Some(&encoded))),
+        ("Basic and the same id", request(&[("client_id", &id)]).basic_auth(&id, Some(key))),
         ("the body", request(&[("client_id", &id), ("client_secret", key)])),
     ] {
         assert_eq!(stack.send(request).await.json()["active"], true, "{what}");
@@ -131,12 +131,12 @@ async fn an_api_key_introspects_by_any_method() {
         ("a wrong bearer", request(&[]).bearer_auth("x"), 401, "invalid_token", Some(bearer)),
         ("an access token", request(&[]).bearer_auth(&token), 401, "invalid_token", Some(bearer)),
         ("another scheme", request(&[]).header("authorization", "Digest x"), 401, "invalid_token", Some(bearer)),
-        ("a wrong Basic", basic(request(&[]), &id, "x"), 401, "invalid_client", Some(BASIC)),
-        ("another's id", basic(request(&[]), &other, key), 401, "invalid_client", Some(BASIC)),
+        ("a wrong Basic", request(&[]).basic_auth(&id, Some("x")), 401, "invalid_client", Some(BASIC)),
+        ("another's id", request(&[]).basic_auth(&other, Some(key)), 401, "invalid_client", Some(BASIC)),
         ("a wrong body", request(&[("client_id", &id), ("client_secret", "x")]), 401, "invalid_client", Some(missing)),
         ("no secret", request(&[("client_id", &id)]), 401, "invalid_client", Some(missing)),
         ("two methods", request(&[("client_secret", key)]).bearer_auth(key), 400, "invalid_request", None),
-        ("two methods", basic(request(&[("client_secret", key)]), &id, key), 400, "invalid_request", None),
+        ("two methods", request(&[("client_secret", key)]).basic_auth(&id, Some(key)), 400, "invalid_request", None),
         ("without the permission", request(&[]).bearer_auth(&weak), 403, "insufficient_scope", Some(scope)),
         ("without a token", stack.form(INTROSPECT, &[("x", "y")]).bearer_auth(key), 400, "invalid_request", None),
         ("an empty body", stack.form(INTROSPECT, &[]), 400, "invalid_request", None),

@@ -10,20 +10,15 @@ mod refresh;
 mod revoke;
 mod userinfo;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use shared::credential::{Credential, CredentialKind};
 
 use crate::harness::{
     Answer, Secrets, Tenant, TestStack,
     exchange_token::{self, CLIENT, REDIRECT_URI},
-    oauth2::TOKEN,
+    oauth2::{INTROSPECT, REVOKE, TOKEN, USERINFO},
 };
 
-const REVOKE: &str = "/oauth2/revoke";
-const INTROSPECT: &str = "/oauth2/introspect";
-const USERINFO: &str = "/oauth2/userinfo";
 const BASIC: &str = "Basic realm=\"tokenmint\"";
 
 async fn refresh(stack: &TestStack, token: &str) -> Answer {
@@ -67,13 +62,9 @@ async fn start() -> (TestStack, Tenant) {
     (stack, tenant)
 }
 
-fn basic(request: RequestBuilder, id: &str, secret: &str) -> RequestBuilder {
-    request.header("authorization", format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
-}
-
 async fn client_credentials(stack: &TestStack, registration: &str, key: &str, more: &[(&str, &str)]) -> Answer {
     let form = [&[("grant_type", "client_credentials")], more].concat();
-    stack.send(basic(stack.form(TOKEN, &form), registration, key)).await
+    stack.send(stack.form(TOKEN, &form).basic_auth(registration, Some(key))).await
 }
 
 fn api_key_id(key: &str) -> String {

@@ -3,11 +3,11 @@
 use serde_json::json;
 use shared::credential::GrantCredential;
 
-use super::{BASIC, REVOKE, basic, confidential, is_active, refresh, revoke, start};
+use super::{BASIC, confidential, is_active, refresh, revoke, start};
 use crate::harness::{
     Secrets, calls,
     exchange_token::{self, CLIENT, REDIRECT_URI},
-    oauth2::{TOKEN, code, exchange, user},
+    oauth2::{REVOKE, TOKEN, code, exchange, user},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +80,7 @@ async fn what_is_unknown_or_over_ends_nothing() {
     }
     let form = [("token", third.refresh_token.as_str()), ("client_id", "22222222-2222-2222-2222-222222222222")];
     stack.post_form(REVOKE, &form).await.assert_error(401, "invalid_client", None);
-    let wrong = basic(stack.form(REVOKE, &form[..1]), &tenant.registration, "x");
+    let wrong = stack.form(REVOKE, &form[..1]).basic_auth(&tenant.registration, Some("x"));
     stack.send(wrong).await.assert_error(401, "invalid_client", Some(BASIC));
     let missing = stack.post_form(REVOKE, &[("token", ""), ("client_id", CLIENT)]).await;
     missing.assert_error(400, "invalid_request", None);
@@ -96,13 +96,21 @@ async fn the_tokens_of_a_confidential_client_want_its_authentication() {
     let (other, other_secret) = confidential(&stack, &tenant.organization).await;
     let code = exchange_token::issue(&stack, &json!({"clientId": id})).await;
     let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", REDIRECT_URI)];
-    let user = stack.send(basic(stack.form(TOKEN, &form), &id, &secret)).await.user(code);
+    let user = stack.send(stack.form(TOKEN, &form).basic_auth(&id, Some(&secret))).await.user(code);
     for token in [&user.code, &user.refresh_token, &user.access_token] {
         let request = || stack.form(REVOKE, &[("token", token)]);
         stack.send(request()).await.assert_error(401, "invalid_client", None);
-        stack.send(basic(request(), &other, &other_secret)).await.assert_error(401, "invalid_client", Some(BASIC));
-        stack.send(basic(request(), &id, &other_secret)).await.assert_error(401, "invalid_client", Some(BASIC));
-        stack.send(basic(request(), &tenant.registration, &tenant.key)).await.assert_error(
+        stack.send(request().basic_auth(&other, Some(&other_secret))).await.assert_error(
+            401,
+            "invalid_client",
+            Some(BASIC),
+        );
+        stack.send(request().basic_auth(&id, Some(&other_secret))).await.assert_error(
+            401,
+            "invalid_client",
+            Some(BASIC),
+        );
+        stack.send(request().basic_auth(&tenant.registration, Some(&tenant.key))).await.assert_error(
             401,
             "invalid_client",
             Some(BASIC),
@@ -119,7 +127,7 @@ async fn the_tokens_of_a_confidential_client_want_its_authentication() {
     revoke(&stack, &user.refresh_token).await;
     stack.clock.advance(-30 * 86400);
     assert!(is_active(&stack, &tenant.key, &user.refresh_token).await);
-    let request = basic(stack.form(REVOKE, &[("token", &user.access_token)]), &id, &secret);
+    let request = stack.form(REVOKE, &[("token", &user.access_token)]).basic_auth(&id, Some(&secret));
     assert_eq!(stack.send(request).await.status, 200);
     assert!(!is_active(&stack, &tenant.key, &user.refresh_token).await);
 }

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::{USERINFO, client_credentials, start, userinfo};
+use super::{client_credentials, start, userinfo};
 use crate::harness::{
     calls, exchange_token,
-    oauth2::{TOKEN, code, exchange},
+    oauth2::{TOKEN, USERINFO, code, exchange},
     with,
 };
 
