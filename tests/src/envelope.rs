@@ -14,7 +14,8 @@ use shared::{
 };
 
 use crate::harness::{
-    ApiRequest, Case, Fixture, InjectedFault, Node, Outcome, TestStack, calls, exchange_token::CLIENT, items, verified,
+    ApiRequest, CaseName, Fixture, InjectedFault, Node, Outcome, TestStack, calls, exchange_token::CLIENT, items,
+    verified,
 };
 
 async fn rotate(stack: &TestStack, more: &Value) -> String {
@@ -36,13 +37,13 @@ async fn published(node: &Node) -> Vec<String> {
 
 /// A new OAuth access token.
 async fn create(fixture: &Fixture, node: &Node) -> String {
-    let answer = node.send(&fixture.subject(Case::CreateToken).await.request).await;
+    let answer = node.send(&fixture.subject(CaseName::CreateToken).await.request).await;
     answer.body["token"]["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
 /// Whether a token is accepted as a bearer.
 async fn is_trusted(fixture: &Fixture, node: &Node, token: &str) -> bool {
-    let request = fixture.subject(Case::CreateToken).await.request.with_bearer(token);
+    let request = fixture.subject(CaseName::CreateToken).await.request.with_bearer(token);
     match node.send(&request).await {
         Outcome { status: 201, .. } => true,
         Outcome { status: 401, .. } => false,
@@ -61,7 +62,7 @@ async fn ring(stack: &TestStack) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_and_an_exchange_take_two_rounds() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+    for case in [CaseName::CreateToken, CaseName::ExchangeCode, CaseName::Refresh] {
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
         assert_eq!(node.calls.count()["Decrypt"], 1, "the key is decrypted once per process");
@@ -76,7 +77,7 @@ async fn a_create_and_an_exchange_take_two_rounds() {
 /// The keys are read in parallel with what the request reads anyway.
 #[tokio::test(flavor = "multi_thread")]
 async fn looking_for_a_new_key_takes_no_round_of_its_own() {
-    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+    for case in [CaseName::CreateToken, CaseName::ExchangeCode, CaseName::Refresh] {
         let fixture = Fixture::new(60, SigningMode::Envelope).await;
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
@@ -114,7 +115,7 @@ async fn anyone_can_verify_the_tokens() {
     let (header, _) = verified(stack, token.strip_prefix("oauth2_").unwrap(), crate::harness::ISSUER).await;
     assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
 
-    let tokens = node(&fixture, "envelope").send(&fixture.subject(Case::ExchangeCode).await.request).await;
+    let tokens = node(&fixture, "envelope").send(&fixture.subject(CaseName::ExchangeCode).await.request).await;
     for name in ["accessToken", "idToken"] {
         verified(stack, tokens.body["items"][0][name].as_str().unwrap(), CLIENT).await;
     }
@@ -126,7 +127,7 @@ async fn anyone_can_verify_the_tokens() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_the_same_token_until_the_key_is_replaced() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let subject = fixture.subject(Case::CreateTokenOnce).await;
+    let subject = fixture.subject(CaseName::CreateTokenOnce).await;
     let first = node(&fixture, "envelope").send(&subject.request).await;
     let again = node(&fixture, "envelope").send(&subject.request).await;
     assert_eq!((&again.body, again.replayed), (&first.body, true));
@@ -184,7 +185,7 @@ async fn a_withdrawn_key_is_trusted_for_a_minute_at_most() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawn_key_signs_for_a_minute_at_most() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+    for case in [CaseName::CreateToken, CaseName::ExchangeCode, CaseName::Refresh] {
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
         let kid = rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
@@ -231,7 +232,7 @@ async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
         fixture.stack.clock.advance(1);
         node.calls.heal();
         node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
-        let request = fixture.subject(Case::CreateToken).await.request;
+        let request = fixture.subject(CaseName::CreateToken).await.request;
         assert_eq!(node.send(&request).await.status, 500, "{fault:?}");
         node.calls.heal();
         assert_eq!(kid(&create(&fixture, &node).await), new, "{fault:?}");
@@ -243,7 +244,8 @@ async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
 async fn nobody_has_a_key_decrypted() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let node = node(&fixture, "envelope");
-    let (created, exchanged) = (fixture.subject(Case::CreateToken).await, fixture.subject(Case::ExchangeCode).await);
+    let (created, exchanged) =
+        (fixture.subject(CaseName::CreateToken).await, fixture.subject(CaseName::ExchangeCode).await);
     for subject in [&created, &exchanged] {
         assert_eq!(node.send(&subject.request).await.status, 201);
     }
@@ -331,7 +333,7 @@ async fn no_token_ends_on_the_way_from_one_mode_to_the_other_and_back() {
 async fn without_a_key_nothing_is_signed_until_there_is_one() {
     let fixture = Fixture::new(60, SigningMode::Kms).await;
     let node = node(&fixture, "envelope");
-    let subject = fixture.subject(Case::ExchangeCode).await;
+    let subject = fixture.subject(CaseName::ExchangeCode).await;
     assert_eq!(node.send(&subject.request).await.status, 500);
     let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
     assert_eq!(node.send(&rotation).await.status, 200);
@@ -345,7 +347,7 @@ async fn a_wrapped_key_is_good_for_its_table_and_id_only() {
     assert!(!item.to_string().contains("PRIVATE"));
     item["kid"] = json!({"S": "another-id"});
     fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
-    let subject = fixture.subject(Case::CreateToken).await;
+    let subject = fixture.subject(CaseName::CreateToken).await;
     assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 500);
     rotate(&fixture.stack, &json!({})).await;
     assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 201);
@@ -399,7 +401,7 @@ async fn a_new_wrapping_key_needs_a_new_signing_key() {
     let changes = [("SIGNING_MODE", "envelope"), ("WRAPPING_KEY_ID", other.as_str())];
     let node = Node::start_with(stack, TimeDelta::zero(), &changes);
     for _ in 0..2 {
-        assert_eq!(node.send(&fixture.subject(Case::CreateToken).await.request).await.status, 500);
+        assert_eq!(node.send(&fixture.subject(CaseName::CreateToken).await.request).await.status, 500);
     }
     assert!(!node.calls.count().contains_key("Decrypt"));
     let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };

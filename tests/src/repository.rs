@@ -116,7 +116,7 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
             }
             if function == "oauth2" {
                 // Whoever holds a credential may end it. Of the events, one ends an app token.
-                let form = |token: &str| ApiRequest::form("oauth2", "POST /oauth2/revoke", &[("token", token)]).event;
+                let form = |token: &str| ApiRequest::form("POST /oauth2/revoke", &[("token", token)]).event;
                 let token = stack.local.invoke("oauth2", &event("oauth2.success-client-credentials")).await.unwrap();
                 let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
                 events.push(form(token["access_token"].as_str().unwrap()));

@@ -46,17 +46,12 @@ impl Scene {
 
     /// Revokes an OAuth access token at a process; whether it was active.
     async fn revoke(&self, node: usize, token: &str) -> bool {
-        let body = json!({"registrationId": self.tenant.registration, "tokenId": token});
-        let request = ApiRequest::new("manage-tokens", &json!({}), &self.tenant.key, &body);
-        self.revoked(node, &request.with_route("POST /api/v1/revoke-token", "")).await
+        self.revoked(node, &self.tenant.revoke_token_request(token)).await
     }
 
     /// Revokes an app token at a process; whether it was not yet revoked.
     async fn revoke_app_token(&self, node: usize, token: &str) -> bool {
-        let path = json!({"organizationId": "acme", "applicationId": "my-app", "tokenId": token});
-        let request = ApiRequest::new("manage-tokens", &path, &self.tenant.key, &json!({}));
-        let route = "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}";
-        self.revoked(node, &request.with_route(route, "")).await
+        self.revoked(node, &self.tenant.revoke_app_token_request(token)).await
     }
 
     async fn revoked(&self, node: usize, request: &ApiRequest) -> bool {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
 
-use super::{Answer, Secrets, TestStack, with};
+use super::{Answer, ApiRequest, Outcome, Secrets, TestStack, with};
 
 pub(crate) const PATH: &str = "/api/v1/tokens";
 pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
@@ -62,6 +62,11 @@ pub(crate) async fn post(stack: &TestStack, body: &Value) -> Answer {
     stack.post(PATH, "", body).await
 }
 
+/// A request of either body, for a [`Node`](super::Node).
+pub(crate) fn request(body: &Value) -> ApiRequest {
+    ApiRequest::new("exchange-token", &json!({}), "", body)
+}
+
 pub(crate) async fn exchange(stack: &TestStack, code: &str) -> Answer {
     post(stack, &code_body(code)).await
 }
@@ -77,10 +82,21 @@ impl Answer {
     }
 
     pub(crate) fn refresh_token(&self) -> String {
-        let token = self.item()["refreshToken"].as_str().unwrap().to_owned();
-        Secrets::add_credential(&token);
-        token
+        refresh_token(&self.item())
     }
+}
+
+impl Outcome {
+    pub(crate) fn refresh_token(&self) -> String {
+        assert_eq!(self.status, 201, "{self:?}");
+        refresh_token(&self.body["items"][0])
+    }
+}
+
+fn refresh_token(item: &Value) -> String {
+    let token = item["refreshToken"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&token);
+    token
 }
 
 /// The public id of a code's grant.

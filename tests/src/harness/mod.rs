@@ -6,6 +6,7 @@ mod cases;
 mod cloudformation;
 mod events;
 pub(crate) mod exchange_token;
+mod fixture;
 pub(crate) mod items;
 mod jwt;
 mod lambda;
@@ -40,10 +41,11 @@ use shared::{
 
 pub(crate) use self::aws_proxy::{AwsProxy, Moment};
 pub(crate) use self::calls::{Calls, InjectedFault};
-pub(crate) use self::cases::{Case, Fixture, Held, Subject};
+pub(crate) use self::cases::{CASES, Case, CaseName, Repeat};
 pub(crate) use self::cloudformation::{Deployment, own_variables};
 pub(crate) use self::events::{authorizer_event, authorizer_event_of, event, events};
-pub(crate) use self::jwt::{current_kid, verified};
+pub(crate) use self::fixture::{Fixture, Held, Subject};
+pub(crate) use self::jwt::{current_kid, unverified_claims, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 pub(crate) use self::node::{ApiRequest, Node, Outcome};
