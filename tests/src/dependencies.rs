@@ -1,5 +1,5 @@
 //! The direction of dependencies inside `shared`, as its `lib.rs` states it: each group uses those below it only, and no
-//! modules use each other in a circle.
+//! modules use each other in a circle. And inside these tests: a test module uses none but the harness.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +11,9 @@ use std::{
 const GROUPS: [&str; 7] = ["wire", "tokens", "auth", "keys", "store", "runtime", "input"];
 /// What every group may use.
 const LEAVES: [&str; 6] = ["clock", "credential", "encoding", "error", "id", "random"];
+
+/// What makes an item of a test module visible to others. In two parts, since this module may not have it either.
+const VISIBLE: &str = concat!("pub", "(crate)");
 
 /// A path of a module, such as `["keys", "jwt"]`.
 type Module = Vec<String>;
@@ -184,7 +187,10 @@ fn tree(rest: &mut &str, base: &[String], found: &mut Vec<Vec<String>>) {
         found.push(base.to_vec());
         return;
     }
-    let path = [base, &[segment.to_owned()]].concat();
+    let path = match segment {
+        "super" => base[..base.len().saturating_sub(1)].to_vec(),
+        _ => [base, &[segment.to_owned()]].concat(),
+    };
     match rest.strip_prefix("::") {
         Some(after) if after.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '{') => {
             *rest = after;
@@ -192,6 +198,27 @@ fn tree(rest: &mut &str, base: &[String], found: &mut Vec<Vec<String>>) {
         }
         _ => found.push(path),
     }
+}
+
+/// What test modules share with each other outside the harness, one line each.
+fn shared_outside_the_harness(files: &BTreeMap<String, String>) -> Vec<String> {
+    let modules: BTreeMap<Module, &String> = files.iter().map(|(file, text)| (module_of(file), text)).collect();
+    let mut shared = Vec::new();
+    for (module, text) in modules.iter().filter(|(module, _)| !module.is_empty()) {
+        let is_parent = modules.keys().any(|other| other.len() > module.len() && other.starts_with(module));
+        let used: BTreeSet<_> = paths(text, module, is_parent).into_iter().collect();
+        let foreign = used.iter().filter(|path| {
+            path.first().is_some_and(|other| {
+                *other != module[0] && other != "harness" && modules.contains_key(std::slice::from_ref(other))
+            })
+        });
+        let moves = "move what both need to tests/src/harness";
+        shared.extend(foreign.map(|path| format!("{} uses {}: {moves}", name(module), name(path))));
+        if module[0] != "harness" && text.contains(VISIBLE) {
+            shared.push(format!("{} has a {VISIBLE}: {moves}", name(module)));
+        }
+    }
+    shared
 }
 
 fn files(directory: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
@@ -252,4 +279,43 @@ fn an_arrow_that_points_up_and_a_circle_are_found() {
                 .to_owned(),
         ]
     );
+}
+
+#[test]
+fn test_modules_share_nothing_outside_the_harness() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = BTreeMap::new();
+    files(&root, &root, &mut sources);
+    assert!(sources.len() > 40, "only {} files were found", sources.len());
+    let shared = shared_outside_the_harness(&sources);
+    assert!(shared.is_empty(), "{}", shared.join("\n"));
+}
+
+/// Without this, the test above could pass because it sees nothing.
+#[test]
+fn a_test_module_that_uses_another_one_is_found() {
+    let files = [
+        ("lib.rs", "mod first;\nmod harness;\nmod second;\nmod third;"),
+        ("first.rs", "use crate::harness::{Case, second};\nuse shared::id;\nfn f() { crate::third::kill() }"),
+        ("harness/mod.rs", "mod second;\nuse self::second::user;"),
+        ("harness/second.rs", "use super::{Answer, third};\nuse crate::first::Case;"),
+        ("second/mod.rs", "mod code;\nmod refresh;"),
+        ("second/code.rs", "use super::refresh::rotate;\nuse super::super::third;"),
+        ("second/refresh.rs", "use crate::second::code;\npub(super) fn rotate() {}"),
+        (
+            "third.rs",
+            &format!("{VISIBLE} fn kill() {{}}\nuse crate::{{harness::Case, first::{{self, exhaust as e}}}};"),
+        ),
+    ];
+    let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
+    let found = [
+        "first uses third::kill",
+        "harness::second uses first::Case",
+        "second::code uses third",
+        "third uses first",
+        "third uses first::exhaust",
+        &format!("third has a {VISIBLE}"),
+    ];
+    let expected = found.map(|found| format!("{found}: move what both need to tests/src/harness"));
+    assert_eq!(shared_outside_the_harness(&files), expected);
 }
