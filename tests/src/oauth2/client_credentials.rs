@@ -3,7 +3,10 @@
 use serde_json::json;
 use shared::credential::{Credential, CredentialKind};
 
-use super::{BASIC, api_key_id, client_credentials, is_active, revoke, start};
+use super::{
+    INVALID_CLIENT_IN_BASIC, INVALID_REQUEST, INVALID_SCOPE, api_key_id, client_credentials, is_active, refusal,
+    revoke, start,
+};
 use crate::harness::{
     CREATE_TOKEN, ISSUER, START, Tenant, calls,
     oauth2::{INTROSPECT, TOKEN},
@@ -44,7 +47,7 @@ async fn a_registration_gets_a_token_of_its_own() {
     assert_eq!(narrowed.json()["scope"], "read:things");
     for scope in ["write:things", "read:things write:things", "read:things  ", "é"] {
         let answer = client_credentials(&stack, &registration, &tenant.key, &[("scope", scope)]).await;
-        answer.assert_error(400, "invalid_scope", None);
+        answer.assert_error(INVALID_SCOPE);
     }
 
     // With the prefix it is a bearer of the other endpoints, until it is revoked.
@@ -61,21 +64,25 @@ async fn the_secret_of_a_registration_is_an_api_key_of_its_organization() {
     let (stack, tenant) = start().await;
     let other = Tenant::new(&stack, "other").await;
     let invalid = client_credentials(&stack, &tenant.registration, &other.key, &[]).await;
-    invalid.assert_error(401, "invalid_client", Some(BASIC));
-    client_credentials(&stack, "unknown", &tenant.key, &[]).await.assert_error(401, "invalid_client", Some(BASIC));
+    invalid.assert_error(INVALID_CLIENT_IN_BASIC);
+    client_credentials(&stack, "unknown", &tenant.key, &[]).await.assert_error(INVALID_CLIENT_IN_BASIC);
     let weak = stack.api_key_that_may(&tenant.organization, &["oauth.token.list"]).await;
-    client_credentials(&stack, &tenant.registration, &weak, &[]).await.assert_error(400, "unauthorized_client", None);
+    client_credentials(&stack, &tenant.registration, &weak, &[]).await.assert_error(refusal(
+        400,
+        "unauthorized_client",
+        None,
+    ));
 
     // A caller cannot pass on what it lacks, but a narrower scope without it.
     let scopes = json!({"scopes": ["oauth.token.revoke", "read:things"]});
     let registration = stack.registration(&tenant.organization, &scopes).await;
     let creator = stack.api_key_that_may(&tenant.organization, &["oauth.token.create"]).await;
-    client_credentials(&stack, &registration, &creator, &[]).await.assert_error(400, "invalid_scope", None);
+    client_credentials(&stack, &registration, &creator, &[]).await.assert_error(INVALID_SCOPE);
     let narrow = client_credentials(&stack, &registration, &creator, &[("scope", "read:things")]).await;
     assert_eq!(narrow.json()["scope"], "read:things");
     let action = json!({"action": "revokeApiKey", "apiKeyId": api_key_id(&creator)});
     stack.provision(&action).await;
-    client_credentials(&stack, &registration, &creator, &[]).await.assert_error(401, "invalid_client", Some(BASIC));
+    client_credentials(&stack, &registration, &creator, &[]).await.assert_error(INVALID_CLIENT_IN_BASIC);
 }
 
 /// A caller who is nobody costs one small read: the registration is read only after the key was found to be good.
@@ -85,7 +92,7 @@ async fn a_made_up_key_costs_one_small_read() {
     let made_up = Credential::generate(CredentialKind::ApiKey, &shared::random::SystemRandom).unwrap();
     stack.calls.reset();
     let answer = client_credentials(&stack, &tenant.registration, made_up.expose(), &[]).await;
-    answer.assert_error(401, "invalid_client", Some(BASIC));
+    answer.assert_error(INVALID_CLIENT_IN_BASIC);
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 1)]));
     stack.calls.reset();
     let request = stack.form(INTROSPECT, &[("token", &tenant.key)]).bearer_auth(made_up.expose());
@@ -93,11 +100,7 @@ async fn a_made_up_key_costs_one_small_read() {
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 1)]));
     stack.calls.reset();
     for wrong in ["tmk_x", "wrong", &tenant.key.replace("tmk_", "tma_")] {
-        client_credentials(&stack, &tenant.registration, wrong, &[]).await.assert_error(
-            401,
-            "invalid_client",
-            Some(BASIC),
-        );
+        client_credentials(&stack, &tenant.registration, wrong, &[]).await.assert_error(INVALID_CLIENT_IN_BASIC);
     }
     assert!(stack.calls.count().is_empty());
 }
@@ -110,7 +113,7 @@ async fn a_full_quota_says_when_to_come_back() {
     assert_eq!(client_credentials(&stack, &registration, &tenant.key, &[]).await.status, 200);
     stack.clock.advance(58);
     let full = client_credentials(&stack, &registration, &tenant.key, &[]).await;
-    full.assert_error(429, "temporarily_unavailable", None);
+    full.assert_error(refusal(429, "temporarily_unavailable", None));
     assert_eq!(full.header("retry-after"), Some("42"));
     stack.clock.advance(42);
     assert_eq!(client_credentials(&stack, &registration, &tenant.key, &[]).await.status, 200);
@@ -133,22 +136,22 @@ async fn an_idempotency_key_repeats_the_token() {
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     assert_eq!(again.json(), with(&first.json(), &json!({"expires_in": 93})));
     for other in ["", "a", "a b c", "unknown"] {
-        send("one", other).await.assert_error(422, "invalid_request", None);
+        send("one", other).await.assert_error(refusal(422, "invalid_request", None));
     }
     // What was issued is repeated after the scopes were changed, too.
     stack
         .provision(&json!({"action": "updateRegistration", "registrationId": registration, "scopes": ["b", "d"]}))
         .await;
     assert_eq!(send("one", "a b").await.json(), again.json());
-    send("two", "a b").await.assert_error(400, "invalid_scope", None);
+    send("two", "a b").await.assert_error(INVALID_SCOPE);
     let whole = send("two", "").await.json();
     assert_eq!(whole["scope"], "b d");
-    send("two", "b d").await.assert_error(422, "invalid_request", None);
+    send("two", "b d").await.assert_error(refusal(422, "invalid_request", None));
     let token = first.json()["access_token"].as_str().unwrap().to_owned();
     revoke(&stack, &token).await;
     let next = send("one", "b").await.json();
     assert_ne!(next["access_token"], token.as_str());
     assert!(!is_active(&stack, &tenant.key, &token).await);
     let request = stack.form(TOKEN, &[("grant_type", "client_credentials")]).header("idempotency-key", "a,b");
-    stack.send(request.basic_auth(&registration, Some(&tenant.key))).await.assert_error(400, "invalid_request", None);
+    stack.send(request.basic_auth(&registration, Some(&tenant.key))).await.assert_error(INVALID_REQUEST);
 }

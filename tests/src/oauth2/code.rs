@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use shared::keys::SigningMode;
 
-use super::{is_active, refresh, start, userinfo};
+use super::{INVALID_GRANT, INVALID_TOKEN, is_active, refresh, start, userinfo};
 use crate::harness::{
     ISSUER, START, Secrets, TestStack, calls, current_kid,
     exchange_token::{self, CLIENT, code_body},
@@ -38,21 +38,22 @@ async fn a_code_gives_the_tokens_of_the_standards() {
     let (header, claims) = verified(&stack, &user.access_token, ISSUER).await;
     assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
     let common = json!({
-        "iss": ISSUER, "sub": "user-1", "iat": START, "exp": START + 3600, "auth_time": 1_735_689_600, "sid": user.session,
+        "iss": ISSUER, "sub": "user-1", "iat": START, "exp": START + 3600, "auth_time": 1_735_689_600,
+        "sid": user.session,
     });
-    let own = json!({
+    let access = json!({
         "aud": ISSUER, "client_id": CLIENT, "jti": claims["jti"], "scope": "openid profile email",
     });
-    assert_eq!(claims, with(&common, &own));
+    assert_eq!(claims, with(&common, &access));
 
     let (header, claims) = verified(&stack, &user.id_token, CLIENT).await;
     assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#));
     let hash = digest::digest(&digest::SHA256, user.access_token.as_bytes());
-    let own = json!({
+    let identity = json!({
         "aud": CLIENT, "at_hash": URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]), "nonce": "n-1", "name": "Ada",
         "email": "ada@example.com", "email_verified": true,
     });
-    assert_eq!(claims, with(&common, &own));
+    assert_eq!(claims, with(&common, &identity));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +101,7 @@ async fn a_grant_goes_on_at_the_other_endpoint() {
     let here = refresh(&stack, &of_documented).await.user(code.clone());
     // A second use of the code ends it in both.
     exchange_token::post(&stack, &body).await.assert(400, &exchange_token::bad_credential());
-    refresh(&stack, &here.refresh_token).await.assert_error(400, "invalid_grant", None);
+    refresh(&stack, &here.refresh_token).await.assert_error(INVALID_GRANT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,19 +110,19 @@ async fn a_public_client_needs_pkce() {
     let plain = exchange_token::issue(&stack, &json!({})).await;
     let without_verifier = &code_form(&plain)[..4];
     for form in [without_verifier, &code_form(&plain)] {
-        stack.post_form(TOKEN, form).await.assert_error(400, "invalid_grant", None);
+        stack.post_form(TOKEN, form).await.assert_error(INVALID_GRANT);
     }
     let challenged = code(&stack, &json!({})).await;
     let mut wrong = code_form(&challenged);
     wrong[4].1 = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXl";
     for form in [&code_form(&challenged)[..4], &wrong] {
-        stack.post_form(TOKEN, form).await.assert_error(400, "invalid_grant", None);
+        stack.post_form(TOKEN, form).await.assert_error(INVALID_GRANT);
     }
     wrong[4].1 = "short";
-    stack.post_form(TOKEN, &wrong).await.assert_error(400, "invalid_grant", None);
+    stack.post_form(TOKEN, &wrong).await.assert_error(INVALID_GRANT);
     let mut wrong = code_form(&challenged);
     wrong[3].1 = "https://app.example.com/other";
-    stack.post_form(TOKEN, &wrong).await.assert_error(400, "invalid_grant", None);
+    stack.post_form(TOKEN, &wrong).await.assert_error(INVALID_GRANT);
     // No refusal has used it up.
     assert_eq!(exchange(&stack, &challenged).await.status, 200);
 }
@@ -134,14 +135,10 @@ async fn a_second_use_of_a_code_ends_the_grant() {
     // Not even a malformed verifier hides it.
     let mut again = code_form(&user.code);
     again[4].1 = "x";
-    stack.post_form(TOKEN, &again).await.assert_error(400, "invalid_grant", None);
-    refresh(&stack, &user.refresh_token).await.assert_error(400, "invalid_grant", None);
+    stack.post_form(TOKEN, &again).await.assert_error(INVALID_GRANT);
+    refresh(&stack, &user.refresh_token).await.assert_error(INVALID_GRANT);
     assert!(!is_active(&stack, &tenant.key, &user.access_token).await);
-    userinfo(&stack, &user.access_token).await.assert_error(
-        401,
-        "invalid_token",
-        Some("Bearer realm=\"tokenmint\", error=\"invalid_token\""),
-    );
+    userinfo(&stack, &user.access_token).await.assert_error(INVALID_TOKEN);
 }
 
 /// One code, 50 times at once, half of them at each endpoint.
@@ -161,5 +158,5 @@ async fn of_racing_exchanges_at_both_endpoints_one_succeeds_and_the_grant_is_end
     let token = body["refresh_token"].as_str().or(body["items"][0]["refreshToken"].as_str()).unwrap();
     Secrets::add_credential(token);
     assert!(!is_active(&stack, &tenant.key, token).await);
-    refresh(&stack, token).await.assert_error(400, "invalid_grant", None);
+    refresh(&stack, token).await.assert_error(INVALID_GRANT);
 }

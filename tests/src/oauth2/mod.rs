@@ -10,6 +10,7 @@ mod refresh;
 mod revoke;
 mod userinfo;
 
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use shared::credential::{Credential, CredentialKind};
 
@@ -19,20 +20,50 @@ use crate::harness::{
     oauth2::{INTROSPECT, REVOKE, TOKEN, USERINFO},
 };
 
-const BASIC: &str = "Basic realm=\"tokenmint\"";
+/// A refusal and its challenge.
+#[derive(Clone, Copy)]
+struct Refusal {
+    status: u16,
+    error: &'static str,
+    challenge: Option<&'static str>,
+}
+
+const MISSING: Option<&str> = Some("Bearer realm=\"tokenmint\"");
+const INVALID_REQUEST: Refusal = refusal(400, "invalid_request", None);
+const INVALID_GRANT: Refusal = refusal(400, "invalid_grant", None);
+const INVALID_SCOPE: Refusal = refusal(400, "invalid_scope", None);
+const INVALID_CLIENT: Refusal = refusal(401, "invalid_client", None);
+const INVALID_CLIENT_IN_BASIC: Refusal = refusal(401, "invalid_client", Some("Basic realm=\"tokenmint\""));
+const MISSING_TOKEN: Refusal = refusal(401, "invalid_token", MISSING);
+const INVALID_TOKEN: Refusal =
+    refusal(401, "invalid_token", Some("Bearer realm=\"tokenmint\", error=\"invalid_token\""));
+const INSUFFICIENT_SCOPE: Refusal =
+    refusal(403, "insufficient_scope", Some("Bearer realm=\"tokenmint\", error=\"insufficient_scope\""));
+
+const fn refusal(status: u16, error: &'static str, challenge: Option<&'static str>) -> Refusal {
+    Refusal { status, error, challenge }
+}
+
+/// Sends each request. What is wrong with it is printed, so that a failure names it.
+async fn assert_refused<const N: usize>(stack: &TestStack, requests: [(&str, RequestBuilder, Refusal); N]) {
+    for (what, request, refusal) in requests {
+        println!("{what}");
+        stack.send(request).await.assert_error(refusal);
+    }
+}
 
 async fn refresh(stack: &TestStack, token: &str) -> Answer {
     stack.post_form(TOKEN, &[("grant_type", "refresh_token"), ("client_id", CLIENT), ("refresh_token", token)]).await
 }
 
 impl Answer {
-    /// Asserts an error and its challenge, and the headers that every answer has.
+    /// Asserts a refusal, and the headers that every answer has.
     #[track_caller]
-    fn assert_error(&self, status: u16, error: &str, challenge: Option<&str>) {
+    fn assert_error(&self, refusal: Refusal) {
         let body = self.json();
-        assert_eq!((self.status, body["error"].as_str()), (status, Some(error)), "{self:?}");
+        assert_eq!((self.status, body["error"].as_str()), (refusal.status, Some(refusal.error)), "{self:?}");
         assert_eq!(body.as_object().unwrap().len(), 2, "{self:?}");
-        assert_eq!(self.header("www-authenticate"), challenge, "{self:?}");
+        assert_eq!(self.header("www-authenticate"), refusal.challenge, "{self:?}");
         self.assert_oauth_headers();
     }
 
@@ -43,7 +74,7 @@ impl Answer {
     }
 }
 
-/// A confidential client with this secret.
+/// The id and the secret of a confidential client.
 async fn confidential(stack: &TestStack, organization: &str) -> (String, String) {
     let action = json!({
         "action": "createClient", "organizationId": organization, "redirectUris": [REDIRECT_URI], "services": ["email"],

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{refresh, start};
+use super::{INVALID_GRANT, INVALID_SCOPE, refresh, start};
 use crate::harness::{
     ISSUER, START, calls,
     exchange_token::CLIENT,
-    oauth2::{TOKEN, code, exchange, user},
+    oauth2::{code, exchange, refresh_with, user},
     verified,
 };
 
@@ -16,8 +16,7 @@ async fn a_refresh_may_be_narrowed_and_has_no_nonce() {
     let first = code(&stack, &json!({"nonce": "n-1", "claims": {"email": "a@b.example", "name": "A"}})).await;
     let first = exchange(&stack, &first).await.user(first);
     stack.clock.advance(10);
-    let form = [("grant_type", "refresh_token"), ("refresh_token", &first.refresh_token), ("scope", "openid email")];
-    let answer = stack.post_form(TOKEN, &form).await;
+    let answer = refresh_with(&stack, &first.refresh_token, "openid email").await;
     assert_eq!(answer.json()["scope"], "openid email");
     let narrowed = answer.user(first.code.clone());
     assert_ne!(narrowed.refresh_token, first.refresh_token);
@@ -28,8 +27,7 @@ async fn a_refresh_may_be_narrowed_and_has_no_nonce() {
     assert_eq!(claims["scope"], "openid email");
 
     // The next one has the whole scope again, unless it asks for more.
-    let wide = [("grant_type", "refresh_token"), ("refresh_token", &narrowed.refresh_token), ("scope", "openid phone")];
-    stack.post_form(TOKEN, &wide).await.assert_error(400, "invalid_scope", None);
+    refresh_with(&stack, &narrowed.refresh_token, "openid phone").await.assert_error(INVALID_SCOPE);
     let answer = refresh(&stack, &narrowed.refresh_token).await;
     assert_eq!(answer.json()["scope"], "openid profile email");
 }
@@ -44,6 +42,6 @@ async fn a_lost_answer_is_repeated_and_an_old_token_ends_the_grant() {
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("Sign", 2)]));
     assert_eq!(again.refresh_token, second.refresh_token);
     let third = refresh(&stack, &second.refresh_token).await.user(first.code.clone());
-    refresh(&stack, &first.refresh_token).await.assert_error(400, "invalid_grant", None);
-    refresh(&stack, &third.refresh_token).await.assert_error(400, "invalid_grant", None);
+    refresh(&stack, &first.refresh_token).await.assert_error(INVALID_GRANT);
+    refresh(&stack, &third.refresh_token).await.assert_error(INVALID_GRANT);
 }

@@ -3,9 +3,11 @@
 use serde_json::json;
 use shared::credential::GrantCredential;
 
-use super::{BASIC, confidential, is_active, refresh, revoke, start};
+use super::{
+    INVALID_CLIENT, INVALID_CLIENT_IN_BASIC, INVALID_REQUEST, confidential, is_active, refresh, revoke, start,
+};
 use crate::harness::{
-    Secrets, calls,
+    calls,
     exchange_token::{self, CLIENT, REDIRECT_URI},
     oauth2::{REVOKE, TOKEN, code, exchange, user},
 };
@@ -13,12 +15,11 @@ use crate::harness::{
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_holds_a_credential_may_end_it() {
     let (stack, tenant) = start().await;
-    let made = stack.post(&tenant.app_tokens(), &tenant.key, &json!({})).await.json()["data"]["bearer"].clone();
-    let app_token = made.as_str().unwrap().to_owned();
-    Secrets::add_credential(&app_token);
+    let app_token = tenant.create_app_token(&stack, &json!({})).await.json()["data"]["bearer"].clone();
+    let app_token = app_token.as_str().unwrap().to_owned();
     let key = stack.api_key_that_may(&tenant.organization, &[]).await;
-    let token = tenant.create_token(&stack).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
-    let other = tenant.create_token(&stack).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    let token = tenant.create_token(&stack).await.access_token();
+    let other = tenant.create_token(&stack).await.access_token();
     for (ended, kept) in [(&app_token, &key), (&key, &token), (&token, &other), (&other, &tenant.key)] {
         stack.calls.reset();
         // The hint may be wrong, and so may the client be another one.
@@ -79,11 +80,11 @@ async fn what_is_unknown_or_over_ends_nothing() {
         assert!(is_active(&stack, &tenant.key, &third.refresh_token).await, "{token}");
     }
     let form = [("token", third.refresh_token.as_str()), ("client_id", "22222222-2222-2222-2222-222222222222")];
-    stack.post_form(REVOKE, &form).await.assert_error(401, "invalid_client", None);
+    stack.post_form(REVOKE, &form).await.assert_error(INVALID_CLIENT);
     let wrong = stack.form(REVOKE, &form[..1]).basic_auth(&tenant.registration, Some("x"));
-    stack.send(wrong).await.assert_error(401, "invalid_client", Some(BASIC));
+    stack.send(wrong).await.assert_error(INVALID_CLIENT_IN_BASIC);
     let missing = stack.post_form(REVOKE, &[("token", ""), ("client_id", CLIENT)]).await;
-    missing.assert_error(400, "invalid_request", None);
+    missing.assert_error(INVALID_REQUEST);
     stack.clock.advance(3600);
     revoke(&stack, &third.access_token).await;
     assert!(is_active(&stack, &tenant.key, &third.refresh_token).await, "an expired access token ends nothing");
@@ -99,27 +100,12 @@ async fn the_tokens_of_a_confidential_client_want_its_authentication() {
     let user = stack.send(stack.form(TOKEN, &form).basic_auth(&id, Some(&secret))).await.user(code);
     for token in [&user.code, &user.refresh_token, &user.access_token] {
         let request = || stack.form(REVOKE, &[("token", token)]);
-        stack.send(request()).await.assert_error(401, "invalid_client", None);
-        stack.send(request().basic_auth(&other, Some(&other_secret))).await.assert_error(
-            401,
-            "invalid_client",
-            Some(BASIC),
-        );
-        stack.send(request().basic_auth(&id, Some(&other_secret))).await.assert_error(
-            401,
-            "invalid_client",
-            Some(BASIC),
-        );
-        stack.send(request().basic_auth(&tenant.registration, Some(&tenant.key))).await.assert_error(
-            401,
-            "invalid_client",
-            Some(BASIC),
-        );
-        stack.post_form(REVOKE, &[("token", token), ("client_id", CLIENT)]).await.assert_error(
-            401,
-            "invalid_client",
-            None,
-        );
+        stack.send(request()).await.assert_error(INVALID_CLIENT);
+        stack.send(request().basic_auth(&other, Some(&other_secret))).await.assert_error(INVALID_CLIENT_IN_BASIC);
+        stack.send(request().basic_auth(&id, Some(&other_secret))).await.assert_error(INVALID_CLIENT_IN_BASIC);
+        let of_registration = request().basic_auth(&tenant.registration, Some(&tenant.key));
+        stack.send(of_registration).await.assert_error(INVALID_CLIENT_IN_BASIC);
+        stack.post_form(REVOKE, &[("token", token), ("client_id", CLIENT)]).await.assert_error(INVALID_CLIENT);
     }
     assert!(is_active(&stack, &tenant.key, &user.refresh_token).await);
     // Once the grant has ended there is nothing to protect.
