@@ -1,5 +1,5 @@
-//! The direction of dependencies inside `shared`, as its `lib.rs` states it: each group uses those below it only, and no
-//! modules use each other in a circle. And inside these tests: a test module uses none but the harness.
+//! The direction of dependencies inside `shared`, as its `lib.rs` states it: each group uses those below it only, and
+//! no modules use each other in a circle. And inside these tests: a test module uses none but the harness.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -66,8 +66,8 @@ impl Sources {
             for path in paths {
                 if level_of_path(path).is_some_and(|other| other < level) {
                     violations.push(format!(
-                        "{} uses {}, but `{}` is above `{}`: move what both need down into `{}` or below, or pass it in as a \
-                         parameter",
+                        "{} uses {}, but `{}` is above `{}`: move what both need down into `{}` or below, or pass it \
+                         in as a parameter",
                         name(module),
                         name(path),
                         path[0],
@@ -140,7 +140,8 @@ fn module_of(file: &str) -> Module {
     if path == "lib" { vec![] } else { path.split('/').map(str::to_owned).collect() }
 }
 
-/// The paths in a source text that begin with `crate`, `self` or `super`, in `use` and elsewhere. Comments are left out.
+/// The paths in a source text that begin with `crate`, `self` or `super`, in `use` and elsewhere. Comments are left
+/// out.
 fn paths(text: &str, module: &Module, is_mod_rs: bool) -> Vec<Vec<String>> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect();
     // Unit tests are a module inside the module.
@@ -265,18 +266,17 @@ fn an_arrow_that_points_up_and_a_circle_are_found() {
     ];
     let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
     let violations = Sources::new(&files).violations();
-    let advice = "move what both need down into";
+    let moves = "move what both need down into";
+    let passes = "or below, or pass it in as a parameter";
+    let circle = "use each other in a circle: move what they share into a module of its own";
     assert_eq!(
         violations,
         [
-            format!("keys::signer uses auth, but `auth` is above `keys`: {advice} `keys` or below, or pass it in as a parameter"),
+            format!("keys::signer uses auth, but `auth` is above `keys`: {moves} `keys` {passes}"),
             "queue is in no group: add it to LEAVES, or its group to GROUPS, in tests/src/dependencies.rs".to_owned(),
-            format!(
-                "store uses tokens::quota::Quota, but `tokens` is above `store`: {advice} `store` or below, or pass it in as a parameter"
-            ),
-            "clock → error → clock use each other in a circle: move what they share into a module of its own".to_owned(),
-            "keys::jwt → keys::signer → keys::jwt use each other in a circle: move what they share into a module of its own"
-                .to_owned(),
+            format!("store uses tokens::quota::Quota, but `tokens` is above `store`: {moves} `store` {passes}"),
+            format!("clock → error → clock {circle}"),
+            format!("keys::jwt → keys::signer → keys::jwt {circle}"),
         ]
     );
 }

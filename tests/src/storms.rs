@@ -135,7 +135,8 @@ impl<'s> Fleet<'s> {
         panic!("{} does not answer", self.function)
     }
 
-    /// Does the work, and if `killing`, kills processes at random moments, but slowly enough that requests are answered.
+    /// Does the work, and if `killing`, kills processes at random moments, but slowly enough that requests are
+    /// answered.
     async fn run<T>(&self, killing: bool, work: impl Future<Output = T>) -> T {
         let mut kills = 0;
         let kill = async {

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-#[expect(clippy::enum_glob_use, reason = "the table has each of them once")]
 use self::CaseName::*;
 use self::Repeat::{Another, Refused, Replayed, Same};
 use super::Outcome;
@@ -63,7 +62,6 @@ impl CaseName {
 pub(crate) struct Case {
     pub(crate) name: CaseName,
     pub(crate) function: &'static str,
-    /// The status of the success.
     pub(crate) success: u64,
     /// The JSON text of a 500.
     failure: &'static str,

@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
+use super::TestStack;
+
 pub(crate) fn events() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
@@ -18,6 +20,14 @@ pub(crate) fn events() -> Vec<(String, Value)> {
 
 pub(crate) fn event(name: &str) -> Value {
     events().into_iter().find(|(event, _)| event == name).unwrap().1
+}
+
+impl TestStack {
+    /// The body of the answer to a sample event.
+    pub(crate) async fn invoke_sample(&self, name: &str) -> Value {
+        let answer = self.local.invoke(name.split('.').next().unwrap(), &event(name)).await.unwrap();
+        serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
+    }
 }
 
 /// The event of API Gateway for a request with this bearer.

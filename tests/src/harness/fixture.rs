@@ -77,8 +77,6 @@ impl Fixture {
         exchange_token::client(&stack, &json!({"refreshReuseSeconds": refresh_reuse_seconds})).await;
         Self { stack, tenant, access_token, subjects: AtomicUsize::new(0) }
     }
-
-    /// A registration with this quota.
     pub(crate) async fn registration(&self, max_allowed: usize) -> String {
         self.stack.registration(&self.tenant.organization, &json!({"maxAllowed": max_allowed})).await
     }

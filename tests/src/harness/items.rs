@@ -34,7 +34,6 @@ pub(crate) fn grant_key(code: &str) -> String {
 }
 
 impl TestStack {
-    /// The item with this key.
     pub(crate) async fn item(&self, key: &str) -> Value {
         let request = json!({"Key": primary_key(key), "ConsistentRead": true});
         self.dynamodb("GetItem", request).await["Item"].clone()

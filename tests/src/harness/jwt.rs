@@ -25,8 +25,6 @@ pub(crate) fn unverified_claims(token: &str) -> Value {
     let jwt = token.strip_prefix("oauth2_").unwrap_or(token);
     jsonwebtoken::dangerous::insecure_decode::<Value>(jwt).unwrap().claims
 }
-
-/// The id of the signing key.
 pub(crate) async fn current_kid(stack: &TestStack) -> String {
     stack.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned()
 }

@@ -30,6 +30,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use chrono::{DateTime, Utc};
 use local::{Options, Stack};
+use proptest::test_runner::{Config as ProptestConfig, TestRunner};
 use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use shared::{
@@ -81,8 +82,6 @@ impl Clock for TestClock {
         DateTime::from_timestamp(self.0.load(Relaxed), 250_000_000).unwrap()
     }
 }
-
-/// A running stack.
 pub(crate) struct TestStack {
     pub(crate) local: Stack,
     pub(crate) clock: Arc<TestClock>,
@@ -190,25 +189,19 @@ impl TestStack {
     pub(crate) async fn post(&self, path: &str, bearer: &str, body: &Value) -> Answer {
         self.send(with_bearer(self.json(path, body), bearer)).await
     }
-
-    /// A request with JSON.
     pub(crate) fn json(&self, path: &str, body: &Value) -> RequestBuilder {
         self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string())
     }
 
-    /// Sends a bearer to the function of this path once. From then on the function reads the caller in parallel with the
-    /// rest.
+    /// Sends a bearer to the function of this path once. From then on the function reads the caller in parallel with
+    /// the rest.
     pub(crate) async fn introduce(&self, path: &str, bearer: &str) {
         let without_body = self.http.post(self.url(path)).bearer_auth(bearer);
         assert_eq!(self.send(without_body).await.status, 400);
     }
-
-    /// Posts a form.
     pub(crate) async fn post_form(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         self.send(self.form(path, form)).await
     }
-
-    /// A request with a form.
     pub(crate) fn form(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
@@ -341,6 +334,11 @@ pub(crate) fn with(base: &Value, changes: &Value) -> Value {
 /// The expected result of [`Calls::count`].
 pub(crate) fn calls(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
     expected.iter().map(|(operation, count)| ((*operation).to_owned(), *count)).collect()
+}
+
+/// Runs this many cases of a property.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
 }
 
 /// The factor by which random tests are longer than usual: `TEST_SCALE`, or 1.

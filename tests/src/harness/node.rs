@@ -105,7 +105,8 @@ impl Clock for Skewed {
 }
 
 impl Node {
-    /// Starts the functions cold. Clients in one region share the SDK's retry budget, so each node has a region of its own.
+    /// Starts the functions cold. Clients in one region share the SDK's retry budget, so each node has a region of its
+    /// own.
     pub(crate) fn start(stack: &TestStack, skew: TimeDelta) -> Self {
         Self::start_with(stack, skew, &[])
     }

@@ -1,11 +1,10 @@
 //! `oauth2` as tests use it: users who have logged in at its public client.
 
 use serde_json::{Value, json};
-use shared::credential::GrantCredential;
 
 use super::{
     Answer, Secrets, TestStack,
-    exchange_token::{CLIENT, REDIRECT_URI, issue},
+    exchange_token::{CLIENT, REDIRECT_URI, issue, session},
     with,
 };
 
@@ -65,12 +64,16 @@ impl Answer {
     pub(crate) fn user(&self, code: String) -> User {
         assert_eq!(self.status, 200, "{self:?}");
         let body = self.json();
-        let text = |name: &str| {
-            let text = body[name].as_str();
-            text.inspect(|text| Secrets::add_credential(text)).unwrap_or_default().to_owned()
+        let token = |name: &str| {
+            let token = body[name].as_str();
+            token.inspect(|token| Secrets::add_credential(token)).unwrap_or_default().to_owned()
         };
-        let session = GrantCredential::parse_code(&code).unwrap().grant().session().as_str().to_owned();
-        let (access_token, refresh_token, id_token) = (text("access_token"), text("refresh_token"), text("id_token"));
-        User { code, access_token, refresh_token, id_token, session }
+        User {
+            access_token: token("access_token"),
+            refresh_token: token("refresh_token"),
+            id_token: token("id_token"),
+            session: session(&code),
+            code,
+        }
     }
 }

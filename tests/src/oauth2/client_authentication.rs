@@ -5,10 +5,10 @@ use shared::credential::GrantCredential;
 
 use super::{
     INVALID_CLIENT, INVALID_CLIENT_IN_BASIC, INVALID_GRANT, INVALID_REQUEST, INVALID_SCOPE, assert_refused,
-    confidential, is_active, refusal, start,
+    confidential, confidential_code_form, is_active, refusal, start,
 };
 use crate::harness::{
-    exchange_token::{self, CLIENT, REDIRECT_URI, code_body},
+    exchange_token::{self, CLIENT, code_body},
     oauth2::{TOKEN, code, code_form, refresh_form},
     with,
 };
@@ -19,7 +19,7 @@ async fn a_confidential_client_authenticates_by_either_method() {
     let (id, secret) = confidential(&stack, &tenant.organization).await;
     let (_, other_secret) = confidential(&stack, &tenant.organization).await;
     let code = exchange_token::issue(&stack, &json!({"clientId": id})).await;
-    let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", REDIRECT_URI)];
+    let form = confidential_code_form(&code);
     let request = |more: &[(&str, &str)]| stack.form(TOKEN, &[&form, more].concat());
     let wrong = format!("tms_{}", &tenant.key["tmk_".len()..]);
 
@@ -59,8 +59,10 @@ async fn a_confidential_client_authenticates_to_refresh() {
     let (id, secret) = confidential(&stack, &tenant.organization).await;
     let (other, other_secret) = confidential(&stack, &tenant.organization).await;
     let code = exchange_token::issue(&stack, &json!({"clientId": id})).await;
-    let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", REDIRECT_URI)];
-    let first = stack.send(stack.form(TOKEN, &form).basic_auth(&id, Some(&secret))).await.user(code.clone());
+    let first = stack
+        .send(stack.form(TOKEN, &confidential_code_form(&code)).basic_auth(&id, Some(&secret)))
+        .await
+        .user(code.clone());
 
     let refresh = |token: &str| stack.form(TOKEN, &refresh_form(token));
     let encoded = (id.replace('-', "%2D"), secret.replace('_', "%5F"));
@@ -130,7 +132,8 @@ async fn each_kind_of_client_has_its_grant_types() {
     }
 }
 
-/// Whatever else is wrong, a client that is not who it says it is learns only that; and `grant_type` comes before the client.
+/// Whatever else is wrong, a client that is not who it says it is learns only that; and `grant_type` comes before the
+/// client.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checks_have_an_order() {
     let (stack, tenant) = start().await;

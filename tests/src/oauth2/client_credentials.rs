@@ -26,10 +26,10 @@ async fn a_registration_gets_a_token_of_its_own() {
     answer.assert_oauth_headers();
     let body = answer.json();
     let token = body["access_token"].as_str().unwrap();
-    assert_eq!(
-        body,
-        json!({"access_token": token, "token_type": "Bearer", "expires_in": 500, "scope": "oauth.token.create read:things"})
-    );
+    let expected = json!({
+        "access_token": token, "token_type": "Bearer", "expires_in": 500, "scope": "oauth.token.create read:things",
+    });
+    assert_eq!(body, expected);
     let without_scopes = stack.registration(&tenant.organization, &json!({"scopes": []})).await;
     let empty = client_credentials(&stack, &without_scopes, &tenant.key, &[]).await.json();
     assert_eq!(empty.get("scope"), None);
@@ -39,8 +39,8 @@ async fn a_registration_gets_a_token_of_its_own() {
     assert_eq!(
         claims,
         json!({
-            "iss": ISSUER, "sub": registration, "aud": ISSUER, "client_id": registration, "jti": claims["jti"], "iat": START,
-            "exp": START + 500, "scope": "oauth.token.create read:things",
+            "iss": ISSUER, "sub": registration, "aud": ISSUER, "client_id": registration, "jti": claims["jti"],
+            "iat": START, "exp": START + 500, "scope": "oauth.token.create read:things",
         })
     );
     let narrowed = client_credentials(&stack, &registration, &tenant.key, &[("scope", "read:things")]).await;

@@ -19,8 +19,6 @@ use crate::harness::{
     exchange_token::{self, CLIENT, REDIRECT_URI},
     oauth2::{INTROSPECT, REVOKE, TOKEN, USERINFO},
 };
-
-/// A refusal and its challenge.
 #[derive(Clone, Copy)]
 struct Refusal {
     status: u16,
@@ -84,6 +82,11 @@ async fn confidential(stack: &TestStack, organization: &str) -> (String, String)
     let secret = made["clientSecret"].as_str().unwrap().to_owned();
     Secrets::add_credential(&secret);
     (made["clientId"].as_str().unwrap().to_owned(), secret)
+}
+
+/// The exchange of a confidential client, which authenticates beside it.
+fn confidential_code_form(code: &str) -> [(&str, &str); 3] {
+    [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", REDIRECT_URI)]
 }
 
 async fn start() -> (TestStack, Tenant) {

@@ -4,11 +4,12 @@ use serde_json::json;
 use shared::credential::GrantCredential;
 
 use super::{
-    INVALID_CLIENT, INVALID_CLIENT_IN_BASIC, INVALID_REQUEST, confidential, is_active, refresh, revoke, start,
+    INVALID_CLIENT, INVALID_CLIENT_IN_BASIC, INVALID_REQUEST, confidential, confidential_code_form, is_active, refresh,
+    revoke, start,
 };
 use crate::harness::{
     calls,
-    exchange_token::{self, CLIENT, REDIRECT_URI},
+    exchange_token::{self, CLIENT},
     oauth2::{REVOKE, TOKEN, code, exchange, user},
 };
 
@@ -96,8 +97,10 @@ async fn the_tokens_of_a_confidential_client_want_its_authentication() {
     let (id, secret) = confidential(&stack, &tenant.organization).await;
     let (other, other_secret) = confidential(&stack, &tenant.organization).await;
     let code = exchange_token::issue(&stack, &json!({"clientId": id})).await;
-    let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", REDIRECT_URI)];
-    let user = stack.send(stack.form(TOKEN, &form).basic_auth(&id, Some(&secret))).await.user(code);
+    let user = stack
+        .send(stack.form(TOKEN, &confidential_code_form(&code)).basic_auth(&id, Some(&secret)))
+        .await
+        .user(code.clone());
     for token in [&user.code, &user.refresh_token, &user.access_token] {
         let request = || stack.form(REVOKE, &[("token", token)]);
         stack.send(request()).await.assert_error(INVALID_CLIENT);
