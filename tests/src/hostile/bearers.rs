@@ -13,7 +13,9 @@ use base64::{
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, calls, current_kid, with};
+use crate::harness::{
+    Answer, CREATE_TOKEN, ISSUER, START, Tenant, TestStack, calls, current_kid, unverified_claims, with,
+};
 
 const APP_TOKENS: &str = "/v1/organizations/acme/apps/my-app/tokens";
 
@@ -33,12 +35,17 @@ impl Target {
         let stack = TestStack::start().await;
         let scopes = json!({"scopes": ["oauth.token.create", "mad.application.token.create"]});
         let tenant = Tenant::with_registration(&stack, "acme", &scopes).await;
-        let made = tenant.create_token(&stack).await.json();
-        let token = made["token"]["accessToken"].as_str().unwrap().to_owned();
+        let token = tenant.create_token(&stack).await.access_token();
         let parts: Vec<_> = token["oauth2_".len()..].split('.').map(str::to_owned).collect();
         let [header, payload, signature] = parts.try_into().unwrap();
         let kid = current_kid(&stack).await;
         Self { stack, token, header, payload, signature, kid }
+    }
+
+    /// Counts the AWS calls from now on. The token was presented, so the functions have the public key.
+    async fn count_calls(&self) {
+        self.present(self.token.as_bytes()).await;
+        self.stack.calls.reset();
     }
 
     fn header(&self, changes: &Value) -> Value {
@@ -46,7 +53,7 @@ impl Target {
     }
 
     fn claims(&self, changes: &Value) -> Value {
-        with(&serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&self.payload).unwrap()).unwrap(), changes)
+        with(&unverified_claims(&self.token), changes)
     }
 
     /// A bearer with any header and payload, and a valid signature by this key of the deployment's KMS.
@@ -60,6 +67,12 @@ impl Target {
         let made = self.stack.kms("Sign", &request).await;
         let signature = STANDARD.decode(made["Signature"].as_str().unwrap()).unwrap();
         format!("oauth2_{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// The id of a key of the same KMS that is not the deployment's.
+    async fn another_key(&self) -> String {
+        let made = self.stack.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
+        made["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
     }
 
     /// A token signed by the deployment's signing key, so only header or claims can be wrong.
@@ -111,11 +124,9 @@ async fn the_forge_makes_valid_tokens_of_valid_claims() {
 async fn a_header_that_is_not_ours_is_refused_however_well_it_is_signed() {
     let target = Target::new().await;
     let jwk = target.stack.get("/.well-known/jwks.json").await.json()["keys"][0].clone();
-    let another = target.stack.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
-    let another = another["KeyMetadata"]["KeyId"].as_str().unwrap();
+    let another = target.another_key().await;
     let arn = format!("arn:aws:kms:local:000000000000:key/{}", target.kid);
-    target.present(target.token.as_bytes()).await;
-    target.stack.calls.reset();
+    target.count_calls().await;
     for change in [
         json!({"alg": "none"}),
         json!({"alg": "None"}),
@@ -154,6 +165,14 @@ async fn a_header_that_is_not_ours_is_refused_however_well_it_is_signed() {
             .refuses(&change.to_string(), target.signed(&target.header(&change), &target.claims(&json!({}))).await)
             .await;
     }
+    assert!(target.stack.calls.count().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_is_not_one_json_object_is_refused_however_well_it_is_signed() {
+    let target = Target::new().await;
+    let another = &target.another_key().await;
+    target.count_calls().await;
     let (kid, payload) = (&target.kid, target.claims(&json!({})).to_string());
     let deep = format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":{}{}}}"#, "[".repeat(2000), "]".repeat(2000));
     for header in [
@@ -181,8 +200,7 @@ async fn a_header_that_is_not_ours_is_refused_however_well_it_is_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_that_are_not_this_deployments_are_refused_however_well_they_are_signed() {
     let target = Target::new().await;
-    target.present(target.token.as_bytes()).await;
-    target.stack.calls.reset();
+    target.count_calls().await;
     for change in [
         json!({"iss": "https://other.example.com"}),
         json!({"iss": format!("{ISSUER}/")}),
@@ -242,14 +260,15 @@ async fn claims_that_are_not_this_deployments_are_refused_however_well_they_are_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_by_another_key_is_refused() {
     let target = Target::new().await;
-    let client = json!({"action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["a"]});
+    let client = json!({
+        "action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["a"],
+    });
     let client = target.stack.provision(&client).await["clientId"].as_str().unwrap().to_owned();
     let pem = target.stack.get(&format!("/api/v1/apps/{client}/keys")).await.json()["items"][0]["value"].clone();
     let pem = pem.as_str().unwrap();
     let der = STANDARD.decode(pem.lines().filter(|line| !line.starts_with('-')).collect::<String>()).unwrap();
     let modulus = target.stack.get("/.well-known/jwks.json").await.json()["keys"][0]["n"].as_str().unwrap().to_owned();
-    target.present(target.token.as_bytes()).await;
-    target.stack.calls.reset();
+    target.count_calls().await;
 
     let Target { header, payload, signature, .. } = &target;
     let encoded = |changes: &Value| URL_SAFE_NO_PAD.encode(target.header(changes).to_string());
@@ -292,8 +311,7 @@ async fn a_signature_by_another_key_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_exactly_the_token_is_refused() {
     let target = Target::new().await;
-    target.present(target.token.as_bytes()).await;
-    target.stack.calls.reset();
+    target.count_calls().await;
     let Target { token, header, payload, signature, .. } = &target;
     let jwt = format!("{header}.{payload}.{signature}");
     let standard = jwt.replace('-', "+").replace('_', "/");

@@ -13,9 +13,9 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     MARKER,
     input::{Change, Edit, broken, changes, edits, fragment},
-    runner, timed,
+    timed,
 };
-use crate::harness::{Answer, TestStack, api, events};
+use crate::harness::{Answer, TestStack, api, events, runner};
 
 /// The JSON pointers to all values of an event.
 fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
@@ -37,6 +37,30 @@ struct HostileEvent {
     edits: Vec<Edit>,
 }
 
+impl HostileEvent {
+    /// The event, changed as this says.
+    fn broken(self, event: &Value) -> Vec<u8> {
+        let mut event = event.clone();
+        if let (Some((changes, edits, encoded)), Some(body)) = (self.body, event["body"].as_str()) {
+            let body = serde_json::from_str(body).unwrap_or(json!({}));
+            let body = broken(&body, changes, edits);
+            event["body"] = String::from_utf8_lossy(&body).into();
+            if encoded {
+                event["isBase64Encoded"] = true.into();
+                if !body.len().is_multiple_of(4) {
+                    event["body"] = STANDARD.encode(body).into();
+                }
+            }
+        }
+        for (place, value) in self.places {
+            let mut places = vec![];
+            pointers(&event, "", &mut places);
+            *event.pointer_mut(&places[place.index(places.len())]).unwrap() = value;
+        }
+        if event.is_object() { broken(&event, self.changes, self.edits) } else { event.to_string().into() }
+    }
+}
+
 fn hostile_event() -> impl Strategy<Value = HostileEvent> {
     let json = fragment().prop_filter_map("JSON", |text| serde_json::from_str(&text).ok());
     let places = prop_oneof![1 => Just(vec![]), 2 => vec((any::<Index>(), json), 1..3)];
@@ -56,39 +80,17 @@ fn hostile_event() -> impl Strategy<Value = HostileEvent> {
 #[test]
 fn no_event_causes_more_than_a_function_error() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let stack = runtime.block_on(async {
-        let stack = TestStack::start().await;
-        stack.local.provision_demo().await.unwrap();
-        stack
-    });
+    let (stack, _) = runtime.block_on(TestStack::with_demo());
     let events = events();
     let slowest = Cell::new(Duration::ZERO);
     let outcomes = RefCell::new(BTreeMap::<_, usize>::new());
-    let result = runner().run(&hostile_event(), |hostile| {
+    let result = runner(ProptestConfig::default().cases).run(&hostile_event(), |hostile| {
         let (name, event) = hostile.event.get(&events);
         let function = name.split('.').next().unwrap();
-        let mut event = event.clone();
-        if let (Some((changes, edits, encoded)), Some(body)) = (hostile.body, event["body"].as_str()) {
-            let body = serde_json::from_str(body).unwrap_or(json!({}));
-            let body = broken(&body, changes, edits);
-            event["body"] = String::from_utf8_lossy(&body).into();
-            if encoded {
-                event["isBase64Encoded"] = true.into();
-                if !body.len().is_multiple_of(4) {
-                    event["body"] = STANDARD.encode(body).into();
-                }
-            }
-        }
-        for (place, value) in hostile.places {
-            let mut places = vec![];
-            pointers(&event, "", &mut places);
-            *event.pointer_mut(&places[place.index(places.len())]).unwrap() = value;
-        }
-        let text =
-            if event.is_object() { broken(&event, hostile.changes, hostile.edits) } else { event.to_string().into() };
-        let is_json = text.is_empty() || serde_json::from_slice::<Box<RawValue>>(&text).is_ok();
+        let payload = hostile.broken(event);
+        let is_json = payload.is_empty() || serde_json::from_slice::<Box<RawValue>>(&payload).is_ok();
         let url = stack.url(&format!("/2015-03-31/functions/{function}/invocations"));
-        let request = stack.http.post(url).body(text);
+        let request = stack.http.post(url).body(payload);
         let (answer, took) = runtime.block_on(timed(stack.send(request)));
         slowest.set(slowest.get().max(took));
         prop_assert_eq!(answer.status, 200);

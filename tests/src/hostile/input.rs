@@ -106,45 +106,36 @@ pub(super) fn edits() -> impl Strategy<Value = Vec<Edit>> {
 
 /// A form, changed and then edited. The JSON text of a value takes the place of a parameter's.
 pub(super) fn broken_form(object: &Value, changes: Vec<Change>, edits: Vec<Edit>) -> Vec<u8> {
-    let members = object.as_object().unwrap().iter();
-    let mut pairs: Vec<(String, String)> =
-        members.map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned())).collect();
-    for change in changes {
-        let at = |at: &Index| at.index(pairs.len());
-        match change {
-            Change::Unknown(value) => pairs.push(("unknown".to_owned(), value)),
-            _ if pairs.is_empty() => {}
-            Change::Value(index, value) => {
-                let at = at(&index);
-                pairs[at].1 = value;
-            }
-            Change::Repeat(index, value) => pairs.push((pairs[at(&index)].0.clone(), value)),
-            Change::Remove(index) => drop(pairs.remove(at(&index))),
-        }
-    }
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let members = changed(object, |value| value.as_str().unwrap().to_owned(), changes);
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish();
     edited(body.into_bytes(), edits)
 }
 
 /// A JSON object, changed and then edited.
 pub(super) fn broken(object: &Value, changes: Vec<Change>, edits: Vec<Edit>) -> Vec<u8> {
-    let mut members: Vec<(String, String)> =
-        object.as_object().unwrap().iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+    let members = changed(object, Value::to_string, changes);
+    let members: Vec<_> = members.into_iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+    edited(format!("{{{}}}", members.join(",")).into_bytes(), edits)
+}
+
+/// The names of the members and their values as text, changed.
+fn changed(object: &Value, text: impl Fn(&Value) -> String, changes: Vec<Change>) -> Vec<(String, String)> {
+    let mut members: Vec<_> =
+        object.as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect();
     for change in changes {
-        let of = |at: &Index| at.index(members.len());
+        let at = |index: &Index| index.index(members.len());
         match change {
             Change::Unknown(value) => members.push(("unknown".to_owned(), value)),
             _ if members.is_empty() => {}
-            Change::Value(at, value) => {
-                let at = of(&at);
+            Change::Value(index, value) => {
+                let at = at(&index);
                 members[at].1 = value;
             }
-            Change::Repeat(at, value) => members.push((members[of(&at)].0.clone(), value)),
-            Change::Remove(at) => drop(members.remove(of(&at))),
+            Change::Repeat(index, value) => members.push((members[at(&index)].0.clone(), value)),
+            Change::Remove(index) => drop(members.remove(at(&index))),
         }
     }
-    let members: Vec<_> = members.into_iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
-    edited(format!("{{{}}}", members.join(",")).into_bytes(), edits)
+    members
 }
 
 fn edited(mut bytes: Vec<u8>, edits: Vec<Edit>) -> Vec<u8> {

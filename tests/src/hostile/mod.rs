@@ -1,5 +1,5 @@
-//! Hostile input: forged bearers, and randomly broken requests and events. None may cause a panic, a 5xx or an undocumented
-//! answer, or be repeated in the answer.
+//! Hostile input: forged bearers, and randomly broken requests and events. None may cause a panic, a 5xx or an
+//! undocumented answer, or be repeated in the answer.
 //!
 //! `PROPTEST_CASES=4000 cargo test --workspace hostile` is the long version.
 
@@ -10,15 +10,8 @@ mod requests;
 
 use std::time::{Duration, Instant};
 
-use proptest::{prelude::*, test_runner::TestRunner};
-
 /// A text in hostile values that no refusal may repeat.
 const MARKER: &str = "hostileMarker";
-
-/// Runs proptest's default number of cases, or `PROPTEST_CASES`.
-fn runner() -> TestRunner {
-    TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })
-}
 
 /// A result and how long it took. Only a hanging request fails the test: the machine's speed is not tested.
 async fn timed<T>(coming: impl Future<Output = T>) -> (T, Duration) {

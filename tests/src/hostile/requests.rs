@@ -14,16 +14,17 @@ use serde_json::json;
 use super::{
     MARKER,
     input::{Change, Edit, broken, broken_form, changes, edits},
-    runner, timed,
+    timed,
 };
-use crate::harness::{Api, TestStack, api, items};
+use crate::harness::{Api, TestStack, api, exchange_token, items, runner};
 
 /// A header value of any bytes that HTTP allows.
 fn header_value() -> impl Strategy<Value = HeaderValue> {
     let texts = prop_oneof![
         2 => any::<String>().prop_map(|text| format!("{MARKER}{text}").into_bytes()),
         1 => vec(any::<u8>(), 0..100),
-        1 => "(Bearer|bearer|Basic|) *(tmk_|tma_|oauth2_|)[ -~]{0,60}".prop_map(|text| format!("{text}{MARKER}").into_bytes()),
+        1 => "(Bearer|bearer|Basic|) *(tmk_|tma_|oauth2_|)[ -~]{0,60}"
+            .prop_map(|text| format!("{text}{MARKER}").into_bytes()),
         1 => "application/json *;?[ -~]{0,20}".prop_map(String::into_bytes),
         1 => (0..9000_usize).prop_map(|length| format!("Bearer oauth2_{}", MARKER.repeat(length / 13)).into_bytes()),
     ];
@@ -76,17 +77,16 @@ fn hostile() -> impl Strategy<Value = Hostile> {
 fn no_request_gets_an_answer_that_is_not_documented() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (stack, key) = runtime.block_on(async {
-        let stack = TestStack::start().await;
-        let lines = stack.local.provision_demo().await.unwrap();
+        let (stack, key) = TestStack::with_demo().await;
         // Tokens expire at once, so that valid requests do not meet the quota.
         let demo = items::registration_key("demo");
         stack.update_item(&demo, "SET tokenTtlSeconds = :one", json!({":one": {"N": "1"}})).await;
-        (stack, lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned())
+        (stack, key)
     });
     let operations = api().operations();
     let slowest = Cell::new(Duration::ZERO);
     let statuses = RefCell::new(BTreeMap::<_, usize>::new());
-    let result = runner().run(&hostile(), |hostile| {
+    let result = runner(ProptestConfig::default().cases).run(&hostile(), |hostile| {
         stack.clock.advance(1);
         let (route, operation) = hostile.operation.get(&operations);
         let (method, path) = route.split_once(' ').unwrap();
@@ -132,8 +132,8 @@ fn no_request_gets_an_answer_that_is_not_documented() {
     result.unwrap();
 }
 
-/// A member name that `serde_json` itself gives a meaning to: it would let any value pass for a string, and nest without
-/// end.
+/// A member name that `serde_json` itself gives a meaning to: it would let any value pass for a string, and nest
+/// without end.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_member_name_is_special() {
     let stack = TestStack::start().await;
@@ -151,6 +151,7 @@ async fn no_member_name_is_special() {
         nested = json!({token: deeper}).to_string();
     }
     let body = format!("{{\"unknown\":{nested}}}");
-    let request = stack.http.post(stack.url("/api/v1/tokens")).header("content-type", "application/json").body(body);
+    let request =
+        stack.http.post(stack.url(exchange_token::PATH)).header("content-type", "application/json").body(body);
     assert_eq!(stack.send(request).await.status, 400);
 }
