@@ -17,80 +17,74 @@ enum Place {
 }
 
 /// A value of an operation whose size is bounded.
-struct Bounded<'a> {
+struct Bounded {
     id: &'static str,
     place: Place,
     /// The bounds, if only the document's pattern has them.
     in_pattern: Option<(usize, usize)>,
     /// A value of this size.
-    make: &'a dyn Fn(usize) -> Value,
+    make: fn(usize) -> Value,
+}
+
+const BOUNDED: [Bounded; 16] = [
+    Bounded { id: "createToken", place: Place::Body("registrationId"), in_pattern: None, make: letters },
+    Bounded { id: "createToken", place: Place::Body("email"), in_pattern: None, make: email },
+    Bounded { id: "createToken", place: Place::Parameter("Idempotency-Key"), in_pattern: None, make: letters },
+    Bounded { id: "createAppToken", place: Place::Parameter("Idempotency-Key"), in_pattern: None, make: letters },
+    Bounded { id: "createAppToken", place: Place::Parameter("organizationId"), in_pattern: None, make: letters },
+    Bounded { id: "createAppToken", place: Place::Parameter("applicationId"), in_pattern: None, make: letters },
+    Bounded { id: "createAppToken", place: Place::Body("description"), in_pattern: None, make: emoji },
+    Bounded { id: "createAppToken", place: Place::Body("scopes"), in_pattern: None, make: |size| scopes(size).into() },
+    Bounded { id: "createAppToken", place: Place::Entry("scopes"), in_pattern: None, make: letters },
+    Bounded { id: "exchangeToken", place: Place::Body("service"), in_pattern: AT_LEAST_ONE, make: letters },
+    Bounded { id: "exchangeToken", place: Place::Body("redirect_uri"), in_pattern: AT_LEAST_ONE, make: letters },
+    Bounded { id: "exchangeToken", place: Place::Body("language"), in_pattern: None, make: language },
+    Bounded { id: "exchangeToken", place: Place::Body("auth_time"), in_pattern: Some((0, 12)), make: digits },
+    Bounded { id: "exchangeToken", place: Place::Body("code_verifier"), in_pattern: Some((43, 128)), make: letters },
+    Bounded { id: "exchangeToken", place: Place::Body("scope"), in_pattern: Some((0, 50)), make: scope },
+    Bounded { id: "exchangeToken", place: Place::Body("client_id"), in_pattern: Some((36, 36)), make: client_id },
+];
+
+const AT_LEAST_ONE: Option<(usize, usize)> = Some((1, usize::MAX));
+
+fn letters(size: usize) -> Value {
+    "x".repeat(size).into()
+}
+
+fn digits(size: usize) -> Value {
+    "1".repeat(size).into()
+}
+
+fn emoji(size: usize) -> Value {
+    "😀".repeat(size).into()
+}
+
+fn email(size: usize) -> Value {
+    let domain = "@".to_owned() + &"a.".repeat(100) + "example";
+    ("x".repeat(size - domain.len()) + &domain).into()
+}
+
+fn language(size: usize) -> Value {
+    ["en", &"-abcdefgh".repeat(size / 9 + 1)].concat()[..size].into()
+}
+
+fn client_id(size: usize) -> Value {
+    CLIENT.repeat(2)[..size].into()
+}
+
+fn scopes(size: usize) -> Vec<String> {
+    (0..size).map(|n| format!("s{n}")).collect()
+}
+
+fn scope(size: usize) -> Value {
+    scopes(size).join(" ").into()
 }
 
 /// A value at a bound of the document is accepted, and one beyond it is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn its_bounds_are_those_of_the_code() {
     let (stack, key) = TestStack::with_demo().await;
-    let text = |length: usize| json!("x".repeat(length));
-    let distinct =
-        |separator: &str, length: usize| (0..length).map(|n| format!("s{n}")).collect::<Vec<_>>().join(separator);
-    let tag = |length: usize| json!(["en", &"-abcdefgh".repeat(length / 9 + 1)].concat()[..length]);
-    let bounded: [Bounded<'_>; 16] = [
-        Bounded { id: "createToken", place: Place::Body("registrationId"), in_pattern: None, make: &text },
-        Bounded {
-            id: "createToken",
-            place: Place::Body("email"),
-            in_pattern: None,
-            make: &|length| {
-                let domain = "@".to_owned() + &"a.".repeat(100) + "example";
-                json!("x".repeat(length - domain.len()) + &domain)
-            },
-        },
-        Bounded { id: "createToken", place: Place::Parameter("Idempotency-Key"), in_pattern: None, make: &text },
-        Bounded { id: "createAppToken", place: Place::Parameter("Idempotency-Key"), in_pattern: None, make: &text },
-        Bounded { id: "createAppToken", place: Place::Parameter("organizationId"), in_pattern: None, make: &text },
-        Bounded { id: "createAppToken", place: Place::Parameter("applicationId"), in_pattern: None, make: &text },
-        Bounded {
-            id: "createAppToken",
-            place: Place::Body("description"),
-            in_pattern: None,
-            make: &|length| json!("😀".repeat(length)),
-        },
-        Bounded {
-            id: "createAppToken",
-            place: Place::Body("scopes"),
-            in_pattern: None,
-            make: &|length| (0..length).map(|n| json!(format!("s{n}"))).collect(),
-        },
-        Bounded { id: "createAppToken", place: Place::Entry("scopes"), in_pattern: None, make: &text },
-        Bounded { id: "exchangeToken", place: Place::Body("service"), in_pattern: Some((1, usize::MAX)), make: &text },
-        Bounded {
-            id: "exchangeToken",
-            place: Place::Body("redirect_uri"),
-            in_pattern: Some((1, usize::MAX)),
-            make: &text,
-        },
-        Bounded { id: "exchangeToken", place: Place::Body("language"), in_pattern: None, make: &tag },
-        Bounded {
-            id: "exchangeToken",
-            place: Place::Body("auth_time"),
-            in_pattern: Some((0, 12)),
-            make: &|length| json!("1".repeat(length)),
-        },
-        Bounded { id: "exchangeToken", place: Place::Body("code_verifier"), in_pattern: Some((43, 128)), make: &text },
-        Bounded {
-            id: "exchangeToken",
-            place: Place::Body("scope"),
-            in_pattern: Some((0, 50)),
-            make: &|length| json!(distinct(" ", length)),
-        },
-        Bounded {
-            id: "exchangeToken",
-            place: Place::Body("client_id"),
-            in_pattern: Some((36, 36)),
-            make: &|length| json!(CLIENT.repeat(2)[..length]),
-        },
-    ];
-    for Bounded { id, place, in_pattern, make } in bounded {
+    for Bounded { id, place, in_pattern, make } in BOUNDED {
         let operation = api().operation(id);
         let (schema, whole) = schema_of(&operation, place);
         let bound = |keyword: &str| schema[keyword].as_u64().map(|bound| usize::try_from(bound).unwrap());

@@ -1,5 +1,5 @@
-//! Compares `openapi.yaml` with the code. In addition, [`TestStack::send`] checks every answer in the test suite against
-//! it.
+//! Compares `openapi.yaml` with the code. In addition, [`TestStack::send`] checks every answer in the test suite
+//! against it.
 
 mod bounds;
 mod statuses;
