@@ -38,8 +38,8 @@ fn every_crate_in_functions_is_in_the_list() {
     let crates: BTreeSet<_> = crates.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert_done(crates.difference(&listed).map(|name| {
         format!(
-            "add {name} to FUNCTIONS in local/src/lambda.rs, and its crate to [workspace.dependencies] in Cargo.toml and to \
-             local/Cargo.toml"
+            "add {name} to FUNCTIONS in local/src/lambda.rs, and its crate to [workspace.dependencies] in Cargo.toml \
+             and to local/Cargo.toml"
         )
     }));
     assert_done(
@@ -112,11 +112,7 @@ fn every_function_has_an_event_that_succeeds_and_one_that_is_refused() {
 fn every_function_has_a_case_in_the_fault_matrix() {
     assert_done(functions_without(
         |function| CASES.iter().any(|case| case.function == function),
-        |function| {
-            format!(
-                "add a Case for {function} to tests/src/harness/cases.rs: its success and what the table holds then"
-            )
-        },
+        |function| format!("add a Case for {function} to tests/src/harness/cases.rs, and its request to fixture.rs"),
     ));
 }
 
