@@ -29,16 +29,16 @@ fn unique() -> u64 {
 }
 
 /// Sends a request as it is and returns status, head and body of the answer.
-fn raw(address: &str, text: &str) -> (u16, String, String) {
+fn raw(address: &str, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(text.as_bytes()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     answer(stream)
 }
 
 /// As [`raw`], and sends no more.
-fn raw_cut_off(address: &str, text: &str) -> (u16, String, String) {
+fn raw_cut_off(address: &str, request: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(text.as_bytes()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     answer(stream)
 }
@@ -54,11 +54,12 @@ fn answer(mut stream: TcpStream) -> (u16, String, String) {
 fn statuses(stack: &TestStack, address: &str, headers: &str) -> Vec<u16> {
     let send = |(kind, line, header, body): (&str, &str, String, String)| {
         // `text/plain`, which needs no preflight.
-        let text = format!(
-            "{line} HTTP/1.1\r\n{headers}{header}Content-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        let request = format!(
+            "{line} HTTP/1.1\r\n{headers}{header}Content-Type: text/plain\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
             body.len()
         );
-        let (status, head, body) = raw(address, &text);
+        let (status, head, body) = raw(address, &request);
         if status == 403 {
             let body: Value = serde_json::from_str(&body).unwrap();
             assert!(body["message"].as_str().unwrap().starts_with("Forbidden: "), "{kind}: {body}");
@@ -116,10 +117,11 @@ async fn a_request_without_a_host_reaches_no_function() {
     let stack = TestStack::start().await;
     let url = stack.url("");
     for version in ["1.0", "1.1"] {
-        let text = format!(
-            "POST /2015-03-31/functions/provision/invocations HTTP/{version}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+        let request = format!(
+            "POST /2015-03-31/functions/provision/invocations HTTP/{version}\r\n\
+             Content-Length: 2\r\nConnection: close\r\n\r\n{{}}"
         );
-        let (status, ..) = raw(url.strip_prefix("http://").unwrap(), &text);
+        let (status, ..) = raw(url.strip_prefix("http://").unwrap(), &request);
         assert!(status == 403 || status == 400, "{version}: {status}");
     }
 }
@@ -153,8 +155,8 @@ async fn a_body_that_is_cut_off_is_413_and_changes_nothing() {
     for (kind, line, header, body) in kinds(&stack) {
         let line = line.replace("GET /.well-known/jwks.json", "POST /api/v1/create-token");
         let length = body.len() + 1;
-        let text = format!("{line} HTTP/1.1\r\nHost: {address}\r\n{header}Content-Length: {length}\r\n\r\n{body}");
-        let (status, _, answer) = raw_cut_off(address, &text);
+        let request = format!("{line} HTTP/1.1\r\nHost: {address}\r\n{header}Content-Length: {length}\r\n\r\n{body}");
+        let (status, _, answer) = raw_cut_off(address, &request);
         assert_eq!(status, 413, "{kind}: {answer}");
     }
     assert_eq!(stack.dump().await, before);

@@ -8,26 +8,12 @@ use shared::{
     keys::SigningMode,
 };
 
-use crate::{
+use crate::harness::{
+    Answer, ApiRequest, InjectedFault, Lambda, Node, START, Secrets, Tenant, TestStack, authorizer_event as event,
+    authorizer_event_of, calls, command,
     exchange_token::{self, CLIENT},
-    harness::{
-        Answer, ApiRequest, InjectedFault, Lambda, Node, START, Secrets, Tenant, TestStack, calls, command, with,
-    },
-    oauth2,
-    repository::event as sample,
+    oauth2, unverified_claims, with, with_bearer,
 };
-
-/// The event of API Gateway for a request with this bearer.
-pub(crate) fn event(bearer: &str) -> Value {
-    event_of_header(&format!("Bearer {bearer}"))
-}
-
-fn event_of_header(header: &str) -> Value {
-    let mut event = sample("authorize.success-api-key");
-    event["headers"]["authorization"] = header.into();
-    event["identitySource"] = json!([header]);
-    event
-}
 
 async fn authorize(stack: &TestStack, event: &Value) -> Value {
     stack.local.invoke("authorize", event).await.unwrap()
@@ -45,19 +31,14 @@ async fn credentials(stack: &TestStack, tenant: &Tenant) -> Vec<(String, Value)>
     let key_id = Credential::parse(CredentialKind::ApiKey, &tenant.key).unwrap().id().to_string();
     let made = tenant.create_app_token(stack, &json!({"scopes": ["sdk", "x"]})).await.json()["data"].clone();
     let app_token = made["bearer"].as_str().unwrap().to_owned();
-    Secrets::add_credential(&app_token);
-    let created = tenant.create_token(stack).await.json()["token"].clone();
-    let token = created["accessToken"].as_str().unwrap().to_owned();
+    let token = tenant.create_token(stack).await.access_token();
     let user = oauth2::user(stack).await;
     let documented = exchange_token::refresh(stack, &user.refresh_token).await.json()["items"][0].clone();
     let documented = documented["accessToken"].as_str().unwrap().to_owned();
-    let jti = |token: &str| {
-        let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(token).unwrap().claims;
-        claims["jti"].clone()
-    };
+    let jti = |token: &str| unverified_claims(token)["jti"].clone();
     let registration = tenant.registration.as_str();
     let of_token = json!({
-        "kind": "accessToken", "tokenId": created["id"], "organization": organization, "registration": registration,
+        "kind": "accessToken", "tokenId": jti(&token), "organization": organization, "registration": registration,
         "clientId": registration, "sub": registration, "scope": "oauth.token.create",
         "exp": (START + 31_536_000).to_string(),
     });
@@ -131,7 +112,7 @@ async fn whatever_is_not_a_good_bearer_is_denied() {
         format!("Bearer {}", "x".repeat(9000)),
         "Bearer é".to_owned(),
     ] {
-        assert_eq!(authorize(&stack, &event_of_header(&header)).await, denied(), "{header}");
+        assert_eq!(authorize(&stack, &authorizer_event_of(&header)).await, denied(), "{header}");
     }
     for event in [
         json!({}),
@@ -208,7 +189,7 @@ async fn a_failure_of_aws_is_a_function_error() {
     assert_eq!(error, json!({"errorType": "InternalError", "errorMessage": "Internal server error"}));
     assert_eq!(authorize(&stack, &event(&tenant.key)).await["isAuthorized"], true);
     stack.calls.fail("GetItem", &[InjectedFault::NotSent; 3]);
-    let answer = whoami(&stack, Some(&tenant.key)).await;
+    let answer = whoami(&stack, &tenant.key).await;
     assert_eq!((answer.status, answer.json()), (500, json!({"message": "Internal Server Error"})));
 }
 
@@ -270,14 +251,8 @@ async fn its_log_has_no_credential() {
 
 // ------------------------------------------------------------------------------------------------ the protected route
 
-async fn whoami(stack: &TestStack, bearer: Option<&str>) -> Answer {
-    let request = stack.http.get(stack.url("/demo/whoami"));
-    stack
-        .send(match bearer {
-            None => request,
-            Some(bearer) => request.bearer_auth(bearer),
-        })
-        .await
+async fn whoami(stack: &TestStack, bearer: &str) -> Answer {
+    stack.send(with_bearer(stack.http.get(stack.url("/demo/whoami")), bearer)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,12 +260,12 @@ async fn a_protected_route_sees_a_credential_until_it_is_revoked() {
     let stack = TestStack::start().await;
     let tenant = Tenant::new(&stack, "acme").await;
     let (bearer, context) = credentials(&stack, &tenant).await.remove(1);
-    let answer = whoami(&stack, Some(&bearer)).await;
+    let answer = whoami(&stack, &bearer).await;
     assert_eq!((answer.status, answer.json()), (200, context));
     assert!(stack.revoke_app_token(answer.json()["tokenId"].as_str().unwrap()).await);
-    let answer = whoami(&stack, Some(&bearer)).await;
+    let answer = whoami(&stack, &bearer).await;
     assert_eq!((answer.status, answer.json()), (403, json!({"message": "Forbidden"})));
-    let answer = whoami(&stack, None).await;
+    let answer = whoami(&stack, "").await;
     assert_eq!((answer.status, answer.json()), (401, json!({"message": "Unauthorized"})));
     assert_eq!(stack.send(stack.http.post(stack.url("/demo/whoami"))).await.status, 404);
 }
@@ -303,6 +278,6 @@ async fn the_local_stack_takes_the_settings_of_the_authorizer() {
     let stack = stack.await;
     let tenant = Tenant::new(&stack, "acme").await;
     let credentials = credentials(&stack, &tenant).await;
-    assert_eq!(whoami(&stack, Some(&credentials[0].0)).await.status, 403);
-    assert_eq!(whoami(&stack, Some(&credentials[1].0)).await.status, 200);
+    assert_eq!(whoami(&stack, &credentials[0].0).await.status, 403);
+    assert_eq!(whoami(&stack, &credentials[1].0).await.status, 200);
 }

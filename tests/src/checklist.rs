@@ -8,11 +8,7 @@ use std::{
 
 use local::{Functions, Template};
 
-use crate::{
-    faults::Case,
-    harness::{Deployment, api},
-    repository::events,
-};
+use crate::harness::{CASES, Deployment, api, events};
 
 fn path(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)
@@ -42,8 +38,8 @@ fn every_crate_in_functions_is_in_the_list() {
     let crates: BTreeSet<_> = crates.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert_done(crates.difference(&listed).map(|name| {
         format!(
-            "add {name} to FUNCTIONS in local/src/lambda.rs, and its crate to [workspace.dependencies] in Cargo.toml and to \
-             local/Cargo.toml"
+            "add {name} to FUNCTIONS in local/src/lambda.rs, and its crate to [workspace.dependencies] in Cargo.toml \
+             and to local/Cargo.toml"
         )
     }));
     assert_done(
@@ -115,10 +111,8 @@ fn every_function_has_an_event_that_succeeds_and_one_that_is_refused() {
 #[test]
 fn every_function_has_a_case_in_the_fault_matrix() {
     assert_done(functions_without(
-        |function| Case::ALL.iter().any(|case| case.function() == function),
-        |function| {
-            format!("add a Case for {function} to tests/src/faults.rs: its success and what the table holds then")
-        },
+        |function| CASES.iter().any(|case| case.function == function),
+        |function| format!("add a Case for {function} to tests/src/harness/cases.rs, and its request to fixture.rs"),
     ));
 }
 

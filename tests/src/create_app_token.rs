@@ -82,7 +82,7 @@ async fn an_access_token_with_the_scope_is_accepted() {
     let scopes = json!({"scopes": ["mad.application.token.create"]});
     let registration = stack.registration(&caller.organization, &scopes).await;
     let token = stack.post("/api/v1/create-token", &caller.key, &json!({"registrationId": registration})).await;
-    let token = token.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    let token = token.access_token();
     assert_eq!(stack.post(&caller.app_tokens(), &token, &json!({})).await.status, 200);
     stack.calls.reset();
     assert_eq!(stack.post(&caller.app_tokens(), &token, &json!({})).await.status, 200);
@@ -259,7 +259,8 @@ async fn the_tokens_of_an_application_can_be_listed_in_order() {
         stack.clock.advance(1);
     }
     let query = json!({
-        "IndexName": "byOwner", "KeyConditionExpression": "#owner = :owner", "ExpressionAttributeNames": {"#owner": "owner"},
+        "IndexName": "byOwner", "KeyConditionExpression": "#owner = :owner",
+        "ExpressionAttributeNames": {"#owner": "owner"},
         "ExpressionAttributeValues": {":owner": {"S": format!("APP_TOKENS#{}", caller.application)}},
     });
     let listed = stack.dynamodb("Query", query).await;

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 use futures_util::future::join_all;
-use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, CREATE_TOKEN, ISSUER, InjectedFault, START, Secrets, Tenant, TestStack, calls, current_kid, items, verified,
+    Answer, CREATE_TOKEN, ISSUER, InjectedFault, START, Secrets, Tenant, TestStack, calls, current_kid, items, runner,
+    verified,
 };
 
 fn message(text: &str) -> Value {
@@ -73,10 +74,9 @@ async fn a_created_token_is_recorded_and_verifiable() {
 async fn a_token_without_an_email_has_no_email_claim() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
-    let answer =
-        stack.post(CREATE_TOKEN, &caller.key, &json!({"registrationId": caller.registration, "email": null})).await;
-    let answer = answer.json();
-    let jwt = answer["token"]["accessToken"].as_str().unwrap().strip_prefix("oauth2_").unwrap();
+    let body = json!({"registrationId": caller.registration, "email": null});
+    let token = stack.post(CREATE_TOKEN, &caller.key, &body).await.access_token();
+    let jwt = token.strip_prefix("oauth2_").unwrap();
     assert_eq!(verified(&stack, jwt, ISSUER).await.1.get("email"), None);
 }
 
@@ -228,52 +228,57 @@ async fn a_permission_that_the_caller_lacks_cannot_be_passed_on() {
     assert_eq!(answer.status, 201);
 
     // A token that is repeated counts as well: both bearers are the same principal to an idempotency key.
-    let bearer = answer.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    let bearer = answer.access_token();
     let fewer =
         json!({"action": "updateRegistration", "registrationId": registration, "scopes": ["oauth.token.create"]});
     let repeat = async |bearer: &str| {
-        let request = stack.http.post(stack.url(CREATE_TOKEN)).bearer_auth(bearer).header("idempotency-key", "one");
-        stack.send(request.header("content-type", "application/json").body(body.to_string())).await
+        stack.send(stack.json(CREATE_TOKEN, &body).bearer_auth(bearer).header("idempotency-key", "one")).await
     };
     assert_eq!(repeat(&bearer).await.status, 201);
     stack.provision(&fewer).await;
-    let narrower =
-        stack.post(CREATE_TOKEN, &more, &body).await.json()["token"]["accessToken"].as_str().unwrap().to_owned();
+    let narrower = stack.post(CREATE_TOKEN, &more, &body).await.access_token();
     repeat(&narrower).await.assert(403, &message("Forbidden"));
     assert_eq!(repeat(&bearer).await.header("idempotency-replayed"), Some("true"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_type_other_than_json_is_400() {
+    let stack = TestStack::start().await;
+    let caller = Tenant::new(&stack, "acme").await;
+    stack.calls.reset();
+    for content_type in [
+        None,
+        Some("text/plain"),
+        Some("application/jsonp"),
+        Some(""),
+        Some("multipart/form-data; boundary=application/json"),
+    ] {
+        let request = stack.http.post(stack.url(CREATE_TOKEN)).bearer_auth(&caller.key).body("{}");
+        let request = match content_type {
+            Some(content_type) => request.header("content-type", content_type),
+            None => request,
+        };
+        stack.send(request).await.assert(400, &message("Content-Type must be application/json"));
+    }
+    assert_eq!(stack.calls.count().keys().collect::<Vec<_>>(), ["GetItem"], "no signature and no write");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_request_is_400_with_field_and_rule_and_no_value() {
     let stack = TestStack::start().await;
     let caller = Tenant::new(&stack, "acme").await;
-    let post = async |content_type: Option<&str>, body: Vec<u8>| {
+    let post = async |body: Vec<u8>| {
         let request = stack.http.post(stack.url(CREATE_TOKEN)).bearer_auth(&caller.key).body(body);
-        stack
-            .send(if let Some(content_type) = content_type {
-                request.header("content-type", content_type)
-            } else {
-                request
-            })
-            .await
+        stack.send(request.header("content-type", "application/json")).await
     };
     stack.calls.reset();
-    for (content_type, body) in [
-        (None, "{}"),
-        (Some("text/plain"), "{}"),
-        (Some("application/jsonp"), "{}"),
-        (Some(""), "{}"),
-        (Some("multipart/form-data; boundary=application/json"), "{}"),
-    ] {
-        post(content_type, body.into()).await.assert(400, &message("Content-Type must be application/json"));
-    }
     let id = &caller.registration;
     let many = format!(r#"{{"registrationId":"{id}","x":"{}"}}"#, "x".repeat(16 * 1024));
     let deep = format!(r#"{{"registrationId":"{id}","x":{}{}}}"#, "[".repeat(5000), "]".repeat(5000));
     let not_json = |column| format!("body is not valid JSON (line 1, column {column})");
     let email = "email must be one e-mail address of at most 254 characters";
     let registration_id = "registrationId must match ^[A-Za-z0-9_-]{1,64}$";
-    for (body, text) in [
+    for (body, expected) in [
         (String::new(), "body must not be empty"),
         (many, "body must be at most 16384 bytes long"),
         ("hello".to_owned(), &not_json(1)),
@@ -296,16 +301,15 @@ async fn a_bad_request_is_400_with_field_and_rule_and_no_value() {
         (format!(r#"{{"registrationId":"{id}","email":"{}@example.com"}}"#, "x".repeat(254)), email),
         (format!(r#"{{"registrationId":"{id}","email":false}}"#), "email must be a string"),
     ] {
-        post(Some("application/json"), body.into_bytes()).await.assert(400, &message(text));
+        post(body.into_bytes()).await.assert(400, &message(expected));
     }
-    post(Some("application/json"), b"{\"registrationId\":\"\xff\"}".to_vec())
-        .await
-        .assert(400, &message("body is not valid UTF-8"));
+    let not_utf8 = post(b"{\"registrationId\":\"\xff\"}".to_vec()).await;
+    not_utf8.assert(400, &message("body is not valid UTF-8"));
     let count = stack.calls.count();
     assert_eq!(count.keys().collect::<Vec<_>>(), ["GetItem"], "no signature and no write");
     // A large body within the bound is read.
     let padded = format!(r#"{{"registrationId":"{id}","x":"{}"}}"#, "x".repeat(16 * 1024 - 60));
-    assert_eq!(post(Some("application/json"), padded.into_bytes()).await.status, 201);
+    assert_eq!(post(padded.into_bytes()).await.status, 201);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,9 +350,8 @@ async fn create_token_without_permission_is_403() {
 
     // Nor does an access token without the scope have it.
     let key = stack.api_key(&organization).await;
-    let token = stack.post(CREATE_TOKEN, &key, &json!({"registrationId": registration})).await.json();
-    let token = token["token"]["accessToken"].as_str().unwrap();
-    stack.post(CREATE_TOKEN, token, &json!({"registrationId": registration})).await.assert(403, &message("Forbidden"));
+    let token = stack.post(CREATE_TOKEN, &key, &json!({"registrationId": registration})).await.access_token();
+    stack.post(CREATE_TOKEN, &token, &json!({"registrationId": registration})).await.assert(403, &message("Forbidden"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -416,8 +419,6 @@ async fn racing_creates_share_the_places_of_expired_tokens() {
     let active: BTreeSet<u64> = answers.iter().map(|answer| answer.json()["activeTokens"].as_u64().unwrap()).collect();
     assert_eq!(active, (1..=30).collect());
 }
-
-/// An event of the property test.
 #[derive(Clone, Debug)]
 enum Event {
     Create,
@@ -435,9 +436,7 @@ fn active_tokens_never_exceed_the_quota_and_no_place_is_lost() {
     });
     let event = prop_oneof![Just(Event::Create), (2..6_usize).prop_map(Event::Race), (1..5_i64).prop_map(Event::Pass)];
     let runs = (1..5_usize, 1..9_i64, vec(event, 1..16));
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() });
-    let result = runner.run(&runs, |(max, ttl, events)| {
+    let result = runner(40).run(&runs, |(max, ttl, events)| {
         runtime.block_on(async {
             let registration = json!({"maxAllowed": max, "tokenTtlSeconds": ttl});
             let registration = stack.registration(&tenant.organization, &registration).await;
@@ -475,7 +474,7 @@ fn active_tokens_never_exceed_the_quota_and_no_place_is_lost() {
 // ------------------------------------------------------------------------------------------------ faults
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_whose_answer_was_lost_recognises_itself() {
+async fn a_commit_whose_answer_was_lost_recognizes_itself() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1})).await;
     stack.calls.fail("UpdateItem", &[InjectedFault::AnswerLost]);

@@ -1,5 +1,6 @@
-//! The direction of dependencies inside `shared`, as its `lib.rs` states it: each group uses those below it only, and no
-//! modules use each other in a circle. In `local` and in the functions no files do, `lib.rs` and `mod.rs` included.
+//! The direction of dependencies inside `shared`, as its `lib.rs` states it: each group uses those below it only, and
+//! no modules use each other in a circle. In `local` and in the functions no files do, `lib.rs` and `mod.rs` included.
+//! And inside these tests: a test module uses none but the harness.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +14,9 @@ use local::Functions;
 const GROUPS: [&str; 7] = ["wire", "tokens", "auth", "keys", "store", "runtime", "input"];
 /// What every group may use.
 const LEAVES: [&str; 7] = ["clock", "credential", "encoding", "error", "id", "names", "random"];
+
+/// What makes an item of a test module visible to others. In two parts, since this module may not have it either.
+const VISIBLE: &str = concat!("pub", "(crate)");
 
 /// A path of a module, such as `["keys", "jwt"]`.
 type Module = Vec<String>;
@@ -68,8 +72,8 @@ impl Sources {
             for path in paths {
                 if level_of_path(path).is_some_and(|other| other < level) {
                     violations.push(format!(
-                        "{} uses {}, but `{}` is above `{}`: move what both need down into `{}` or below, or pass it in as a \
-                         parameter",
+                        "{} uses {}, but `{}` is above `{}`: move what both need down into `{}` or below, or pass it \
+                         in as a parameter",
                         name(module),
                         name(path),
                         path[0],
@@ -159,7 +163,8 @@ fn module_of(file: &str) -> Module {
     if path == "lib" { vec![] } else { path.split('/').map(str::to_owned).collect() }
 }
 
-/// The paths in a source text that begin with `crate`, `self` or `super`, in `use` and elsewhere. Comments are left out.
+/// The paths in a source text that begin with `crate`, `self` or `super`, in `use` and elsewhere. Comments are left
+/// out.
 fn paths(text: &str, module: &Module, is_mod_rs: bool) -> Vec<Vec<String>> {
     let code: String = text.lines().map(|line| line.split("//").next().unwrap().to_owned() + "\n").collect();
     // Unit tests are a module inside the module.
@@ -206,7 +211,10 @@ fn tree(rest: &mut &str, base: &[String], found: &mut Vec<Vec<String>>) {
         found.push(base.to_vec());
         return;
     }
-    let path = [base, &[segment.to_owned()]].concat();
+    let path = match segment {
+        "super" => base[..base.len().saturating_sub(1)].to_vec(),
+        _ => [base, &[segment.to_owned()]].concat(),
+    };
     match rest.strip_prefix("::") {
         Some(after) if after.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '{') => {
             *rest = after;
@@ -222,6 +230,27 @@ fn sources(path: &str) -> Sources {
     let mut sources = BTreeMap::new();
     collect_files(&root, &root, &mut sources);
     Sources::new(&sources)
+}
+
+/// What test modules share with each other outside the harness, one line each.
+fn shared_outside_the_harness(files: &BTreeMap<String, String>) -> Vec<String> {
+    let modules: BTreeMap<Module, &String> = files.iter().map(|(file, text)| (module_of(file), text)).collect();
+    let mut shared = Vec::new();
+    for (module, text) in modules.iter().filter(|(module, _)| !module.is_empty()) {
+        let is_parent = modules.keys().any(|other| other.len() > module.len() && other.starts_with(module));
+        let used: BTreeSet<_> = paths(text, module, is_parent).into_iter().collect();
+        let foreign = used.iter().filter(|path| {
+            path.first().is_some_and(|other| {
+                *other != module[0] && other != "harness" && modules.contains_key(std::slice::from_ref(other))
+            })
+        });
+        let moves = "move what both need to tests/src/harness";
+        shared.extend(foreign.map(|path| format!("{} uses {}: {moves}", name(module), name(path))));
+        if module[0] != "harness" && text.contains(VISIBLE) {
+            shared.push(format!("{} has a {VISIBLE}: {moves}", name(module)));
+        }
+    }
+    shared
 }
 
 fn collect_files(directory: &Path, root: &Path, found: &mut BTreeMap<String, String>) {
@@ -301,18 +330,56 @@ fn an_arrow_that_points_up_and_a_circle_are_found() {
     ];
     let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
     let violations = Sources::new(&files).violations();
-    let advice = "move what both need down into";
+    let moves = "move what both need down into";
+    let passes = "or below, or pass it in as a parameter";
+    let circle = "use each other in a circle: move what they share into a module of its own";
     assert_eq!(
         violations,
         [
-            format!("keys::signer uses auth, but `auth` is above `keys`: {advice} `keys` or below, or pass it in as a parameter"),
+            format!("keys::signer uses auth, but `auth` is above `keys`: {moves} `keys` {passes}"),
             "queue is in no group: add it to LEAVES, or its group to GROUPS, in tests/src/dependencies.rs".to_owned(),
-            format!(
-                "store uses tokens::quota::Quota, but `tokens` is above `store`: {advice} `store` or below, or pass it in as a parameter"
-            ),
-            "clock → error → clock use each other in a circle: move what they share into a module of its own".to_owned(),
-            "keys::jwt → keys::signer → keys::jwt use each other in a circle: move what they share into a module of its own"
-                .to_owned(),
+            format!("store uses tokens::quota::Quota, but `tokens` is above `store`: {moves} `store` {passes}"),
+            format!("clock → error → clock {circle}"),
+            format!("keys::jwt → keys::signer → keys::jwt {circle}"),
         ]
     );
+}
+
+#[test]
+fn test_modules_share_nothing_outside_the_harness() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = BTreeMap::new();
+    collect_files(&root, &root, &mut sources);
+    assert!(sources.len() > 40, "only {} files were found", sources.len());
+    let shared = shared_outside_the_harness(&sources);
+    assert!(shared.is_empty(), "{}", shared.join("\n"));
+}
+
+/// Without this, the test above could pass because it sees nothing.
+#[test]
+fn a_test_module_that_uses_another_one_is_found() {
+    let files = [
+        ("lib.rs", "mod first;\nmod harness;\nmod second;\nmod third;"),
+        ("first.rs", "use crate::harness::{Case, second};\nuse shared::id;\nfn f() { crate::third::kill() }"),
+        ("harness/mod.rs", "mod second;\nuse self::second::user;"),
+        ("harness/second.rs", "use super::{Answer, third};\nuse crate::first::Case;"),
+        ("second/mod.rs", "mod code;\nmod refresh;"),
+        ("second/code.rs", "use super::refresh::rotate;\nuse super::super::third;"),
+        ("second/refresh.rs", "use crate::second::code;\npub(super) fn rotate() {}"),
+        (
+            "third.rs",
+            &format!("{VISIBLE} fn kill() {{}}\nuse crate::{{harness::Case, first::{{self, exhaust as e}}}};"),
+        ),
+    ];
+    let files = files.map(|(file, text)| (file.to_owned(), text.to_owned())).into();
+    let found = [
+        "first uses third::kill",
+        "harness::second uses first::Case",
+        "second::code uses third",
+        "third uses first",
+        "third uses first::exhaust",
+        &format!("third has a {VISIBLE}"),
+    ];
+    let expected = found.map(|found| format!("{found}: move what both need to tests/src/harness"));
+    assert_eq!(shared_outside_the_harness(&files), expected);
 }

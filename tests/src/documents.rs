@@ -11,10 +11,7 @@ use shared::{
     runtime::telemetry::Metric,
 };
 
-use crate::{
-    harness::{TestStack, api},
-    repository::{functions, own_variables},
-};
+use crate::harness::{TestStack, api, deployed_functions, own_variables};
 
 fn read(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
@@ -151,7 +148,7 @@ fn the_readme_of_authorize_lists_kinds_denials_and_variables() {
 #[test]
 fn the_readme_lists_the_variables_and_who_reads_them() {
     let readme = read("README.md");
-    let functions = functions(SigningMode::Transition);
+    let functions = deployed_functions(SigningMode::Transition);
     let known: BTreeSet<String> = functions.values().flat_map(own_variables).collect();
     let mut documented = BTreeSet::new();
     for row in table(&readme, "| variable | read by |") {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -13,10 +14,9 @@ use shared::{
     store::{DataKeyPair, SigningKeys, Store, Update},
 };
 
-use crate::{
-    exchange_token::CLIENT,
-    faults::{Case, Fixture},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, TestStack, calls, items, verified},
+use crate::harness::{
+    ApiRequest, CaseName, Fixture, ISSUER, InjectedFault, Node, Outcome, TestStack, calls, exchange_token::CLIENT,
+    items, verified,
 };
 
 async fn rotate(stack: &TestStack, more: &Value) -> String {
@@ -38,13 +38,13 @@ async fn published(node: &Node) -> Vec<String> {
 
 /// A new OAuth access token.
 async fn create(fixture: &Fixture, node: &Node) -> String {
-    let answer = node.send(&fixture.subject(Case::CreateToken).await.request).await;
+    let answer = node.send(&fixture.subject(CaseName::CreateToken).await.request).await;
     answer.body["token"]["accessToken"].as_str().unwrap_or_else(|| panic!("{answer:?}")).to_owned()
 }
 
 /// Whether a token is accepted as a bearer.
 async fn is_trusted(fixture: &Fixture, node: &Node, token: &str) -> bool {
-    let request = fixture.subject(Case::CreateToken).await.request.with_bearer(token);
+    let request = fixture.subject(CaseName::CreateToken).await.request.with_bearer(token);
     match node.send(&request).await {
         Outcome { status: 201, .. } => true,
         Outcome { status: 401, .. } => false,
@@ -56,14 +56,14 @@ fn kid(token: &str) -> String {
     jsonwebtoken::decode_header(token.strip_prefix("oauth2_").unwrap_or(token)).unwrap().kid.unwrap()
 }
 
-async fn ring(stack: &TestStack) -> Value {
+async fn signing_keys(stack: &TestStack) -> Value {
     stack.item(items::SIGNING_KEYS).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_and_an_exchange_take_two_rounds() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+    for case in [CaseName::CreateToken, CaseName::ExchangeCode, CaseName::Refresh] {
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
         assert_eq!(node.calls.count()["Decrypt"], 1, "the key is decrypted once per process");
@@ -78,7 +78,7 @@ async fn a_create_and_an_exchange_take_two_rounds() {
 /// The keys are read in parallel with what the request reads anyway.
 #[tokio::test(flavor = "multi_thread")]
 async fn looking_for_a_new_key_takes_no_round_of_its_own() {
-    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+    for case in [CaseName::CreateToken, CaseName::ExchangeCode, CaseName::Refresh] {
         let fixture = Fixture::new(60, SigningMode::Envelope).await;
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
@@ -111,12 +111,12 @@ async fn a_process_reads_and_decrypts_its_keys_once() {
 async fn anyone_can_verify_the_tokens() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let stack = &fixture.stack;
-    let kid = ring(stack).await["kid"]["S"].as_str().unwrap().to_owned();
+    let kid = signing_keys(stack).await["kid"]["S"].as_str().unwrap().to_owned();
     let token = create(&fixture, &node(&fixture, "envelope")).await;
-    let (header, _) = verified(stack, token.strip_prefix("oauth2_").unwrap(), crate::harness::ISSUER).await;
+    let (header, _) = verified(stack, token.strip_prefix("oauth2_").unwrap(), ISSUER).await;
     assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#));
 
-    let tokens = node(&fixture, "envelope").send(&fixture.subject(Case::ExchangeCode).await.request).await;
+    let tokens = node(&fixture, "envelope").send(&fixture.subject(CaseName::ExchangeCode).await.request).await;
     for name in ["accessToken", "idToken"] {
         verified(stack, tokens.body["items"][0][name].as_str().unwrap(), CLIENT).await;
     }
@@ -128,7 +128,7 @@ async fn anyone_can_verify_the_tokens() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_the_same_token_until_the_key_is_replaced() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let subject = fixture.subject(Case::CreateTokenOnce).await;
+    let subject = fixture.subject(CaseName::CreateTokenOnce).await;
     let first = node(&fixture, "envelope").send(&subject.request).await;
     let again = node(&fixture, "envelope").send(&subject.request).await;
     assert_eq!((&again.body, again.replayed), (&first.body, true));
@@ -165,8 +165,8 @@ async fn a_rotation_disturbs_nobody() {
     stack.clock.advance(60);
     assert_eq!(kid(&create(&fixture, &old).await), second);
     // Of the old key there is only what verifies.
-    let ring = ring(stack).await;
-    let fields = ring["previous"]["L"][0]["M"].as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>();
+    let item = signing_keys(stack).await;
+    let fields = item["previous"]["L"][0]["M"].as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>();
     assert_eq!(fields, BTreeSet::from(["kid", "publicKey", "replacedAt"]));
 }
 
@@ -177,8 +177,8 @@ async fn a_withdrawn_key_is_trusted_for_a_minute_at_most() {
     let token = create(&fixture, &stolen).await;
     assert!(is_trusted(&fixture, &running, &token).await);
     let kid = rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
-    let own = published(&node(&fixture, "kms")).await;
-    assert_eq!(published(&running).await, [vec![kid], own].concat());
+    let kms_key = published(&node(&fixture, "kms")).await;
+    assert_eq!(published(&running).await, [vec![kid], kms_key].concat());
     fixture.stack.clock.advance(61);
     assert!(!is_trusted(&fixture, &running, &token).await);
 }
@@ -186,7 +186,7 @@ async fn a_withdrawn_key_is_trusted_for_a_minute_at_most() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawn_key_signs_for_a_minute_at_most() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    for case in [Case::CreateToken, Case::ExchangeCode, Case::Refresh] {
+    for case in [CaseName::CreateToken, CaseName::ExchangeCode, CaseName::Refresh] {
         let node = node(&fixture, "envelope");
         assert_eq!(node.send(&fixture.subject(case).await.request).await.status, 201);
         let kid = rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
@@ -233,7 +233,7 @@ async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
         fixture.stack.clock.advance(1);
         node.calls.heal();
         node.calls.fail_nth("GetItem", READ_OF_KEYS, &[fault; 3]);
-        let request = fixture.subject(Case::CreateToken).await.request;
+        let request = fixture.subject(CaseName::CreateToken).await.request;
         assert_eq!(node.send(&request).await.status, 500, "{fault:?}");
         node.calls.heal();
         assert_eq!(kid(&create(&fixture, &node).await), new, "{fault:?}");
@@ -245,7 +245,8 @@ async fn a_failed_look_for_a_new_key_fails_nothing_and_delays_no_withdrawal() {
 async fn nobody_has_a_key_decrypted() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let node = node(&fixture, "envelope");
-    let (created, exchanged) = (fixture.subject(Case::CreateToken).await, fixture.subject(Case::ExchangeCode).await);
+    let (created, exchanged) =
+        (fixture.subject(CaseName::CreateToken).await, fixture.subject(CaseName::ExchangeCode).await);
     for subject in [&created, &exchanged] {
         assert_eq!(node.send(&subject.request).await.status, 201);
     }
@@ -261,7 +262,7 @@ async fn nobody_has_a_key_decrypted() {
 /// A forged token with this `kid`.
 fn forged(token: &str, kid: &str) -> String {
     let header = format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#);
-    let header = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header);
+    let header = URL_SAFE_NO_PAD.encode(header);
     format!("oauth2_{header}.{}", token.split_once('.').unwrap().1)
 }
 
@@ -311,14 +312,13 @@ async fn no_token_ends_on_the_way_from_one_mode_to_the_other_and_back() {
         [("kms", true), ("transition", true), ("envelope", false), ("transition", true), ("envelope", false)]
     {
         let node = node(&fixture, mode);
-        let rotation =
-            node.send(&ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) }).await;
+        let rotation = node.send(&ApiRequest::provision(json!({"action": "rotateSigningKey"}))).await;
         assert_eq!(rotation.status, if mode == "kms" { 400 } else { 200 }, "{rotation:?}");
         tokens.push(create(&fixture, &node).await);
-        let own = fixture.stack.local.environment().variables["SIGNING_KEY_ID"].clone();
+        let kms_key = fixture.stack.local.environment().variables["SIGNING_KEY_ID"].clone();
         let keys = published(&node).await;
         assert_eq!(keys[0], kid(tokens.last().unwrap()), "the key that signs comes first");
-        assert_eq!(keys[0] == own, signs_with_kms);
+        assert_eq!(keys[0] == kms_key, signs_with_kms);
         for token in &tokens {
             assert!(keys.contains(&kid(token)) && is_trusted(&fixture, &node, token).await, "{mode}");
         }
@@ -333,9 +333,9 @@ async fn no_token_ends_on_the_way_from_one_mode_to_the_other_and_back() {
 async fn without_a_key_nothing_is_signed_until_there_is_one() {
     let fixture = Fixture::new(60, SigningMode::Kms).await;
     let node = node(&fixture, "envelope");
-    let subject = fixture.subject(Case::ExchangeCode).await;
+    let subject = fixture.subject(CaseName::ExchangeCode).await;
     assert_eq!(node.send(&subject.request).await.status, 500);
-    let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+    let rotation = ApiRequest::provision(json!({"action": "rotateSigningKey"}));
     assert_eq!(node.send(&rotation).await.status, 200);
     assert_eq!(node.send(&subject.request).await.status, 201);
 }
@@ -343,11 +343,11 @@ async fn without_a_key_nothing_is_signed_until_there_is_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrapped_key_is_good_for_its_table_and_id_only() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let mut item = ring(&fixture.stack).await;
+    let mut item = signing_keys(&fixture.stack).await;
     assert!(!item.to_string().contains("PRIVATE"));
     item["kid"] = json!({"S": "another-id"});
     fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
-    let subject = fixture.subject(Case::CreateToken).await;
+    let subject = fixture.subject(CaseName::CreateToken).await;
     assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 500);
     rotate(&fixture.stack, &json!({})).await;
     assert_eq!(node(&fixture, "envelope").send(&subject.request).await.status, 201);
@@ -378,7 +378,7 @@ async fn a_rotation_that_is_sent_twice_is_one() {
         let before = published(&node(&fixture, "envelope")).await;
         let node = node(&fixture, "envelope");
         node.calls.fail(operation, &faults);
-        let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+        let rotation = ApiRequest::provision(json!({"action": "rotateSigningKey"}));
         let answer = node.send(&rotation).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(node.calls.all_failed());
@@ -392,7 +392,7 @@ async fn a_rotation_that_is_sent_twice_is_one() {
 async fn a_new_wrapping_key_needs_a_new_signing_key() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let stack = &fixture.stack;
-    let wrapping_key = ring(stack).await["wrappingKey"]["S"].as_str().unwrap().to_owned();
+    let wrapping_key = signing_keys(stack).await["wrappingKey"]["S"].as_str().unwrap().to_owned();
     assert!(wrapping_key.ends_with(&format!(":key/{}", stack.local.environment().variables["WRAPPING_KEY_ID"])));
     let token = create(&fixture, &node(&fixture, "envelope")).await;
 
@@ -401,22 +401,22 @@ async fn a_new_wrapping_key_needs_a_new_signing_key() {
     let changes = [("SIGNING_MODE", "envelope"), ("WRAPPING_KEY_ID", other.as_str())];
     let node = Node::start_with(stack, TimeDelta::zero(), &changes);
     for _ in 0..2 {
-        assert_eq!(node.send(&fixture.subject(Case::CreateToken).await.request).await.status, 500);
+        assert_eq!(node.send(&fixture.subject(CaseName::CreateToken).await.request).await.status, 500);
     }
     assert!(!node.calls.count().contains_key("Decrypt"));
-    let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+    let rotation = ApiRequest::provision(json!({"action": "rotateSigningKey"}));
     let rotated = node.send(&rotation).await.body["kid"].as_str().unwrap().to_owned();
     // At once: after a failed decryption the next request reads the keys again.
     assert_eq!(kid(&create(&fixture, &node).await), rotated);
     assert!(is_trusted(&fixture, &node, &token).await);
-    assert_eq!(ring(stack).await["wrappingKey"], json!({"S": other}));
+    assert_eq!(signing_keys(stack).await["wrappingKey"], json!({"S": other}));
 }
 
 /// An item as an older version wrote it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let mut item = ring(&fixture.stack).await;
+    let mut item = signing_keys(&fixture.stack).await;
     item.as_object_mut().unwrap().remove("wrappingKey").unwrap();
     fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
     assert_eq!(kid(&create(&fixture, &node(&fixture, "envelope")).await), item["kid"]["S"]);
@@ -424,10 +424,10 @@ async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
 
 /// The SDK repeats a write whose answer was lost. By then others may have rotated, and even withdrawn the key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_repeat_of_a_rotation_recognises_itself() {
+async fn a_late_repeat_of_a_rotation_recognizes_itself() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let store = Store::from_environment(fixture.stack.local.environment()).unwrap();
-    let pair = |ring: &SigningKeys, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..ring.current.clone() };
+    let pair = |keys: &SigningKeys, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..keys.current.clone() };
     for withdraw in [false, true] {
         let now = fixture.stack.clock.now();
         let before = store.load_signing_keys().await.unwrap().unwrap();
@@ -462,9 +462,9 @@ async fn a_key_goes_when_no_token_of_it_can_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ring_has_a_bound() {
+async fn the_number_of_signing_keys_has_a_bound() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let mut item = ring(&fixture.stack).await;
+    let mut item = signing_keys(&fixture.stack).await;
     let now = json!({"N": fixture.stack.clock.seconds().to_string()});
     let previous = json!({"M": {"kid": {"S": "x"}, "publicKey": item["publicKey"], "replacedAt": now}});
     item["previous"] = json!({"L": vec![previous; shared::store::MAX_KEYS - 1]});

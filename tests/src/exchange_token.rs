@@ -2,112 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use aws_lc_rs::digest;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::{credential::GrantCredential, random::SystemRandom};
 
 use crate::harness::{
-    Answer, ISSUER, InjectedFault, START, Secrets, TestStack, calls, current_kid, items::grant_key, verified, with,
+    Answer, ISSUER, InjectedFault, START, TestStack, calls, current_kid,
+    exchange_token::{
+        CLIENT, DAY, PATH, REDIRECT_URI, bad_credential, client, code_body, error, exchange, forge, issue, post,
+        refresh, refresh_body, session, start,
+    },
+    items::grant_key,
+    oauth2::{self, CHALLENGE, VERIFIER},
+    verified, with,
 };
 
-const PATH: &str = "/api/v1/tokens";
-pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
-pub(crate) const REDIRECT_URI: &str = "https://app.example.com/callback";
-pub(crate) const DAY: i64 = 86400;
-
-pub(crate) async fn client(stack: &TestStack, changes: &Value) -> String {
-    let action = json!({
-        "action": "createClient", "clientId": CLIENT, "redirectUris": [REDIRECT_URI, "https://app.example.com/other"],
-        "services": ["email", "sms"], "scopes": ["openid", "profile", "email"],
-    });
-    stack.provision(&with(&action, changes)).await["clientId"].as_str().unwrap().to_owned()
-}
-
-/// A stack with the client of the documented bodies.
-pub(crate) async fn start() -> TestStack {
-    let stack = TestStack::start().await;
-    client(&stack, &json!({})).await;
-    stack
-}
-
-/// The event with which the login service issues a code.
-pub(crate) fn login() -> Value {
-    json!({
-        "clientId": CLIENT, "service": "email", "redirectUri": REDIRECT_URI, "subject": "user-1",
-        "scope": "openid profile email",
-    })
-}
-
-pub(crate) async fn issue(stack: &TestStack, changes: &Value) -> String {
-    let issued = stack.local.invoke("issue-code", &with(&login(), changes)).await.unwrap();
-    let code = issued["code"].as_str().unwrap().to_owned();
-    Secrets::add_credential(&code);
-    code
-}
-
-/// The documented body of a code exchange.
-pub(crate) fn code_body(code: &str) -> Value {
-    json!({
-        "client_id": CLIENT, "service": "email", "grant_type": "authorization_code", "redirect_uri": REDIRECT_URI,
-        "code": code, "state": "state-from-authorize-step", "nonce": "nonce-value", "auth_time": "1735689600",
-        "scope": "openid profile email",
-    })
-}
-
-/// The documented body of a refresh.
-pub(crate) fn refresh_body(token: &str) -> Value {
-    json!({
-        "client_id": CLIENT, "service": "email", "grant_type": "refresh_token", "redirect_uri": REDIRECT_URI,
-        "code": "unused-code-field", "state": "unused-state-field", "nonce": "unused-nonce-field",
-        "auth_time": "1735689600", "scope": "openid profile email", "prompt": "none", "refresh_token": token,
-    })
-}
-
-pub(crate) async fn post(stack: &TestStack, body: &Value) -> Answer {
-    stack.post(PATH, "", body).await
-}
-
-pub(crate) async fn exchange(stack: &TestStack, code: &str) -> Answer {
-    post(stack, &code_body(code)).await
-}
-
-pub(crate) async fn refresh(stack: &TestStack, token: &str) -> Answer {
-    post(stack, &refresh_body(token)).await
-}
-
 impl Answer {
-    fn item(&self) -> Value {
-        assert_eq!(self.status, 201, "{self:?}");
-        self.json()["items"][0].clone()
-    }
-
-    pub(crate) fn refresh_token(&self) -> String {
-        let token = self.item()["refreshToken"].as_str().unwrap().to_owned();
-        Secrets::add_credential(&token);
-        token
-    }
-
     async fn id_claims(&self, stack: &TestStack) -> Value {
         verified(stack, self.item()["idToken"].as_str().unwrap(), CLIENT).await.1
     }
-}
-
-/// The public id of a code's grant.
-fn session(code: &str) -> String {
-    GrantCredential::parse_code(code).unwrap().grant().session().as_str().to_owned()
-}
-
-/// The answer to every bad code or refresh token.
-pub(crate) fn bad_credential() -> Value {
-    error("code or refresh_token is not valid for this request")
-}
-
-fn error(what: &str) -> Value {
-    let message = format!("Bad Request / validation error: {what}");
-    json!({"errors": [{"validation": "error", "code": "[E4000]", "message": message}]})
 }
 
 fn internal_error() -> Value {
@@ -143,15 +56,10 @@ async fn both_documented_bodies_give_the_documented_answer() {
         assert!(token.starts_with("tmr_") && token.len() == 75);
 
         let mut ids = BTreeSet::new();
-        for (name, more) in [
-            ("accessToken", json!({})),
-            (
-                "idToken",
-                json!({
-                    "nonce": "nonce-value", "name": "Ada", "gender": "x", "email": "ada@example.com", "email_verified": true,
-                }),
-            ),
-        ] {
+        let about_the_user = json!({
+            "nonce": "nonce-value", "name": "Ada", "gender": "x", "email": "ada@example.com", "email_verified": true,
+        });
+        for (name, more) in [("accessToken", json!({})), ("idToken", about_the_user)] {
             let (header, claims) = verified(&stack, item[name].as_str().unwrap(), CLIENT).await;
             assert_eq!(header, format!(r#"{{"alg":"RS256","typ":"JWT","kid":"{kid}"}}"#));
             ids.insert(claims["jti"].as_str().unwrap().to_owned());
@@ -187,7 +95,10 @@ async fn the_silent_refresh_of_a_browser_works() {
 async fn what_a_request_leaves_out_comes_from_the_code() {
     let stack = start().await;
     let minimal = json!({"state": null, "nonce": null, "auth_time": null, "scope": null});
-    let login = json!({"scope": "openid email", "language": "pt-BR", "nonce": "bound", "claims": {"email": "a@b.example", "name": "A"}});
+    let login = json!({
+        "scope": "openid email", "language": "pt-BR", "nonce": "bound",
+        "claims": {"email": "a@b.example", "name": "A"},
+    });
     let code = issue(&stack, &login).await;
     let answer = post(&stack, &with(&code_body(&code), &with(&minimal, &json!({"nonce": "bound"})))).await;
     let claims = answer.id_claims(&stack).await;
@@ -233,20 +144,12 @@ async fn payloads_decode_with_atob() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_verifier_must_answer_the_challenge() {
     let stack = start().await;
-    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
-    let challenged = issue(&stack, &json!({"codeChallenge": challenge})).await;
+    let challenged = oauth2::code(&stack, &json!({})).await;
     let plain = issue(&stack, &json!({})).await;
-    let wrong = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-    for (code, verifier) in [
-        (&challenged, json!("")),
-        (&challenged, json!(wrong)),
-        (&challenged, json!(challenge)),
-        (&plain, json!(verifier)),
-    ] {
+    for (code, verifier) in [(&challenged, json!("")), (&challenged, json!(CHALLENGE)), (&plain, json!(VERIFIER))] {
         post(&stack, &with(&code_body(code), &json!({"code_verifier": verifier}))).await.assert(400, &bad_credential());
     }
-    let right = json!({"code_verifier": verifier});
+    let right = json!({"code_verifier": VERIFIER});
     assert_eq!(post(&stack, &with(&code_body(&challenged), &right)).await.status, 201);
     assert_eq!(exchange(&stack, &plain).await.status, 201);
 }
@@ -254,16 +157,14 @@ async fn the_verifier_must_answer_the_challenge() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_keeps_of_its_code_only_what_is_needed_later() {
     let stack = start().await;
-    let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
-    let bound = json!({"state": "state-from-authorize-step", "nonce": "nonce-value", "codeChallenge": challenge});
+    let bound = json!({"state": "state-from-authorize-step", "nonce": "nonce-value", "codeChallenge": CHALLENGE});
     let code = issue(&stack, &bound).await;
     let kept = async || {
         let item = stack.item(&grant_key(&code)).await;
         ["code", "nonce", "state", "codeChallenge"].map(|attribute| item[attribute].is_object())
     };
     assert_eq!(kept().await, [true, true, true, true]);
-    let answer = post(&stack, &with(&code_body(&code), &json!({"code_verifier": verifier}))).await;
+    let answer = post(&stack, &with(&code_body(&code), &json!({"code_verifier": VERIFIER}))).await;
     assert_eq!(kept().await, [true, true, false, false]);
     let answer = refresh(&stack, &answer.refresh_token()).await;
     assert_eq!(answer.id_claims(&stack).await["nonce"], "nonce-value");
@@ -317,6 +218,13 @@ async fn pages_of_the_allowed_origins_can_call_it() {
 
 // ------------------------------------------------------------------------------------------------ refusals
 
+/// A code and a refresh token that this stack does not know.
+async fn of_another_stack() -> (String, String) {
+    let stack = start().await;
+    let code = issue(&stack, &json!({})).await;
+    (code, exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
     let stack = start().await;
@@ -324,17 +232,11 @@ async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
     client(&stack, &json!({"clientId": other})).await;
     let bound = json!({"state": "s", "nonce": "n", "scope": "openid"});
     let code = issue(&stack, &bound).await;
-    let right = with(&code_body(&code), &json!({"state": "s", "nonce": "n", "scope": "openid"}));
-    let exchanged = code_body(&issue(&stack, &json!({"scope": "openid"})).await);
-    let token = post(&stack, &with(&exchanged, &json!({"scope": "openid"}))).await.refresh_token();
+    let right = with(&code_body(&code), &bound);
+    let first_exchange = code_body(&issue(&stack, &json!({"scope": "openid"})).await);
+    let token = post(&stack, &with(&first_exchange, &json!({"scope": "openid"}))).await.refresh_token();
     let right_refresh = with(&refresh_body(&token), &json!({"scope": "openid"}));
-    let unknown = START.to_string().repeat(10);
-    let elsewhere = start().await;
-    let (unknown_code, unknown_token) = {
-        let code = issue(&elsewhere, &json!({})).await;
-        let token = exchange(&elsewhere, &issue(&elsewhere, &json!({})).await).await.refresh_token();
-        (code, token)
-    };
+    let (unknown_code, unknown_token) = of_another_stack().await;
     let wrong_bindings = [
         json!({"client_id": other}),
         json!({"client_id": "33333333-3333-3333-3333-333333333333"}),
@@ -352,7 +254,7 @@ async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
         json!({"nonce": "other"}),
         json!({"nonce": ""}),
         json!({"code": "code-from-authorize-step"}),
-        json!({"code": unknown}),
+        json!({"code": START.to_string().repeat(10)}),
         json!({"code": unknown_code}),
         json!({"code": token}),
         json!({"code": format!("{code}0")}),
@@ -367,13 +269,10 @@ async fn every_bad_code_or_token_gets_the_same_answer_and_changes_nothing() {
     ];
     stack.calls.reset();
     let mut answers = BTreeSet::new();
-    for wrong in wrong_bindings.iter().chain(&wrong_codes) {
-        let answer = post(&stack, &with(&right, wrong)).await;
-        answer.assert(400, &bad_credential());
-        answers.insert(answer.text);
-    }
-    for wrong in wrong_bindings.iter().chain(&wrong_tokens) {
-        let answer = post(&stack, &with(&right_refresh, wrong)).await;
+    let wrong_exchanges = wrong_bindings.iter().chain(&wrong_codes).map(|wrong| with(&right, wrong));
+    let wrong_refreshes = wrong_bindings.iter().chain(&wrong_tokens).map(|wrong| with(&right_refresh, wrong));
+    for body in wrong_exchanges.chain(wrong_refreshes) {
+        let answer = post(&stack, &body).await;
         answer.assert(400, &bad_credential());
         answers.insert(answer.text);
     }
@@ -449,7 +348,7 @@ async fn a_code_lives_for_120_seconds() {
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
 }
 
-// ------------------------------------------------------------------------------------------------ single use and rotation
+// --------------------------------------------------------------------------------------------- single use and rotation
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_use_of_a_code_revokes_what_the_first_gave() {
@@ -562,13 +461,6 @@ async fn a_made_up_secret_of_a_grant_revokes_it() {
     refresh(&stack, &token).await.assert(400, &bad_credential());
 }
 
-/// A refresh token of the same grant as a code or refresh token, with another secret and a right checksum.
-pub(crate) fn forge(credential: &str) -> String {
-    let of_grant =
-        GrantCredential::parse_refresh_token(credential).or(GrantCredential::parse_code(credential)).unwrap();
-    GrantCredential::generate_refresh_token(of_grant.grant(), &SystemRandom).unwrap().expose().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_grant_ends_after_thirty_days_however_often_it_was_refreshed() {
     let stack = start().await;
@@ -610,7 +502,7 @@ async fn a_failure_before_the_commit_costs_neither_code_nor_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_whose_answer_is_lost_recognises_itself() {
+async fn a_commit_whose_answer_is_lost_recognizes_itself() {
     let stack = TestStack::start().await;
     // Without a window a repeated refresh would be a replay, so nothing but the recognition can save it.
     client(&stack, &json!({"refreshReuseSeconds": 0})).await;

@@ -12,10 +12,7 @@ use shared::{
     runtime::{Environment, Handled, SettingsError},
 };
 
-use crate::{
-    harness::{Deployment, Lambda, TestStack, command},
-    repository::{event, events, own_variables},
-};
+use crate::harness::{Deployment, Lambda, TestStack, command, event, events, own_variables};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_binary_answers_its_events_as_the_local_stack_does() {

@@ -1,33 +1,45 @@
 //! The life of a grant: tabs and thieves over a week, and random histories against a model of the rules.
 
 use futures_util::future::join;
-use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
-use serde_json::json;
+use proptest::{collection::vec, prelude::*};
+use serde_json::{Value, json};
 
-use crate::{
+use crate::harness::{
+    InjectedFault, TestStack,
     exchange_token::{
         DAY, bad_credential, client, code_body, exchange, forge, issue, post, refresh, refresh_body, start,
     },
-    harness::{InjectedFault, TestStack, with},
+    runner, with,
 };
 
 // ------------------------------------------------------------------------------------------------ tabs and thieves
 
-/// Two tabs that refresh within the window of each other, for a week, are never logged out. An old token ends the grant.
+/// Both tabs refresh.
+#[derive(Clone, Debug)]
+struct Refreshes {
+    /// The seconds before, and between the two.
+    pause: i64,
+    apart: i64,
+    second_tab_first: bool,
+    together: bool,
+}
+
+/// Two tabs that refresh within the window of each other, for a week, are never logged out. An old token ends the
+/// grant.
 #[test]
 fn two_tabs_are_never_logged_out() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() });
-    let refreshes = vec((600..7200_i64, 0..=60_i64, any::<bool>(), any::<bool>()), 84);
-    let result = runner.run(&(refreshes, any::<prop::sample::Index>()), |(refreshes, stolen)| {
+    let refresh_by_both = (600..7200_i64, 0..=60_i64, any::<bool>(), any::<bool>())
+        .prop_map(|(pause, apart, second_tab_first, together)| Refreshes { pause, apart, second_tab_first, together });
+    let refreshes = vec(refresh_by_both, 84);
+    let result = runner(8).run(&(refreshes, any::<prop::sample::Index>()), |(refreshes, stolen)| {
         runtime.block_on(async {
             let stack = start().await;
             let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
             let (mut tabs, mut used) = ([first.clone(), first], vec![]);
-            for (pause, apart, who_is_first, together) in refreshes {
+            for Refreshes { pause, apart, second_tab_first, together } in refreshes {
                 stack.clock.advance(pause);
-                let early = usize::from(who_is_first);
+                let early = usize::from(second_tab_first);
                 used.push(tabs[early].clone());
                 let (one, two) = if together {
                     join(refresh(&stack, &tabs[early]), refresh(&stack, &tabs[1 - early])).await
@@ -52,8 +64,8 @@ fn two_tabs_are_never_logged_out() {
     result.unwrap();
 }
 
-/// A thief who refreshes within the window gets the owner's token. When one of the two rotates it, the next refresh of the
-/// other is a replay.
+/// A thief who refreshes within the window gets the owner's token. When one of the two rotates it, the next refresh of
+/// the other is a replay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_theft_within_the_window_shows_at_the_next_rotation() {
     let stack = start().await;
@@ -119,6 +131,15 @@ enum Expected {
 }
 
 impl Model {
+    /// The same with the number of the token in place of its position.
+    fn numbered(&self, presents: Presents) -> Presents {
+        match presents {
+            Presents::Token(_) if self.tokens.is_empty() => Presents::Garbage,
+            Presents::Token(back) => Presents::Token(self.tokens.len() - 1 - back % self.tokens.len()),
+            other => other,
+        }
+    }
+
     fn expected(&self, presents: Presents) -> Expected {
         let over = self.ends_at.is_some_and(|ends_at| ends_at <= self.now);
         match presents {
@@ -183,9 +204,7 @@ fn the_state_machine_of_a_grant() {
         1 => presents.prop_map(Event::Race),
     ];
     let runs = (prop_oneof![Just(0_i64), Just(20), Just(60)], vec(event, 1..20));
-    let mut runner =
-        TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() });
-    let result = runner.run(&runs, |(reuse, events)| {
+    let result = runner(60).run(&runs, |(reuse, events)| {
         // Every history begins with an exchange; otherwise most would consist of refusals.
         let events = [Event::Present(Presents::Code, Trouble::None)].into_iter().chain(events);
         runtime.block_on(history(&stack, reuse, events))
@@ -196,63 +215,72 @@ fn the_state_machine_of_a_grant() {
 async fn history(stack: &TestStack, reuse: i64, events: impl Iterator<Item = Event>) -> Result<(), TestCaseError> {
     let client = client(stack, &json!({"clientId": null, "refreshReuseSeconds": reuse})).await;
     let code = issue(stack, &json!({"clientId": client})).await;
-    let mut model = Model { reuse, ..Model::default() };
-    let number = |model: &Model, presents| match presents {
-        Presents::Token(_) if model.tokens.is_empty() => Presents::Garbage,
-        Presents::Token(back) => Presents::Token(model.tokens.len() - 1 - back % model.tokens.len()),
-        other => other,
-    };
-    let body = |model: &Model, presents| {
-        let body = match presents {
-            Presents::Code => code_body(&code),
-            Presents::Garbage => refresh_body("tmr_garbage"),
-            Presents::Forged => refresh_body(&forge(&code)),
-            Presents::Token(token) => refresh_body(&model.tokens[token]),
-        };
-        with(&body, &json!({"client_id": client}))
-    };
+    let mut history = History { stack, client, code, model: Model { reuse, ..Model::default() } };
     for event in events {
         match event {
             Event::Pass(seconds) => {
                 stack.clock.advance(seconds);
-                model.now += seconds;
+                history.model.now += seconds;
             }
-            Event::Present(presents, trouble) => {
-                match trouble {
-                    Trouble::None => {}
-                    Trouble::Fails(operation) => stack.calls.fail(operation, &[InjectedFault::NotSent; 6]),
-                    Trouble::Lost(answers) => stack.calls.fail("UpdateItem", &vec![InjectedFault::AnswerLost; answers]),
-                }
-                let presents = number(&model, presents);
-                let body = body(&model, presents);
-                let mut answer = post(stack, &body).await;
-                stack.calls.heal();
-                if answer.status == 500 {
-                    // Nothing has happened, or a revocation that is as good; whoever repeats the request is served as if for
-                    // the first time.
-                    let revokes = model.expected(presents) == Expected::Revoked;
-                    prop_assert!(revokes || matches!(trouble, Trouble::Fails(_)), "{:?}", answer);
-                    answer = post(stack, &body).await;
-                }
-                let expected = model.expected(presents) == Expected::Tokens;
-                prop_assert_eq!(answer.status == 201, expected, "{:?} {:?}", model, answer);
-                prop_assert!(expected || answer.json() == bad_credential());
-                model.present(presents, || answer.refresh_token());
-            }
-            Event::Race(presents) => {
-                let presents = number(&model, presents);
-                let body = body(&model, presents);
-                let (one, two) = join(post(stack, &body), post(stack, &body)).await;
-                let mut given: Vec<_> = [one, two].into_iter().filter(|answer| answer.status == 201).collect();
-                // The same as one after the other.
-                for _ in 0..2 {
-                    let expected = model.expected(presents) == Expected::Tokens;
-                    prop_assert!(!expected || !given.is_empty(), "{:?}", model);
-                    model.present(presents, || given.pop().unwrap().refresh_token());
-                }
-                prop_assert!(given.is_empty(), "{:?}", model);
-            }
+            Event::Present(presents, trouble) => history.present(history.model.numbered(presents), trouble).await?,
+            Event::Race(presents) => history.race(history.model.numbered(presents)).await?,
         }
     }
     Ok(())
+}
+
+/// A grant, and the model that its answers are compared with.
+struct History<'s> {
+    stack: &'s TestStack,
+    client: String,
+    code: String,
+    model: Model,
+}
+
+impl History<'_> {
+    fn body(&self, presents: Presents) -> Value {
+        let body = match presents {
+            Presents::Code => code_body(&self.code),
+            Presents::Garbage => refresh_body("tmr_garbage"),
+            Presents::Forged => refresh_body(&forge(&self.code)),
+            Presents::Token(token) => refresh_body(&self.model.tokens[token]),
+        };
+        with(&body, &json!({"client_id": self.client}))
+    }
+
+    async fn present(&mut self, presents: Presents, trouble: Trouble) -> Result<(), TestCaseError> {
+        match trouble {
+            Trouble::None => {}
+            Trouble::Fails(operation) => self.stack.calls.fail(operation, &[InjectedFault::NotSent; 6]),
+            Trouble::Lost(answers) => self.stack.calls.fail("UpdateItem", &vec![InjectedFault::AnswerLost; answers]),
+        }
+        let body = self.body(presents);
+        let mut answer = post(self.stack, &body).await;
+        self.stack.calls.heal();
+        let expected = self.model.expected(presents);
+        if answer.status == 500 {
+            // Nothing has happened, or a revocation that is as good; whoever repeats the request is served as if for
+            // the first time.
+            prop_assert!(expected == Expected::Revoked || matches!(trouble, Trouble::Fails(_)), "{:?}", answer);
+            answer = post(self.stack, &body).await;
+        }
+        prop_assert_eq!(answer.status == 201, expected == Expected::Tokens, "{:?} {:?}", self.model, answer);
+        prop_assert!(expected == Expected::Tokens || answer.json() == bad_credential());
+        self.model.present(presents, || answer.refresh_token());
+        Ok(())
+    }
+
+    async fn race(&mut self, presents: Presents) -> Result<(), TestCaseError> {
+        let body = self.body(presents);
+        let (one, two) = join(post(self.stack, &body), post(self.stack, &body)).await;
+        let mut given: Vec<_> = [one, two].into_iter().filter(|answer| answer.status == 201).collect();
+        // The same as one after the other.
+        for _ in 0..2 {
+            let expected = self.model.expected(presents) == Expected::Tokens;
+            prop_assert!(!expected || !given.is_empty(), "{:?}", self.model);
+            self.model.present(presents, || given.pop().unwrap().refresh_token());
+        }
+        prop_assert!(given.is_empty(), "{:?}", self.model);
+        Ok(())
+    }
 }

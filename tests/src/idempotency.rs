@@ -23,8 +23,8 @@ fn requests(caller: &Tenant) -> [(&'static str, Value); 2] {
 }
 
 async fn post(stack: &TestStack, path: &str, bearer: &str, key: &str, body: &Value) -> Answer {
-    let request = stack.http.post(stack.url(path)).bearer_auth(bearer).header("idempotency-key", key);
-    let answer = stack.send(request.header("content-type", "application/json").body(body.to_string())).await;
+    let request = stack.json(path, body).bearer_auth(bearer).header("idempotency-key", key);
+    let answer = stack.send(request).await;
     if answer.status < 300 {
         let secret = secret(&answer);
         Secrets::add_credential(&secret);
@@ -166,7 +166,10 @@ async fn a_repeat_is_what_was_issued_whatever_became_of_the_scopes() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"scopes": ["read:things"], "maxAllowed": 50})).await;
     let [(path, body), _] = requests(&caller);
-    let update = |scopes: &[&str]| json!({"action": "updateRegistration", "registrationId": caller.registration, "scopes": scopes});
+    let update = |scopes: &[&str]| {
+        let registration = &caller.registration;
+        json!({"action": "updateRegistration", "registrationId": registration, "scopes": scopes})
+    };
     let mut issued = Vec::new();
     let keys = (0..11).map(|n| format!("key-{n}")).collect::<Vec<_>>();
     for (n, key) in keys.iter().enumerate() {
@@ -226,7 +229,8 @@ async fn the_largest_registration_fits_its_item() {
     let largest = json!({"M": {
         "exp": {"N": (START + 1000).to_string()}, "email": {"S": email},
         "idempotency": {"M": {
-            "iat": {"N": START.to_string()}, "jti": {"S": "00000000-0000-4000-8000-000000000000"}, "scopes": {"N": "4294967295"},
+            "iat": {"N": START.to_string()}, "jti": {"S": "00000000-0000-4000-8000-000000000000"},
+            "scopes": {"N": "4294967295"},
         }},
     }});
     let tokens: serde_json::Map<_, _> =
@@ -324,8 +328,7 @@ async fn an_idempotency_key_beyond_its_bounds_is_400() {
         for wrong in ["", &"x".repeat(256), "a b", "a\tb", "é", "a,b"] {
             post(&stack, path, &caller.key, wrong, &body).await.assert(400, &error(path, 2001, MALFORMED));
         }
-        let twice = stack.http.post(stack.url(path)).bearer_auth(&caller.key).body(body.to_string());
-        let twice = twice.header("content-type", "application/json").header("idempotency-key", "a");
+        let twice = stack.json(path, &body).bearer_auth(&caller.key).header("idempotency-key", "a");
         let answer = stack.send(twice.header("idempotency-key", "b")).await;
         answer.assert(400, &error(path, 2001, MALFORMED));
         assert_eq!(stack.calls.count().keys().collect::<Vec<_>>(), ["GetItem"]);

@@ -6,10 +6,11 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestRunner};
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{
+use crate::harness::{
+    Answer, START, TestStack,
     exchange_token::{client, code_body, login},
-    harness::{Answer, START, TestStack, with},
     oauth2::{CHALLENGE, VERIFIER, code_form},
+    with,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,7 +190,8 @@ fn value_text() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         4 => number_text(),
         1 => any::<String>().prop_map(|text| json!(text).to_string()),
-        1 => select(vec!["true", "false", "null", "\"\"", "[]", "{}", "\"\\u00e9\\ud83d\\ude00\"", "\"\\ud83d\""]).prop_map(str::to_owned),
+        1 => select(vec!["true", "false", "null", "\"\"", "[]", "{}", "\"\\u00e9\\ud83d\\ude00\"", "\"\\ud83d\""])
+            .prop_map(str::to_owned),
     ];
     scalar.prop_recursive(18, 24, 3, |inner| {
         let name = prop_oneof!["[a-z]{1,8}", select(vec!["a", "\\u0061", "é", "$", "", " "]).prop_map(str::to_owned)];

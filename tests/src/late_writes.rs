@@ -16,25 +16,22 @@ use shared::{
     store::Update,
 };
 
-use crate::{
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack,
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, TestStack},
+    unverified_claims, with,
 };
 
 struct Scene {
     stack: TestStack,
-    key: String,
-    registration: String,
+    tenant: Tenant,
 }
 
 impl Scene {
     async fn new(settings: &Value) -> Self {
         let stack = TestStack::start().await;
-        let organization = stack.organization("acme").await;
-        stack.application(&organization, "my-app").await;
-        let key = stack.api_key(&organization).await;
-        let registration = stack.registration(&organization, settings).await;
-        Self { stack, key, registration }
+        let tenant = Tenant::with_registration(&stack, "acme", settings).await;
+        Self { stack, tenant }
     }
 
     fn node(&self) -> Node {
@@ -42,27 +39,20 @@ impl Scene {
     }
 
     fn create(&self) -> ApiRequest {
-        ApiRequest::new("create-token", &json!({}), &self.key, &json!({"registrationId": self.registration}))
+        self.tenant.create_token_request()
     }
 
     fn update(&self, changes: &Value) -> ApiRequest {
-        let mut event = json!({"action": "updateRegistration", "registrationId": self.registration});
-        event.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        ApiRequest { function: "provision", event }
+        let action = json!({"action": "updateRegistration", "registrationId": self.tenant.registration});
+        ApiRequest::provision(with(&action, changes))
     }
 
     async fn max_allowed(&self) -> Value {
-        self.stack.registration_item(&self.registration).await["maxAllowed"]["N"].clone()
-    }
-
-    async fn accepts(&self, node: &Node, bearer: &str) -> bool {
-        let mut request = ApiRequest::new("create-token", &json!({}), bearer, &json!({}));
-        request.event["body"] = "".into();
-        node.send(&request).await.status == 400
+        self.stack.registration_item(&self.tenant.registration).await["maxAllowed"]["N"].clone()
     }
 }
 
-/// The id and the text of a token.
+/// The id of a token, and the token as a bearer.
 fn token(outcome: &Outcome) -> (String, String) {
     assert_eq!(outcome.status, 201, "{outcome:?}");
     let token = &outcome.body["token"];
@@ -82,20 +72,20 @@ async fn a_create_that_is_sent_again_does_not_issue_the_token_that_was_revoked_m
     let scene = Scene::new(&json!({})).await;
     let (slow, fast) = (scene.node(), scene.node());
     let request = scene.create().with_idempotency_key("key");
-    assert!(scene.accepts(&slow, &scene.key).await);
+    assert!(slow.accepts(&scene.tenant.key).await);
     slow.calls.fail("UpdateItem", &[InjectedFault::Late]);
     let revoked = async {
         meanwhile().await;
         let repeated = fast.send(&request).await;
         assert!(repeated.replayed, "{repeated:?}");
-        let (id, text) = token(&repeated);
-        assert!(scene.accepts(&fast, &text).await);
-        assert!(scene.stack.revoke_token(&scene.registration, &id).await);
-        text
+        let (id, bearer) = token(&repeated);
+        assert!(fast.accepts(&bearer).await);
+        assert!(scene.stack.revoke_token(&scene.tenant.registration, &id).await);
+        bearer
     };
     let (first, revoked) = join(slow.send(&request), revoked).await;
     assert_ne!(token(&first).1, revoked);
-    assert!(!scene.accepts(&fast, &revoked).await);
+    assert!(!fast.accepts(&revoked).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,10 +96,10 @@ async fn a_revocation_knows_itself_while_others_revoke() {
         let (one, two) = (token(&node.send(&scene.create()).await).0, token(&node.send(&scene.create()).await).0);
         scene.stack.calls.fail_nth("UpdateItem", 0, &[InjectedFault::AnswerLost, InjectedFault::NotSent]);
         let other = async {
-            while scene.stack.holds(&scene.registration, &one).await {}
-            scene.stack.revoke_token(&scene.registration, &two).await
+            while scene.stack.holds(&scene.tenant.registration, &one).await {}
+            scene.stack.revoke_token(&scene.tenant.registration, &two).await
         };
-        let (first, second) = join(scene.stack.revoke_token(&scene.registration, &one), other).await;
+        let (first, second) = join(scene.stack.revoke_token(&scene.tenant.registration, &one), other).await;
         assert!(first && second);
         scene.stack.calls.heal();
     }
@@ -121,15 +111,15 @@ async fn what_was_revoked_and_forgotten_does_not_come_back() {
     let scene = Scene::new(&json!({"maxAllowed": 100})).await;
     let (slow, node) = (scene.node(), scene.node());
     slow.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
-    let (id, text) = token(&slow.send(&scene.create()).await);
-    assert!(scene.stack.revoke_token(&scene.registration, &id).await);
+    let (id, bearer) = token(&slow.send(&scene.create()).await);
+    assert!(scene.stack.revoke_token(&scene.tenant.registration, &id).await);
     for _ in 0..45 {
         let other = token(&node.send(&scene.create()).await).0;
-        assert!(scene.stack.revoke_token(&scene.registration, &other).await);
+        assert!(scene.stack.revoke_token(&scene.tenant.registration, &other).await);
     }
     slow.calls.deliver().await;
-    assert!(!scene.accepts(&node, &text).await && !scene.stack.holds(&scene.registration, &id).await);
-    let item = scene.stack.registration_item(&scene.registration).await;
+    assert!(!node.accepts(&bearer).await && !scene.stack.holds(&scene.tenant.registration, &id).await);
+    let item = scene.stack.registration_item(&scene.tenant.registration).await;
     assert!(item["revoked"]["M"].as_object().unwrap().len() <= 20);
 }
 
@@ -145,18 +135,18 @@ async fn a_token_revoked_and_forgotten_under_its_create_is_replaced() {
     slow.calls.fail("UpdateItem", &[InjectedFault::Late]);
     let revoke_all = async {
         meanwhile().await;
-        let item = scene.stack.registration_item(&scene.registration).await;
+        let item = scene.stack.registration_item(&scene.tenant.registration).await;
         let recorded = item["tokens"]["M"].as_object().unwrap();
         let first = recorded.keys().find(|id| !others.contains(id)).unwrap().clone();
         for id in [&first].into_iter().chain(&others) {
-            assert!(scene.stack.revoke_token(&scene.registration, id).await);
+            assert!(scene.stack.revoke_token(&scene.tenant.registration, id).await);
         }
         first
     };
     let (created, first) = join(slow.send(&scene.create()), revoke_all).await;
-    let (id, text) = token(&created);
+    let (id, bearer) = token(&created);
     assert_ne!(id, first);
-    assert!(scene.accepts(&fast, &text).await && !scene.stack.holds(&scene.registration, &first).await);
+    assert!(fast.accepts(&bearer).await && !scene.stack.holds(&scene.tenant.registration, &first).await);
 }
 
 /// What was expired when it was read is another token by the time that it is removed.
@@ -167,23 +157,21 @@ async fn a_late_removal_of_expired_tokens_removes_no_live_one() {
     let request = scene.create().with_idempotency_key("key");
     token(&node.send(&request).await);
     scene.stack.clock.advance(10);
-    let (store, id) = (scene.stack.store(), scene.registration.parse().unwrap());
-    let read = store.load_registration(&id).await.unwrap().unwrap();
-    let expired: Vec<_> = read.tokens.keys().copied().collect();
+    let (store, id) = (scene.stack.store(), scene.tenant.registration.parse().unwrap());
+    let before = store.load_registration(&id).await.unwrap().unwrap();
+    let expired: Vec<_> = before.tokens.keys().copied().collect();
     let (_, live) = token(&node.send(&request).await);
     let update = store.remove_expired_tokens(&id, &expired, scene.stack.clock.now()).await.unwrap();
     assert!(matches!(update, Update::Conflict(_)), "{update:?}");
-    assert!(scene.accepts(&node, &live).await);
+    assert!(node.accepts(&live).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn revocations_do_not_make_creates_fail() {
     let scene = Scene::new(&json!({"maxAllowed": 1000})).await;
-    // The stack's own function, which waits for AWS longer than a node does: this is about races and not about timeouts.
-    let create = async || {
-        let body = json!({"registrationId": scene.registration});
-        scene.stack.post("/api/v1/create-token", &scene.key, &body).await
-    };
+    // The stack's own function, which waits for AWS longer than a node does: this is about races and not about
+    // timeouts.
+    let create = async || scene.tenant.create_token(&scene.stack).await;
     let mut ids = Vec::new();
     for _ in 0..15 {
         for answer in join_all((0..20).map(async |_| create().await)).await {
@@ -191,7 +179,7 @@ async fn revocations_do_not_make_creates_fail() {
         }
     }
     let revoke = stream::iter(&ids).for_each_concurrent(4, async |id| {
-        assert!(scene.stack.revoke_token(&scene.registration, id).await);
+        assert!(scene.stack.revoke_token(&scene.tenant.registration, id).await);
     });
     let creates = join_all((0..40).map(async |_| create().await.status));
     let ((), statuses) = join(revoke, creates).await;
@@ -230,8 +218,7 @@ async fn a_create_is_decided_again_if_the_settings_change_under_it() {
         if changes["maxAllowed"].is_null() {
             let repeated = fast.send(&request).await;
             assert_eq!((token(&created), repeated.replayed), (token(&repeated), true));
-            let claims = jsonwebtoken::dangerous::insecure_decode::<Value>(&token(&created).1["oauth2_".len()..]);
-            assert_eq!(claims.unwrap().claims["scope"], "read:things");
+            assert_eq!(unverified_claims(&token(&created).1)["scope"], "read:things");
         } else {
             assert_eq!(created.status, 400, "{created:?}");
         }
@@ -286,8 +273,7 @@ async fn an_app_token_that_was_revoked_meanwhile_is_not_handed_out() {
     let scene = Scene::new(&json!({})).await;
     let (slow, fast) = (scene.node(), scene.node());
     slow.calls.fail("PutItem", &[InjectedFault::Late]);
-    let path = json!({"organizationId": "acme", "applicationId": "my-app"});
-    let request = ApiRequest::new("create-app-token", &path, &scene.key, &json!({})).with_idempotency_key("key");
+    let request = scene.tenant.create_app_token_request().with_idempotency_key("key");
     let revoked = async {
         meanwhile().await;
         let repeated = fast.send(&request).await;
@@ -307,7 +293,7 @@ async fn a_revoked_key_is_a_stranger_after_the_first_refusal() {
     let scene = Scene::new(&json!({})).await;
     let node = scene.node();
     token(&node.send(&scene.create()).await);
-    let id = Credential::parse(CredentialKind::ApiKey, &scene.key).unwrap().id();
+    let id = Credential::parse(CredentialKind::ApiKey, &scene.tenant.key).unwrap().id();
     let _ = scene.stack.store().revoke_api_key(id, scene.stack.clock.now()).await.unwrap();
     for reads in [2, 1, 1] {
         node.calls.reset();
@@ -363,36 +349,28 @@ async fn permission_comes_before_existence() {
 
 // ------------------------------------------------------------------------------------------------ grants
 
-/// A tab whose refresh takes long, because an answer is lost or a signature is slow, while another tab refreshes twice. It
-/// is refused, and the user stays logged in.
+/// A tab whose refresh takes long, because an answer is lost or a signature is slow, while another tab refreshes twice.
+/// It is refused, and the user stays logged in.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_tab_is_not_a_thief() {
     let stack = TestStack::start().await;
     exchange_token::client(&stack, &json!({})).await;
-    let send =
-        async |node: &Node, body: &Value| node.send(&ApiRequest::new("exchange-token", &json!({}), "", body)).await;
+    let send = async |node: &Node, body: &Value| node.send(&exchange_token::request(body)).await;
     for (operation, fault) in [("UpdateItem", InjectedFault::Late), ("Sign", InjectedFault::Stalled)] {
         let code = exchange_token::issue(&stack, &json!({})).await;
         let (slow, fast) = (Node::start(&stack, TimeDelta::zero()), Node::start(&stack, TimeDelta::zero()));
-        let first = refresh_body(&refresh_token(&send(&fast, &code_body(&code)).await));
+        let first = refresh_body(&send(&fast, &code_body(&code)).await.refresh_token());
         slow.calls.fail(operation, &[fault]);
         let other_tab = async {
             meanwhile().await;
-            let second = refresh_token(&send(&fast, &first).await);
-            refresh_token(&send(&fast, &refresh_body(&second)).await)
+            let second = send(&fast, &first).await.refresh_token();
+            send(&fast, &refresh_body(&second)).await.refresh_token()
         };
         let (late, third) = join(send(&slow, &first), other_tab).await;
         assert_eq!(late.status, 400, "{late:?}");
-        refresh_token(&send(&fast, &refresh_body(&third)).await);
+        send(&fast, &refresh_body(&third)).await.refresh_token();
         // The same token a second time is no longer late.
         assert_eq!(send(&fast, &first).await.status, 400);
         assert_eq!(send(&fast, &refresh_body(&third)).await.status, 400, "{operation}: the grant is over");
     }
-}
-
-fn refresh_token(outcome: &Outcome) -> String {
-    assert_eq!(outcome.status, 201, "{outcome:?}");
-    let token = outcome.body["items"][0]["refreshToken"].as_str().unwrap().to_owned();
-    Secrets::add_credential(&token);
-    token
 }

@@ -5,12 +5,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::{Client, Response, redirect::Policy};
 use serde_json::{Value, json};
 
-use crate::{
-    exchange_token::{CLIENT, client, start},
-    harness::{ISSUER, Secrets, TestStack, verified, with},
+use crate::harness::{
+    ISSUER, Secrets, TestStack,
+    exchange_token::{self, CLIENT, REDIRECT_URI, client, start},
+    verified, with,
 };
 
-const REDIRECT_URI: &str = "https://app.example.com/callback";
 const VERIFIER: &str = "a-verifier-of-a-login-that-is-long-enough-to-be-one";
 
 /// A browser that follows no redirect.
@@ -115,6 +115,14 @@ fn challenge() -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, VERIFIER.as_bytes()))
 }
 
+/// The request that exchanges the code which the browser was sent.
+fn exchange(sent: &Value) -> Value {
+    json!({
+        "client_id": CLIENT, "service": "email", "grant_type": "authorization_code", "redirect_uri": REDIRECT_URI,
+        "code": sent["code"], "state": "a state & more", "nonce": "n-1", "code_verifier": VERIFIER,
+    })
+}
+
 fn parameters() -> Value {
     json!({
         "response_type": "code", "client_id": CLIENT, "redirect_uri": REDIRECT_URI, "scope": "openid email",
@@ -150,13 +158,10 @@ async fn a_login_ends_with_a_code_that_can_be_exchanged() {
     let expected = json!({"code": sent["code"], "state": "a state & more", "iss": ISSUER});
     assert_eq!(sent, expected);
 
-    let body = json!({
-        "client_id": CLIENT, "service": "email", "grant_type": "authorization_code", "redirect_uri": REDIRECT_URI,
-        "code": sent["code"], "state": "a state & more", "nonce": "n-1", "code_verifier": VERIFIER,
-    });
+    let body = exchange(&sent);
     let wrong = with(&body, &json!({"code_verifier": VERIFIER.replace('a', "b")}));
-    assert_eq!(stack.post("/api/v1/tokens", "", &wrong).await.status, 400);
-    let answer = stack.post("/api/v1/tokens", "", &body).await;
+    assert_eq!(exchange_token::post(&stack, &wrong).await.status, 400);
+    let answer = exchange_token::post(&stack, &body).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     let tokens = answer.json()["items"][0].clone();
     let (_, id_token) = verified(&stack, tokens["idToken"].as_str().unwrap(), CLIENT).await;
@@ -275,18 +280,18 @@ async fn only_the_form_that_this_browser_was_given_is_accepted() {
     let page = browser.open(&json!({})).await;
     let theirs = other.open(&json!({})).await;
     let before = items(&stack).await;
-    let own = stack.url("");
+    let own_origin = stack.url("");
     let body = |ticket: &str, answer: &str| format!("ticket={ticket}&answer={answer}");
 
     other.answer(&page, "continue").await.assert_shown(400);
     browser.answer(&theirs, "continue").await.assert_shown(400);
     let mut stranger = Browser::new(&stack);
     stranger.answer(&page, "continue").await.assert_shown(400);
-    browser.post(&own, body("", "continue")).await.assert_shown(400);
-    browser.post(&own, body(&"0".repeat(32), "continue")).await.assert_shown(400);
-    browser.post(&own, body(&page.ticket(), "perhaps")).await.assert_shown(400);
-    browser.post(&own, format!("ticket={}", page.ticket())).await.assert_shown(400);
-    browser.post(&own, "x".repeat(5000)).await.assert_shown(413);
+    browser.post(&own_origin, body("", "continue")).await.assert_shown(400);
+    browser.post(&own_origin, body(&"0".repeat(32), "continue")).await.assert_shown(400);
+    browser.post(&own_origin, body(&page.ticket(), "perhaps")).await.assert_shown(400);
+    browser.post(&own_origin, format!("ticket={}", page.ticket())).await.assert_shown(400);
+    browser.post(&own_origin, "x".repeat(5000)).await.assert_shown(413);
     for origin in ["https://app.example.com", "null", "http://127.0.0.1:1"] {
         let request =
             browser.http.post(stack.url("/authorize")).header("cookie", &browser.cookie).header("origin", origin);
@@ -296,7 +301,9 @@ async fn only_the_form_that_this_browser_was_given_is_accepted() {
     }
     let request = || browser.http.post(stack.url("/authorize")).header("cookie", &browser.cookie);
     let form = ("content-type", "application/x-www-form-urlencoded");
-    for request in [request().header(form.0, form.1), request().header("origin", &own).header(form.0, "text/plain")] {
+    for request in
+        [request().header(form.0, form.1), request().header("origin", &own_origin).header(form.0, "text/plain")]
+    {
         assert_eq!(request.body(body(&page.ticket(), "continue")).send().await.unwrap().status(), 403);
     }
     assert_eq!(items(&stack).await, before);
@@ -338,11 +345,8 @@ async fn a_silent_login_needs_an_earlier_one_with_these_scopes() {
     stack.clock.advance(100);
 
     let sent = browser.open(&silent(json!({}))).await.sent();
-    let body = json!({
-        "client_id": CLIENT, "service": "email", "grant_type": "authorization_code", "redirect_uri": REDIRECT_URI,
-        "code": sent["code"], "state": "a state & more", "nonce": "n-1", "code_verifier": VERIFIER,
-    });
-    let answer = stack.post("/api/v1/tokens", "", &body).await.json();
+    let body = exchange(&sent);
+    let answer = exchange_token::post(&stack, &body).await.json();
     let (_, id_token) = verified(&stack, answer["items"][0]["idToken"].as_str().unwrap(), CLIENT).await;
     assert_eq!(id_token["auth_time"], logged_in_at, "the time of the login, not of the silent one");
 
@@ -379,11 +383,8 @@ async fn the_service_is_the_one_of_the_query_or_the_first() {
     let stack = start().await;
     for (changes, service) in [(json!({}), "email"), (json!({"service": "sms"}), "sms")] {
         let sent = Browser::new(&stack).log_in(&changes).await.sent();
-        let body = json!({
-            "client_id": CLIENT, "service": service, "grant_type": "authorization_code", "redirect_uri": REDIRECT_URI,
-            "code": sent["code"], "state": "a state & more", "nonce": "n-1", "code_verifier": VERIFIER,
-        });
-        assert_eq!(stack.post("/api/v1/tokens", "", &body).await.status, 201, "{service}");
+        let body = with(&exchange(&sent), &json!({"service": service}));
+        assert_eq!(exchange_token::post(&stack, &body).await.status, 201, "{service}");
     }
 }
 

@@ -69,7 +69,7 @@ async fn a_page_and_all_its_parts_are_in_the_binary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_stacks_own_origin_can_load_a_page() {
     let stack = TestStack::start().await;
-    let own = stack.url("");
+    let own_origin = stack.url("");
     let paths = ["/", "/page/callback", "/docs", "/page/main.js", "/page/settings.json", "/docs/openapi.yaml"];
     for path in paths {
         let send = async |headers: &[(&str, &str)]| {
@@ -92,7 +92,7 @@ async fn only_the_stacks_own_origin_can_load_a_page() {
         }
         for allowed in [
             &[][..],
-            &[("origin", own.as_str())],
+            &[("origin", own_origin.as_str())],
             &[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")],
             &[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")],
             // A link in another page.
@@ -128,16 +128,16 @@ async fn the_page_knows_the_demo_that_the_stack_provisions() {
     let stack = TestStack::start().await;
     stack.local.provision_demo().await.unwrap();
     let settings = stack.get("/page/settings.json").await.json();
-    let text = |name: &str| settings[name].as_str().unwrap();
-    let list = json!({"registrationId": text("registration")});
-    assert_eq!(stack.post("/api/v1/list-tokens", text("apiKey"), &list).await.status, 200);
-    let path = format!("/v1/organizations/{}/apps/{}/tokens", text("organization"), text("application"));
-    let request = stack.http.get(stack.url(&path)).bearer_auth(text("apiKey"));
+    let setting = |name: &str| settings[name].as_str().unwrap();
+    let list = json!({"registrationId": setting("registration")});
+    assert_eq!(stack.post("/api/v1/list-tokens", setting("apiKey"), &list).await.status, 200);
+    let path = format!("/v1/organizations/{}/apps/{}/tokens", setting("organization"), setting("application"));
+    let request = stack.http.get(stack.url(&path)).bearer_auth(setting("apiKey"));
     assert_eq!(stack.send(request).await.status, 200);
     assert_eq!(settings["signingMode"], "kms");
 
     // The demo's client may return to the page, and to where it could before.
-    let client = stack.store().load_client(text("client").parse().unwrap()).await.unwrap().unwrap();
+    let client = stack.store().load_client(setting("client").parse().unwrap()).await.unwrap().unwrap();
     let port = stack.url("").rsplit_once(':').unwrap().1.to_owned();
     let pages = ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}/page/callback"));
     assert_eq!(json!(client.redirect_uris), json!(["https://app.example.com/callback", pages[0], pages[1]]));

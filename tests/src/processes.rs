@@ -350,11 +350,11 @@ fn it_listens_on_one_port() {
     let process = Process::start(&[]);
     let links = fs::read_dir(format!("/proc/{}/fd", process.child.id())).unwrap();
     let links: Vec<_> = links.filter_map(|link| fs::read_link(link.unwrap().path()).ok()).collect();
-    let own = |inode: &str| links.iter().any(|link| link.to_str() == Some(&format!("socket:[{inode}]")));
+    let is_ours = |inode: &str| links.iter().any(|link| link.to_str() == Some(&format!("socket:[{inode}]")));
     let sockets = ["tcp", "tcp6"].map(|family| fs::read_to_string(format!("/proc/net/{family}")).unwrap_or_default());
     let listening = sockets.iter().flat_map(|sockets| sockets.lines()).filter(|line| {
         let columns: Vec<_> = line.split_whitespace().collect();
-        columns[3] == "0A" && own(columns[9])
+        columns[3] == "0A" && is_ours(columns[9])
     });
     assert_eq!(listening.count(), 1);
 }

@@ -5,12 +5,23 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
 
-use crate::exchange_token::{self, CLIENT, exchange, issue};
-use crate::harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, with};
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, Secrets, TestStack,
+    exchange_token::{self, CLIENT, exchange, issue},
+    with,
+};
 
 /// An error as Lambda returns it.
 fn error(error_type: &str, message: &str) -> Value {
     json!({"errorType": error_type, "errorMessage": message})
+}
+
+/// The event that creates a client, with changes.
+fn create_client(changes: &Value) -> Value {
+    let event = json!({
+        "action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["openid"],
+    });
+    with(&event, changes)
 }
 
 /// One valid event for each action, on an organization.
@@ -21,7 +32,7 @@ fn events(organization: &str) -> [Value; 12] {
         with(&ids, &json!({"action": "createApiKey"})),
         with(&ids, &json!({"action": "createRegistration", "registrationId": "test", "name": "test"})),
         with(&ids, &json!({"action": "createApplication", "slug": "my-app"})),
-        json!({"action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"], "scopes": ["openid"]}),
+        create_client(&json!({})),
         json!({"action": "updateRegistration", "registrationId": "unknown", "name": "test"}),
         json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)}),
         json!({"action": "updateClient", "clientId": CLIENT, "rotateSecret": true}),
@@ -128,7 +139,7 @@ async fn a_registration_id_that_is_brought_along_can_be_taken_once() {
 async fn a_client_id_is_lowercased_and_can_be_taken_once() {
     let stack = TestStack::start().await;
     let id = "11111111-1111-1111-1111-AAAAAAAAAAAA";
-    let create = with(&events("")[4], &json!({"clientId": id}));
+    let create = create_client(&json!({"clientId": id}));
     assert_eq!(stack.provision(&create).await, json!({"clientId": id.to_lowercase()}));
     let taken = stack.try_provision(&create).await.unwrap_err();
     assert_eq!(taken, error("Taken", "clientId is already taken"));
@@ -155,48 +166,35 @@ async fn each_kind_is_listed_without_a_secret_or_a_hash() {
     stack.provision(&update).await;
     let application = json!({"action": "createApplication", "slug": "my-app", "name": "My app"});
     let application = stack.provision(&with(&ids, &application)).await;
-    let client = with(&events("")[4], &json!({"organizationId": organization, "confidential": true}));
+    let client = create_client(&json!({"organizationId": organization, "confidential": true}));
     let client = stack.provision(&client).await;
     for secret in [&key["apiKey"], &bare["apiKey"], &client["clientSecret"]] {
         Secrets::add_credential(secret.as_str().unwrap());
     }
     let created_at = "2027-01-15T08:00:00.250Z";
-    let expected_keys = [
-        json!({
-            "apiKeyId": key["apiKeyId"], "organizationId": organization, "permissions": ["oauth.token.list"],
-            "description": "CI", "createdAt": created_at,
-        }),
-        json!({"apiKeyId": bare["apiKeyId"], "organizationId": organization, "permissions": [], "createdAt": created_at}),
-    ];
+    let of_all = with(&ids, &json!({"createdAt": created_at}));
+    let described = json!({
+        "apiKeyId": key["apiKeyId"], "permissions": ["oauth.token.list"], "description": "CI",
+    });
+    let expected_keys =
+        [described, json!({"apiKeyId": bare["apiKeyId"], "permissions": []})].map(|key| with(&of_all, &key));
     let keys = stack.provision(&list("apiKeys")).await["items"].clone();
-    assert!(
-        keys.as_array().unwrap().len() == 2 && expected_keys.iter().all(|key| keys.as_array().unwrap().contains(key))
-    );
-    for (kind, expected) in [
-        (
-            "registrations",
-            json!({
-                "registrationId": registration, "organizationId": organization, "name": "new", "maxAllowed": 3,
-                "tokenTtlSeconds": 60, "scopes": ["oauth.token.create"], "createdAt": created_at,
-            }),
-        ),
-        (
-            "applications",
-            json!({
-                "applicationId": application["applicationId"], "organizationId": organization, "slug": "my-app",
-                "name": "My app", "createdAt": created_at,
-            }),
-        ),
-        (
-            "clients",
-            json!({
-                "clientId": client["clientId"], "organizationId": organization, "redirectUris": ["https://a.example/"],
-                "services": ["email"], "scopes": ["openid"], "refreshReuseSeconds": 60, "confidential": true,
-                "createdAt": created_at,
-            }),
-        ),
-    ] {
-        assert_eq!(stack.provision(&list(kind)).await, json!({"items": [expected]}), "{kind}");
+    let keys = keys.as_array().unwrap();
+    assert!(keys.len() == 2 && expected_keys.iter().all(|key| keys.contains(key)));
+    let expected_registration = json!({
+        "registrationId": registration, "name": "new", "maxAllowed": 3, "tokenTtlSeconds": 60,
+        "scopes": ["oauth.token.create"],
+    });
+    let expected_application =
+        json!({"applicationId": application["applicationId"], "slug": "my-app", "name": "My app"});
+    let expected_client = json!({
+        "clientId": client["clientId"], "redirectUris": ["https://a.example/"], "services": ["email"],
+        "scopes": ["openid"], "refreshReuseSeconds": 60, "confidential": true,
+    });
+    for (kind, expected) in
+        [("registrations", expected_registration), ("applications", expected_application), ("clients", expected_client)]
+    {
+        assert_eq!(stack.provision(&list(kind)).await, json!({"items": [with(&of_all, &expected)]}), "{kind}");
     }
     stack.provision(&json!({"action": "revokeApiKey", "apiKeyId": key["apiKeyId"]})).await;
     assert_eq!(stack.provision(&list("apiKeys")).await, json!({"items": [expected_keys[1]]}));
@@ -246,7 +244,7 @@ async fn a_clients_secret_is_shown_once_and_stored_as_a_hash() {
     let stack = TestStack::start().await;
     let organization = stack.organization("acme").await;
     let changes = json!({"organizationId": organization, "confidential": true});
-    let made = stack.provision(&with(&events("")[4], &changes)).await;
+    let made = stack.provision(&create_client(&changes)).await;
     let secret = made["clientSecret"].as_str().unwrap().to_owned();
     Secrets::add_credential(&secret);
     assert!(secret.starts_with("tms_") && secret.len() == 53 && !stack.dump().await.contains(&secret));
@@ -258,14 +256,17 @@ async fn a_clients_secret_is_shown_once_and_stored_as_a_hash() {
     let list = json!({"action": "list", "kind": "clients", "organizationId": organization});
     assert_eq!(stack.provision(&list).await["items"][0]["services"], json!(["sms"]));
 
-    let public = stack.provision(&with(&events("")[4], &json!({"organizationId": organization}))).await;
+    let public = stack.provision(&create_client(&json!({"organizationId": organization}))).await;
     assert_eq!(public.get("clientSecret"), None);
     let rotate = json!({"action": "updateClient", "clientId": public["clientId"], "rotateSecret": true});
     let refused = stack.try_provision(&rotate).await.unwrap_err();
     assert_eq!(refused, error("InvalidRequest", "rotateSecret must be false: the client is public"));
-    let unknown = with(&events("")[4], &json!({"organizationId": "0".repeat(24)}));
+    let unknown = create_client(&json!({"organizationId": "0".repeat(24)}));
     assert_eq!(stack.try_provision(&unknown).await.unwrap_err()["errorType"], "NotFound");
-    let unknown = stack.try_provision(&events("")[7]).await.unwrap_err();
+    let unknown = stack
+        .try_provision(&json!({"action": "updateClient", "clientId": CLIENT, "rotateSecret": true}))
+        .await
+        .unwrap_err();
     assert_eq!(unknown, error("NotFound", "clientId does not exist"));
     for empty in ["redirectUris", "services", "scopes"] {
         let refused = stack.try_provision(&with(&update, &json!({empty: []}))).await.unwrap_err();
@@ -277,11 +278,11 @@ async fn a_clients_secret_is_shown_once_and_stored_as_a_hash() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_was_rotated_away_does_not_come_back() {
     let stack = TestStack::start().await;
-    let made = stack.provision(&with(&events("")[4], &json!({"confidential": true}))).await;
+    let made = stack.provision(&create_client(&json!({"confidential": true}))).await;
     let event = json!({"action": "updateClient", "clientId": made["clientId"], "rotateSecret": true});
     let node = Node::start(&stack, TimeDelta::zero());
     node.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
-    let first = node.send(&ApiRequest { function: "provision", event: event.clone() }).await;
+    let first = node.send(&ApiRequest::provision(event.clone())).await;
     let second = stack.provision(&event).await;
     for secret in [&made["clientSecret"], &first.body["clientSecret"], &second["clientSecret"]] {
         Secrets::add_credential(secret.as_str().unwrap());
@@ -306,7 +307,7 @@ async fn a_confidential_client_is_refused_as_a_bad_code_is() {
     let made_up = GrantCredential::generate_refresh_token(grant, &SystemRandom).unwrap();
     for client in [exchange_token::CLIENT, "22222222-2222-2222-2222-222222222222"] {
         let body = with(&exchange_token::refresh_body(made_up.expose()), &json!({"client_id": client}));
-        assert_eq!(stack.post("/api/v1/tokens", "", &body).await.text, refused.text);
+        assert_eq!(exchange_token::post(&stack, &body).await.text, refused.text);
     }
     assert!(stack.item(&format!("GRANT#{}", grant.session().as_str())).await["revoked"].is_null());
 }

@@ -87,8 +87,8 @@ async fn other_routes_are_not_found() {
 /// A key pair that KMS makes: its ARN and id.
 async fn new_key(stack: &TestStack) -> (String, String) {
     let key = stack.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
-    let text = |field: &str| key["KeyMetadata"][field].as_str().unwrap().to_owned();
-    (text("Arn"), text("KeyId"))
+    let metadata = |field: &str| key["KeyMetadata"][field].as_str().unwrap().to_owned();
+    (metadata("Arn"), metadata("KeyId"))
 }
 
 fn key_set() -> ApiRequest {
@@ -180,7 +180,7 @@ async fn without_the_key_that_signs_there_is_no_set() {
     // With envelope signing it is one of the previous keys.
     let changes = [("SIGNING_KEY_ID", "1234abcd"), ("SIGNING_MODE", "envelope")];
     let node = Node::start_with(&stack, TimeDelta::zero(), &changes);
-    let rotation = ApiRequest { function: "provision", event: json!({"action": "rotateSigningKey"}) };
+    let rotation = ApiRequest::provision(json!({"action": "rotateSigningKey"}));
     let kid = node.send(&rotation).await.body["kid"].as_str().unwrap().to_owned();
     assert_eq!(published(&node).await, [kid]);
 }

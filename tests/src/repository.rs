@@ -1,37 +1,17 @@
 //! Compares the template and the sample events with the code.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::{keys::SigningMode, store::Organization};
 
-use crate::{
-    authorize, exchange_token,
-    harness::{ApiRequest, AwsProxy, Deployment, TestStack, command, statements, with},
-    oauth2,
+use crate::harness::{
+    ApiRequest, AwsProxy, Deployment, PREVIOUS_KEYS, TestStack, authorizer_event, command, deployed_functions, event,
+    events, exchange_token, oauth2, own_variables, statements, with,
 };
 
-pub(crate) fn events() -> Vec<(String, Value)> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
-    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    files
-        .filter(|file| !file.ends_with("env.json"))
-        .map(|file| {
-            let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-            (name, serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap())
-        })
-        .collect()
-}
-
-pub(crate) fn event(name: &str) -> Value {
-    events().into_iter().find(|(event, _)| event == name).unwrap().1
-}
-
-/// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. It works on the demo's data.
+/// An event file is `<function>.<case>.json`, and its case begins with `success` or `refusal`. It works on the demo's
+/// data.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_is_answered_as_its_name_says() {
     let stack = TestStack::start().await;
@@ -52,28 +32,11 @@ async fn every_event_is_answered_as_its_name_says() {
     }
 }
 
-const PREVIOUS_KEYS: [&str; 2] =
-    ["arn:aws:kms:eu-west-1:111122223333:key/one", "arn:aws:kms:eu-west-1:111122223333:key/two"];
-
-/// The properties of the functions, with all optional parts of the template.
-pub(crate) fn functions(mode: SigningMode) -> BTreeMap<String, Value> {
-    let previous = PREVIOUS_KEYS.join(",");
-    let parameters =
-        [("SigningMode", mode.as_str()), ("SigningKeys", "BA"), ("PreviousSigningKeyArns", previous.as_str())];
-    Deployment::new(&parameters).functions()
-}
-
-/// The variables that our own settings read.
-pub(crate) fn own_variables(properties: &Value) -> BTreeSet<String> {
-    let names = properties["Environment"]["Variables"].as_object().unwrap().keys();
-    names.filter(|name| !name.starts_with("AWS_") && *name != "SSL_CERT_FILE").cloned().collect()
-}
-
 /// A function that reads a variable refuses to start if it is malformed; a function that does not read it starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_function_has_the_variables_that_it_reads_and_no_other() {
     let stack = TestStack::start().await;
-    let functions = functions(SigningMode::Kms);
+    let functions = deployed_functions(SigningMode::Kms);
     let known: BTreeSet<String> = functions.values().flat_map(own_variables).collect();
     for (function, properties) in functions {
         let set = own_variables(&properties);
@@ -92,85 +55,88 @@ async fn each_function_may_do_what_it_does_and_nothing_else() {
     for mode in [SigningMode::Kms, SigningMode::Transition, SigningMode::Envelope] {
         let stack = TestStack::start_with(|options| options.signing_mode = mode).await;
         stack.local.provision_demo().await.unwrap();
-        let demo = "demo".parse().unwrap();
-        for (function, properties) in functions(mode) {
-            let mut allowed = BTreeSet::new();
-            for statement in statements(&properties) {
-                assert_eq!(statement["Effect"], "Allow");
-                let action = statement["Action"].as_str().unwrap();
-                assert!(!action.contains('*') && statement["Resource"] != "*", "{function}: {statement}");
-                if action.starts_with("dynamodb:") {
-                    let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
-                    let keys = keys.as_array().unwrap();
-                    assert!(!keys.is_empty() && !keys.contains(&json!("*")), "{function}");
-                    allowed.extend(keys.iter().map(|key| format!("{action} {}", key.as_str().unwrap())));
-                } else {
-                    allowed.insert(action.to_owned());
-                }
-            }
+        for (function, properties) in deployed_functions(mode) {
             let process = AwsProxy::start(&stack, &function).await;
             let named = |name: &str| name.split('.').next() == Some(&function);
-            let mut events: Vec<Value> =
-                events().into_iter().filter(|(name, _)| named(name)).map(|(_, event)| event).collect();
-            if function == "create-app-token" {
-                // A bearer can also be an OAuth access token.
-                let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
-                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
-                let token = token["token"]["accessToken"].as_str().unwrap();
-                let mut with_token = event("create-app-token.success");
-                with_token["headers"]["authorization"] = format!("Bearer {token}").into();
-                events.push(with_token);
-                // With an idempotency key whose token was revoked, the function reads the next generation.
-                let first = stack.local.invoke("create-app-token", &event("create-app-token.success-idempotent")).await;
-                let first: Value = serde_json::from_str(first.unwrap()["body"].as_str().unwrap()).unwrap();
-                assert!(stack.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
-            }
-            if function == "manage-tokens" {
-                // An OAuth access token is a bearer too.
-                let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
-                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
-                let mut with_token = event("manage-tokens.success-list-tokens");
-                let token = token["token"]["accessToken"].as_str().unwrap();
-                with_token["headers"]["authorization"] = format!("Bearer {token}").into();
-                events.push(with_token);
-            }
-            if function == "authorize" {
-                // The tokens of registrations and of users, beside what the events have.
-                let token = stack.local.invoke("create-token", &event("create-token.success")).await.unwrap();
-                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
-                events.push(authorize::event(token["token"]["accessToken"].as_str().unwrap()));
-                events.push(authorize::event(&oauth2::user(&stack).await.access_token));
-            }
-            if function == "oauth2" {
-                // Whoever holds a credential may end it. Of the events, one ends an app token.
-                let form = |token: &str| ApiRequest::form("oauth2", "POST /oauth2/revoke", &[("token", token)]).event;
-                let token = stack.local.invoke("oauth2", &event("oauth2.success-client-credentials")).await.unwrap();
-                let token: Value = serde_json::from_str(token["body"].as_str().unwrap()).unwrap();
-                events.push(form(token["access_token"].as_str().unwrap()));
-                events.push(form(&stack.api_key_that_may(&Organization::id(&demo).to_string(), &[]).await));
-            }
-            if function == "provision" {
-                events.push(json!({"action": "createApiKey", "organizationId": Organization::id(&demo)}));
-                events.push(json!({"action": "updateRegistration", "registrationId": "demo", "maxAllowed": 20}));
-                events.push(json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)}));
-                let client = json!({"clientId": exchange_token::CLIENT, "subject": "demo-user"});
-                for kind in ["apiKeys", "registrations", "applications", "clients"] {
-                    events.push(json!({"action": "list", "kind": kind, "organizationId": Organization::id(&demo)}));
-                }
-                events.push(with(&client, &json!({"action": "listSessions"})));
-                events.push(with(&client, &json!({"action": "endSessions"})));
-                let update =
-                    json!({"action": "updateClient", "clientId": exchange_token::CLIENT, "scopes": ["openid"]});
-                events.push(update);
-                events.push(json!({"action": "rotateSigningKey"}));
-            }
-            for event in events {
+            let samples = events().into_iter().filter(|(name, _)| named(name)).map(|(_, event)| event);
+            for event in samples.chain(further_events(&stack, &function).await).collect::<Vec<_>>() {
                 let _ = process.lambda.invoke(event).await;
             }
-            let done = process.rights();
-            assert_eq!(done, allowed, "{function} with {mode:?}");
+            assert_eq!(process.rights(), allowed(&function, &properties), "{function} with {mode:?}");
         }
     }
+}
+
+/// What the policies of a function allow, in the form of [`AwsProxy::rights`].
+fn allowed(function: &str, properties: &Value) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for statement in statements(properties) {
+        assert_eq!(statement["Effect"], "Allow");
+        let action = statement["Action"].as_str().unwrap();
+        assert!(!action.contains('*') && statement["Resource"] != "*", "{function}: {statement}");
+        if action.starts_with("dynamodb:") {
+            let keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].as_array().unwrap();
+            assert!(!keys.is_empty() && !keys.contains(&json!("*")), "{function}");
+            allowed.extend(keys.iter().map(|key| format!("{action} {}", key.as_str().unwrap())));
+        } else {
+            allowed.insert(action.to_owned());
+        }
+    }
+    allowed
+}
+
+/// Events that make a function do what the samples do not.
+async fn further_events(stack: &TestStack, function: &str) -> Vec<Value> {
+    let access_token = async || stack.invoke_sample("create-token.success").await["token"]["accessToken"].clone();
+    // A bearer can also be an OAuth access token.
+    let with_token = async |name: &str| {
+        let mut event = event(name);
+        event["headers"]["authorization"] = format!("Bearer {}", access_token().await.as_str().unwrap()).into();
+        event
+    };
+    match function {
+        "create-app-token" => {
+            let event = with_token("create-app-token.success").await;
+            // With an idempotency key whose token was revoked, the function reads the next generation.
+            let first = stack.invoke_sample("create-app-token.success-idempotent").await;
+            assert!(stack.revoke_app_token(first["data"]["id"].as_str().unwrap()).await);
+            vec![event]
+        }
+        "manage-tokens" => vec![with_token("manage-tokens.success-list-tokens").await],
+        // The tokens of registrations and of users.
+        "authorize" => vec![
+            authorizer_event(access_token().await.as_str().unwrap()),
+            authorizer_event(&oauth2::user(stack).await.access_token),
+        ],
+        // Whoever holds a credential may end it. Of the samples, one ends an app token.
+        "oauth2" => {
+            let form = |token: &str| ApiRequest::form("POST /oauth2/revoke", &[("token", token)]).event;
+            let token = stack.invoke_sample("oauth2.success-client-credentials").await["access_token"].clone();
+            let organization = Organization::id(&"demo".parse().unwrap()).to_string();
+            vec![form(token.as_str().unwrap()), form(&stack.api_key_that_may(&organization, &[]).await)]
+        }
+        "provision" => further_actions(),
+        _ => vec![],
+    }
+}
+
+fn further_actions() -> Vec<Value> {
+    let organization = Organization::id(&"demo".parse().unwrap()).to_string();
+    let client = json!({"clientId": exchange_token::CLIENT, "subject": "demo-user"});
+    let list = |kind: &str| json!({"action": "list", "kind": kind, "organizationId": organization});
+    vec![
+        json!({"action": "createApiKey", "organizationId": organization}),
+        json!({"action": "updateRegistration", "registrationId": "demo", "maxAllowed": 20}),
+        json!({"action": "revokeApiKey", "apiKeyId": "0".repeat(24)}),
+        list("apiKeys"),
+        list("registrations"),
+        list("applications"),
+        list("clients"),
+        with(&client, &json!({"action": "listSessions"})),
+        with(&client, &json!({"action": "endSessions"})),
+        json!({"action": "updateClient", "clientId": exchange_token::CLIENT, "scopes": ["openid"]}),
+        json!({"action": "rotateSigningKey"}),
+    ]
 }
 
 /// A deployment changes a function's role before its code, so the role must still allow signing with the other key.

@@ -1,17 +1,18 @@
-//! No id, `jti` or secret that has expired or was revoked is ever valid again, whatever is created, repeated, revoked and
-//! delivered late around it. And no active token is lost.
+//! No id, `jti` or secret that has expired or was revoked is ever valid again, whatever is created, repeated, revoked
+//! and delivered late around it. And no active token is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
-use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
-use serde_json::{Value, json};
+use proptest::{collection::vec, prelude::*};
+use serde_json::json;
 use shared::credential::{Credential, CredentialKind};
 
-use crate::{
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack,
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, scale},
+    runner, scale,
 };
 
 const MAX_ALLOWED: usize = 3;
@@ -45,17 +46,12 @@ impl Scene {
 
     /// Revokes an OAuth access token at a process; whether it was active.
     async fn revoke(&self, node: usize, token: &str) -> bool {
-        let body = json!({"registrationId": self.tenant.registration, "tokenId": token});
-        let request = ApiRequest::new("manage-tokens", &json!({}), &self.tenant.key, &body);
-        self.revoked(node, &request.with_route("POST /api/v1/revoke-token", "")).await
+        self.revoked(node, &self.tenant.revoke_token_request(token)).await
     }
 
     /// Revokes an app token at a process; whether it was not yet revoked.
     async fn revoke_app_token(&self, node: usize, token: &str) -> bool {
-        let path = json!({"organizationId": "acme", "applicationId": "my-app", "tokenId": token});
-        let request = ApiRequest::new("manage-tokens", &path, &self.tenant.key, &json!({}));
-        let route = "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}";
-        self.revoked(node, &request.with_route(route, "")).await
+        self.revoked(node, &self.tenant.revoke_app_token_request(token)).await
     }
 
     async fn revoked(&self, node: usize, request: &ApiRequest) -> bool {
@@ -90,7 +86,7 @@ enum Done {
 #[derive(Clone, Debug)]
 struct Token {
     id: String,
-    text: String,
+    bearer: String,
     expires_at: i64,
     revoked: bool,
 }
@@ -106,8 +102,7 @@ fn no_token_comes_back_and_none_is_lost() {
     // Multiples of half a lifetime pass between two rounds, so that tokens expire at the instant of a round.
     let rounds = vec((0..3_i64, vec((act, 0..NODES), 1..10)), 3..10);
     let cases = 24 * u32::try_from(scale()).unwrap();
-    let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
-    let result = runner.run(&rounds, |rounds| runtime.block_on(tokens_over_time(rounds)));
+    let result = runner(cases).run(&rounds, |rounds| runtime.block_on(tokens_over_time(rounds)));
     result.unwrap();
 }
 
@@ -151,7 +146,7 @@ async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), T
         }
         for token in replayed {
             let first = tokens.get(&token.id);
-            prop_assert!(first.is_some_and(|first| first.text == token.text), "{:?}", token);
+            prop_assert!(first.is_some_and(|first| first.bearer == token.bearer), "{:?}", token);
             prop_assert!(!tokens[&token.id].revoked && token.expires_at > now, "a dead token was repeated");
         }
         for id in revoked {
@@ -162,7 +157,7 @@ async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), T
         let mut live = 0;
         for (n, token) in tokens.values().enumerate() {
             let lives = !token.revoked && token.expires_at > now;
-            prop_assert_eq!(scene.nodes[n % NODES].accepts(&token.text).await, lives, "{:?} at {}", token, now);
+            prop_assert_eq!(scene.nodes[n % NODES].accepts(&token.bearer).await, lives, "{:?} at {}", token, now);
             live += usize::from(lives);
         }
         prop_assert!(live <= MAX_ALLOWED, "{live} of {MAX_ALLOWED} are live");
@@ -172,10 +167,10 @@ async fn tokens_over_time(rounds: Vec<(i64, Vec<(Act, usize)>)>) -> Result<(), T
 
 fn token(outcome: &Outcome) -> Token {
     let token = &outcome.body["token"];
-    let text = token["accessToken"].as_str().unwrap().to_owned();
-    Secrets::add_credential(&text);
+    let bearer = token["accessToken"].as_str().unwrap().to_owned();
+    Secrets::add_credential(&bearer);
     let expires_at = chrono::DateTime::parse_from_rfc3339(token["expiresAt"].as_str().unwrap()).unwrap().timestamp();
-    Token { id: token["id"].as_str().unwrap().to_owned(), text, expires_at, revoked: false }
+    Token { id: token["id"].as_str().unwrap().to_owned(), bearer, expires_at, revoked: false }
 }
 
 /// Two creates find the same expired token. One takes its slot; the other must not remove the new token.
@@ -189,10 +184,10 @@ async fn a_racing_create_does_not_remove_a_live_token() {
         let made = join_all(requests.iter().zip(&scene.nodes).map(async |(request, node)| node.send(request).await));
         for outcome in made.await {
             assert_eq!(outcome.status, 201);
-            assert!(scene.nodes[0].accepts(&token(&outcome).text).await, "round {round}");
+            assert!(scene.nodes[0].accepts(&token(&outcome).bearer).await, "round {round}");
         }
         assert_eq!(scene.nodes[0].send(&scene.create_token(None)).await.status, 400, "three of three are live");
-        assert!(!scene.nodes[0].accepts(&first.text).await);
+        assert!(!scene.nodes[0].accepts(&first.bearer).await);
         scene.stack.clock.advance(TTL_SECONDS);
     }
 }
@@ -203,14 +198,14 @@ async fn a_key_whose_token_was_revoked_makes_another_one() {
     let mut seen = BTreeSet::new();
     for _ in 0..4 {
         let made = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
-        assert!(seen.insert(made.text.clone()));
-        assert!(scene.nodes[1].accepts(&made.text).await);
+        assert!(seen.insert(made.bearer.clone()));
+        assert!(scene.nodes[1].accepts(&made.bearer).await);
         assert!(scene.stack.revoke_token(&scene.tenant.registration, &made.id).await);
         scene.nodes[2].send(&scene.create_token(Some(0))).await;
-        assert!(!scene.nodes[1].accepts(&made.text).await, "its slot has another token");
+        assert!(!scene.nodes[1].accepts(&made.bearer).await, "its slot has another token");
         let next = token(&scene.nodes[0].send(&scene.create_token(Some(0))).await);
         assert!(scene.stack.revoke_token(&scene.tenant.registration, &next.id).await);
-        assert!(seen.insert(next.text));
+        assert!(seen.insert(next.bearer));
     }
 }
 
@@ -222,10 +217,10 @@ async fn a_write_that_arrives_late_brings_nothing_back() {
         let node = Node::start(&scene.stack, TimeDelta::zero());
         node.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
         let made = token(&node.send(&scene.create_token(key)).await);
-        assert!(node.calls.all_failed() && scene.nodes[0].accepts(&made.text).await);
+        assert!(node.calls.all_failed() && scene.nodes[0].accepts(&made.bearer).await);
         assert!(scene.stack.revoke_token(&scene.tenant.registration, &made.id).await);
         node.calls.deliver().await;
-        assert!(!scene.nodes[0].accepts(&made.text).await, "with key {key:?}");
+        assert!(!scene.nodes[0].accepts(&made.bearer).await, "with key {key:?}");
         assert!(!scene.stack.holds(&scene.tenant.registration, &made.id).await);
     }
     let node = Node::start(&scene.stack, TimeDelta::zero());
@@ -263,7 +258,8 @@ async fn a_create_that_is_sent_again_does_not_bring_back_what_was_revoked_meanwh
         let made = token(&outcome);
         assert_ne!(made.id, revoked, "with key {key:?}");
         assert!(
-            scene.nodes[0].accepts(&made.text).await && !scene.stack.holds(&scene.tenant.registration, &revoked).await
+            scene.nodes[0].accepts(&made.bearer).await
+                && !scene.stack.holds(&scene.tenant.registration, &revoked).await
         );
         assert!(scene.stack.revoke_token(&scene.tenant.registration, &made.id).await);
     }
@@ -286,7 +282,7 @@ async fn of_fifty_revocations_one_succeeds_and_one_place_is_free() {
         .await;
         assert_eq!(creates.iter().filter(|outcome| outcome.status == 201).count(), 1);
     }
-    assert!(scene.nodes[0].accepts(&made[2].text).await);
+    assert!(scene.nodes[0].accepts(&made[2].bearer).await);
 }
 
 // ------------------------------------------------------------------------------------------------ app tokens, API keys
@@ -311,8 +307,7 @@ fn no_app_token_comes_back_and_none_is_lost() {
     ];
     let rounds = vec(vec((act, 0..NODES), 1..8), 3..12);
     let cases = 16 * u32::try_from(scale()).unwrap();
-    let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
-    let result = runner.run(&rounds, |rounds| {
+    let result = runner(cases).run(&rounds, |rounds| {
         runtime.block_on(async {
             let scene = Scene::new().await;
             let mut made: Vec<Credential> = Vec::new();
@@ -361,15 +356,15 @@ fn no_app_token_comes_back_and_none_is_lost() {
 
 // ------------------------------------------------------------------------------------------------ grants
 
-/// An exchange of a code or, if it `refreshes`, of a refresh token. So many attempts of its updates arrive only when the node
-/// delivers them, so it ended with a 500.
+/// An exchange of a code or, if it `refreshes`, of a refresh token. So many attempts of its updates arrive only when
+/// the node delivers them, so it ended with a 500.
 async fn unanswered_exchange(stack: &TestStack, refreshes: bool, attempts: usize) -> (ApiRequest, Node) {
     let code = exchange_token::issue(stack, &json!({})).await;
     let mut body = code_body(&code);
     if refreshes {
         body = refresh_body(&exchange_token::exchange(stack, &code).await.refresh_token());
     }
-    let request = ApiRequest::new("exchange-token", &json!({}), "", &body);
+    let request = exchange_token::request(&body);
     let node = Node::start(stack, TimeDelta::zero());
     node.calls.fail("UpdateItem", &vec![InjectedFault::Overtaken; attempts]);
     assert_eq!(node.send(&request).await.status, 500);
@@ -387,13 +382,12 @@ async fn two_late_deliveries_do_not_undo_a_repeat() {
         // Three attempts of the commit, three of the write that settles it.
         let (request, node) = unanswered_exchange(&stack, refreshes, 6).await;
         let repeated = Node::start(&stack, TimeDelta::zero()).send(&request).await;
-        assert_eq!(repeated.status, 201, "{repeated:?}");
-        let token = refresh_token(&repeated.body);
+        let token = repeated.refresh_token();
         node.calls.deliver().await;
-        let next = ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(&token));
+        let next = exchange_token::request(&refresh_body(&token));
         let next = Node::start(&stack, TimeDelta::zero()).send(&next).await;
         assert_eq!(next.status, 201, "refreshes: {refreshes}, {next:?}");
-        refresh_token(&next.body);
+        next.refresh_token();
     }
 }
 
@@ -407,12 +401,6 @@ async fn a_settled_commit_that_arrives_late_uses_nothing_up() {
         node.calls.deliver().await;
         let repeated = Node::start(&stack, TimeDelta::zero()).send(&request).await;
         assert_eq!(repeated.status, 201, "refreshes: {refreshes}, {repeated:?}");
-        refresh_token(&repeated.body);
+        repeated.refresh_token();
     }
-}
-
-fn refresh_token(body: &Value) -> String {
-    let token = body["items"][0]["refreshToken"].as_str().unwrap().to_owned();
-    Secrets::add_credential(&token);
-    token
 }

@@ -3,21 +3,17 @@
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
-use shared::credential::GrantCredential;
 
-use crate::{
+use crate::harness::{
+    ApiRequest, InjectedFault, Node, TestStack, calls,
     exchange_token::{self, CLIENT, code_body, exchange, issue, refresh_body},
-    harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, calls, with},
+    with,
 };
 
 async fn start() -> TestStack {
     let stack = TestStack::start().await;
     exchange_token::client(&stack, &json!({"refreshReuseSeconds": 0})).await;
     stack
-}
-
-fn sid(code: &str) -> String {
-    GrantCredential::parse_code(code).unwrap().grant().session().as_str().to_owned()
 }
 
 fn action(name: &str, more: &Value) -> Value {
@@ -35,12 +31,12 @@ async fn end(stack: &TestStack, more: &Value) -> u64 {
 /// A session of a user: its id and its refresh token.
 async fn session(stack: &TestStack, subject: &str) -> (String, String) {
     let code = issue(stack, &json!({"subject": subject})).await;
-    (sid(&code), exchange(stack, &code).await.refresh_token())
+    (exchange_token::session(&code), exchange(stack, &code).await.refresh_token())
 }
 
 /// The status of a refresh, which leaves a good token rotated.
 async fn refresh(stack: &TestStack, token: &str) -> u16 {
-    let answer = stack.post("/api/v1/tokens", "", &refresh_body(token)).await;
+    let answer = exchange_token::refresh(stack, token).await;
     if answer.status == 201 {
         let _ = answer.refresh_token();
     }
@@ -68,7 +64,7 @@ async fn sessions_that_can_be_used_are_listed_oldest_first() {
     stack.clock.advance(1);
     let narrow = issue(&stack, &json!({"scope": "openid"})).await;
     let body = with(&code_body(&narrow), &json!({"scope": "openid"}));
-    assert_eq!(stack.post("/api/v1/tokens", "", &body).await.status, 201);
+    assert_eq!(exchange_token::post(&stack, &body).await.status, 201);
     issue(&stack, &json!({})).await;
     session(&stack, "user-2").await;
     let expected = json!({"items": [
@@ -77,7 +73,7 @@ async fn sessions_that_can_be_used_are_listed_oldest_first() {
             "expiresAt": "2027-02-14T08:00:00.000Z",
         },
         {
-            "sid": sid(&narrow), "scope": "openid", "createdAt": "2027-01-15T08:00:01.250Z",
+            "sid": exchange_token::session(&narrow), "scope": "openid", "createdAt": "2027-01-15T08:00:01.250Z",
             "expiresAt": "2027-02-14T08:00:01.000Z",
         },
     ]});
@@ -153,7 +149,7 @@ async fn one_session_ends_and_the_others_do_not() {
     let statuses = [refresh(&stack, &one.1).await, refresh(&stack, &two.1).await, refresh(&stack, &other.1).await];
     assert_eq!(statuses, [400, 201, 201]);
     let code = issue(&stack, &json!({})).await;
-    assert_eq!(end(&stack, &json!({"sid": sid(&code)})).await, 1);
+    assert_eq!(end(&stack, &json!({"sid": exchange_token::session(&code)})).await, 1);
     assert_eq!(exchange(&stack, &code).await.status, 400);
     for wrong in ["", "x", &two.0.to_uppercase(), &two.0[1..]] {
         let refused = stack.try_provision(&action("endSessions", &json!({"sid": wrong}))).await.unwrap_err();
@@ -181,7 +177,7 @@ async fn a_grant_that_the_index_does_not_show_yet_ends_too() {
     let (session_id, token) = session(&stack, "user-1").await;
     let code = issue(&stack, &json!({})).await;
     hide_from_the_index(&stack, &session_id).await;
-    hide_from_the_index(&stack, &sid(&code)).await;
+    hide_from_the_index(&stack, &exchange_token::session(&code)).await;
     assert_eq!(end(&stack, &json!({})).await, 2);
     assert_eq!([refresh(&stack, &token).await, exchange(&stack, &code).await.status], [400, 400]);
     let (_, later) = session(&stack, "user-1").await;
@@ -194,7 +190,7 @@ async fn no_refresh_token_outlives_an_end_that_races_with_it() {
     let stack = start().await;
     let nodes: Vec<_> = (0..3).map(|_| Node::start(&stack, TimeDelta::zero())).collect();
     let send = async |node: usize, token: &str| {
-        let request = ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(token));
+        let request = exchange_token::request(&refresh_body(token));
         nodes[node % nodes.len()].send(&request).await
     };
     for round in 0..12 {
@@ -216,8 +212,7 @@ async fn no_refresh_token_outlives_an_end_that_races_with_it() {
                         assert_eq!(answer.status, 400, "{answer:?}");
                         break;
                     }
-                    token = answer.body["items"][0]["refreshToken"].as_str().unwrap().to_owned();
-                    Secrets::add_credential(&token);
+                    token = answer.refresh_token();
                 }
                 token
             }
@@ -245,21 +240,22 @@ async fn an_end_that_arrives_late_changes_nothing() {
     let (_, before) = session(&stack, "user-1").await;
     let node = Node::start(&stack, TimeDelta::zero());
     node.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
-    let request = ApiRequest { function: "provision", event: action("endSessions", &json!({})) };
+    let request = ApiRequest::provision(action("endSessions", &json!({})));
     assert_eq!(node.send(&request).await.body, json!({"ended": 1}));
     let (_, later) = session(&stack, "user-1").await;
     node.calls.deliver().await;
     assert_eq!([refresh(&stack, &before).await, refresh(&stack, &later).await], [400, 201]);
 }
 
-/// The clock of the function that ends may be ahead of the one that exchanges, or a code may expire while its exchange waits.
+/// The clock of the function that ends may be ahead of the one that exchanges, or a code may expire while its exchange
+/// waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_about_to_expire_ends_whatever_the_clock_shows() {
     let stack = start().await;
     let code = issue(&stack, &json!({})).await;
     stack.clock.advance(117);
     let ahead = Node::start(&stack, TimeDelta::seconds(5));
-    let request = ApiRequest { function: "provision", event: action("endSessions", &json!({})) };
+    let request = ApiRequest::provision(action("endSessions", &json!({})));
     assert_eq!(ahead.send(&request).await.body, json!({"ended": 0}), "of its clock, the code has expired");
     assert_eq!(exchange(&stack, &code).await.status, 400);
     stack.calls.reset();
@@ -275,7 +271,7 @@ async fn one_failure_does_not_keep_the_other_sessions_alive() {
     }
     let node = Node::start(&stack, TimeDelta::zero());
     node.calls.fail_nth("UpdateItem", 3, &[InjectedFault::Error("ThrottlingException"); 3]);
-    let request = ApiRequest { function: "provision", event: action("endSessions", &json!({})) };
+    let request = ApiRequest::provision(action("endSessions", &json!({})));
     assert_eq!(node.send(&request).await.body["errorType"], "InternalError");
     let left = sids(&list(&stack, &json!({"limit": 100})).await).len();
     assert!((1..=3).contains(&left), "{left}");

@@ -1,15 +1,12 @@
-//! The replacement of KMS's signing key, in the steps of SECURITY.md. Each function has the variables that the template gives
-//! it, and in each step the functions of the step before are still running.
+//! The replacement of KMS's signing key, in the steps of SECURITY.md. Each function has the variables that the template
+//! gives it, and in each step the functions of the step before are still running.
 
 use std::{collections::BTreeMap, process::Command};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use serde_json::{Value, json};
 
-use crate::{
-    harness::{Deployment, Lambda, TestStack, command, items},
-    repository::{event, own_variables},
-};
+use crate::harness::{Deployment, Lambda, TestStack, command, event, items, oauth2::VERIFIER, own_variables};
 
 /// The functions that sign or verify, with the variables of one deployment.
 struct Functions(BTreeMap<String, Lambda>);
@@ -85,7 +82,7 @@ impl Functions {
         let request = json!({
             "client_id": login["clientId"], "service": login["service"], "redirect_uri": login["redirectUri"],
             "grant_type": "authorization_code", "code": code, "state": login["state"], "nonce": login["nonce"],
-            "code_verifier": "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+            "code_verifier": VERIFIER,
         });
         let mut event = event("exchange-token.success-code");
         event["body"] = request.to_string().into();

@@ -1,13 +1,14 @@
-//! Clocks that are wrong by up to five seconds, each function's differently. Decisions that are further than that from a
-//! deadline are the same as with right clocks.
+//! Clocks that are wrong by up to five seconds, each function's differently. Decisions that are further than that from
+//! a deadline are the same as with right clocks.
 
 use chrono::TimeDelta;
-use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
+use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::harness::{
+    ApiRequest, Node, Outcome, Secrets, Tenant, TestStack,
     exchange_token::{self, code_body, refresh_body},
-    harness::{ApiRequest, Node, Outcome, Secrets, Tenant, TestStack, scale},
+    runner, scale,
 };
 
 const MAX_SKEW_MILLISECONDS: i64 = 5000;
@@ -69,12 +70,8 @@ impl Side {
                 self.tenant.create_app_token_request().with_bearer(latest(&self.access_tokens, back)?)
             }
             Event::IssueCode => ApiRequest { function: "issue-code", event: exchange_token::login() },
-            Event::Exchange(back) => {
-                ApiRequest::new("exchange-token", &json!({}), "", &code_body(latest(&self.codes, back)?))
-            }
-            Event::Refresh(back) => {
-                ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(latest(&self.refresh_tokens, back)?))
-            }
+            Event::Exchange(back) => exchange_token::request(&code_body(latest(&self.codes, back)?)),
+            Event::Refresh(back) => exchange_token::request(&refresh_body(latest(&self.refresh_tokens, back)?)),
         };
         let outcome = self.nodes[node % self.nodes.len()].send(&request).await;
         for (pointer, given) in [
@@ -110,12 +107,7 @@ fn wrong_clocks_decide_as_right_ones_do() {
     let skews = vec(-MAX_SKEW_MILLISECONDS..=MAX_SKEW_MILLISECONDS, NODES);
     let runs = (skews, vec((event, 0..NODES), 10..40));
     let scale = u32::try_from(scale()).unwrap();
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: CASES * scale,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    let result = runner.run(&runs, |(skews, events)| {
+    let result = runner(CASES * scale).run(&runs, |(skews, events)| {
         runtime.block_on(async {
             let (mut skewed, mut right) = (Side::start(&skews).await, Side::start(&[0]).await);
             for (event, node) in events {
@@ -140,11 +132,11 @@ async fn a_reuse_window_shorter_than_the_skew_is_the_operators_risk() {
         let code = exchange_token::issue(&side.stack, &json!({"clientId": client})).await;
         let mut body = code_body(&code);
         body["client_id"] = client.into();
-        let first = side.nodes[0].send(&ApiRequest::new("exchange-token", &json!({}), "", &body)).await;
+        let first = side.nodes[0].send(&exchange_token::request(&body)).await;
         side.refresh_tokens.push(first.body["items"][0]["refreshToken"].as_str().unwrap().to_owned());
         let mut body = refresh_body(&side.refresh_tokens[0]);
         body["client_id"] = client.into();
-        let refresh = ApiRequest::new("exchange-token", &json!({}), "", &body);
+        let refresh = exchange_token::request(&body);
         // The answer of the slow clock's function is lost, and the client asks the fast one at once.
         assert_eq!(side.nodes[0].send(&refresh).await.status, 201);
         side.nodes[1].send(&refresh).await.status

@@ -174,9 +174,9 @@ impl Tenant {
         assert_eq!((query("response_type"), query("code_challenge_method")), ("code".to_owned(), "S256".to_owned()));
         assert_eq!((query("state"), query("scope")), (state.to_owned(), SCOPES.to_owned()));
         let event = json!({
-            "clientId": query("client_id"), "service": "email", "redirectUri": query("redirect_uri"), "subject": SUBJECT,
-            "scope": query("scope"), "state": state, "nonce": query("nonce"), "codeChallenge": query("code_challenge"),
-            "authTime": AUTH_TIME,
+            "clientId": query("client_id"), "service": "email", "redirectUri": query("redirect_uri"),
+            "subject": SUBJECT, "scope": query("scope"), "state": state, "nonce": query("nonce"),
+            "codeChallenge": query("code_challenge"), "authTime": AUTH_TIME,
             "claims": {"name": "Zoë Example", "email": "zoe@example.com", "email_verified": true},
         });
         text(&self.service.0.local.invoke("issue-code", &event).await.unwrap()["code"])

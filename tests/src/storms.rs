@@ -13,16 +13,16 @@ use std::{
 
 use chrono::TimeDelta;
 use futures_util::future::{join, join_all};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::{
     keys::SigningMode,
     random::{Random, SystemRandom},
 };
 
-use crate::{
-    exchange_token::refresh_body,
-    faults::{Case, Fixture, Held},
-    harness::{ApiRequest, AwsProxy, Lambda, Moment, Node, Outcome, Secrets, TestStack, lock, scale},
+use crate::harness::{
+    ApiRequest, AwsProxy, CaseName, Fixture, Held, Lambda, Moment, Node, Outcome, Repeat, TestStack,
+    exchange_token::{self, refresh_body},
+    lock, scale,
 };
 
 /// The number of processes of a function.
@@ -34,29 +34,30 @@ const PROCESSES: usize = 4;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_at_any_call_breaks_nothing() {
     let fixture = Fixture::new(60, SigningMode::Kms).await;
-    for case in [
-        Case::CreateToken,
-        Case::CreateTokenOnce,
-        Case::CreateAppToken,
-        Case::CreateAppTokenOnce,
-        Case::ExchangeCode,
-        Case::Refresh,
-        Case::IssueCode,
-        Case::UpdateRegistration,
-        Case::RevokeApiKey,
-        Case::UpdateClient,
-        Case::EndSessions,
-        Case::RevokeToken,
-        Case::RevokeAppToken,
+    for name in [
+        CaseName::CreateToken,
+        CaseName::CreateTokenOnce,
+        CaseName::CreateAppToken,
+        CaseName::CreateAppTokenOnce,
+        CaseName::ExchangeCode,
+        CaseName::Refresh,
+        CaseName::IssueCode,
+        CaseName::UpdateRegistration,
+        CaseName::RevokeApiKey,
+        CaseName::UpdateClient,
+        CaseName::EndSessions,
+        CaseName::RevokeToken,
+        CaseName::RevokeAppToken,
     ] {
-        let subject = fixture.subject(case).await;
+        let case = name.case();
+        let subject = fixture.subject(name).await;
         let process = AwsProxy::start(&fixture.stack, subject.request.function).await;
         let outcome = Outcome::from(process.lambda.invoke(subject.request.event).await);
-        assert_eq!(outcome.status, case.api_v1().0, "{outcome:?}");
+        assert_eq!(outcome.status, case.success, "{outcome:?}");
         let calls = process.calls();
         for (call, moment) in (0..calls).flat_map(|call| [(call, Moment::Before), (call, Moment::After)]) {
-            let what = format!("{case:?} killed {moment:?} call {call}");
-            let subject = fixture.subject(case).await;
+            let what = format!("{name:?} killed {moment:?} call {call}");
+            let subject = fixture.subject(name).await;
             let process = AwsProxy::start(&fixture.stack, subject.request.function).await;
             process.kill_at(call, moment);
             let answer = process.lambda.invoke_doomed(subject.request.event.clone()).await;
@@ -65,16 +66,16 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
             // The commit is done, and only its answer is lost.
             let committed = (call, moment) == (calls - 1, Moment::After);
             let again = Node::start(&fixture.stack, TimeDelta::zero()).send(&subject.request).await;
-            let worth = fixture.worth(&subject.held).await;
-            if case == Case::ExchangeCode && committed {
+            let held = fixture.count(&subject.held).await;
+            if name == CaseName::ExchangeCode && committed {
                 // A code works once, even if the client did not get the answer.
-                assert_eq!((again.status, worth), (400, 0), "{what}: {again:?}");
+                assert_eq!((again.status, held), (400, 0), "{what}: {again:?}");
             } else {
-                assert!(again.status == case.api_v1().0 || case.is_done_already(&again), "{what}: {again:?}");
-                let twice = committed && !case.is_recognised();
+                assert!(again.status == case.success || case.is_done_already(&again), "{what}: {again:?}");
+                let twice = committed && case.repeat == Repeat::Another;
                 // It writes two items at the same time, in either order.
-                let either = case == Case::IssueCode && call + 2 >= calls;
-                assert!(worth == if twice { 2 } else { 1 } || (either && worth <= 2), "{what}: {worth}");
+                let either = name == CaseName::IssueCode && call + 2 >= calls;
+                assert!(held == if twice { 2 } else { 1 } || (either && held <= 2), "{what}: {held}");
             }
         }
     }
@@ -83,8 +84,8 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
 // ------------------------------------------------------------------------------------------------ storms
 
 /// Several processes of one function. Each one that dies is replaced.
-struct Fleet<'w> {
-    stack: &'w TestStack,
+struct Fleet<'s> {
+    stack: &'s TestStack,
     function: &'static str,
     processes: Vec<Process>,
     next: AtomicUsize,
@@ -98,8 +99,8 @@ struct Process {
     busy: tokio::sync::Mutex<()>,
 }
 
-impl<'w> Fleet<'w> {
-    async fn start(stack: &'w TestStack, function: &'static str) -> Self {
+impl<'s> Fleet<'s> {
+    async fn start(stack: &'s TestStack, function: &'static str) -> Self {
         let processes = (0..PROCESSES).map(async |_| {
             let lambda = Mutex::new(Lambda::start(stack, function).await.into());
             Process { lambda, busy: tokio::sync::Mutex::default() }
@@ -134,11 +135,12 @@ impl<'w> Fleet<'w> {
         panic!("{} does not answer", self.function)
     }
 
-    /// Does the work, and if asked to, kills processes at random moments, but slowly enough that requests are answered.
-    async fn weather<T>(&self, fire: bool, work: impl Future<Output = T>) -> T {
+    /// Does the work, and if `killing`, kills processes at random moments, but slowly enough that requests are
+    /// answered.
+    async fn run<T>(&self, killing: bool, work: impl Future<Output = T>) -> T {
         let mut kills = 0;
-        let killing = async {
-            if !fire {
+        let kill = async {
+            if !killing {
                 pending::<()>().await;
             }
             loop {
@@ -152,10 +154,10 @@ impl<'w> Fleet<'w> {
         };
         let done = tokio::select! {
             done = work => done,
-            never = killing => never,
+            never = kill => never,
         };
         println!("{}: {kills} kills, {} requests died", self.function, self.lost.load(Relaxed));
-        assert!(fire || self.lost.load(Relaxed) == 0);
+        assert!(killing || self.lost.load(Relaxed) == 0);
         done
     }
 }
@@ -167,13 +169,13 @@ fn many(count: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_holds_between_processes() {
-    for fire in [false, true] {
+    for killing in [false, true] {
         let fixture = Fixture::new(60, SigningMode::Kms).await;
         let max = many(20).min(900);
         let registration = fixture.registration(max).await;
         let request = fixture.create_token(&registration);
         let fleet = Fleet::start(&fixture.stack, "create-token").await;
-        let answers = fleet.weather(fire, join_all((0..max * 4).map(|_| fleet.send(&request)))).await;
+        let answers = fleet.run(killing, join_all((0..max * 4).map(|_| fleet.send(&request)))).await;
 
         let answered = answers.into_iter().flatten().collect::<Vec<_>>();
         let made = answered.iter().filter(|answer| answer.status == 201).collect::<Vec<_>>();
@@ -191,11 +193,11 @@ async fn a_quota_holds_between_processes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_makes_one_token_between_processes() {
-    for fire in [false, true] {
+    for killing in [false, true] {
         let fixture = Fixture::new(60, SigningMode::Kms).await;
         let keys = many(20).min(900);
         let registration = fixture.registration(keys).await;
-        let subject = fixture.subject(Case::CreateAppToken).await;
+        let subject = fixture.subject(CaseName::CreateAppToken).await;
         for (request, held) in
             [(fixture.create_token(&registration), Held::Tokens(registration)), (subject.request, subject.held)]
         {
@@ -204,7 +206,7 @@ async fn a_key_makes_one_token_between_processes() {
                 let request = request.clone().with_idempotency_key(&format!("key-{key}"));
                 join(fleet.insist(&request), fleet.insist(&request)).await
             });
-            for (one, two) in fleet.weather(fire, join_all(pairs)).await {
+            for (one, two) in fleet.run(killing, join_all(pairs)).await {
                 assert!(one.status < 300, "{one:?}");
                 let token = |answer: &Outcome| match answer.body["token"].clone() {
                     Value::Null => answer.body["data"].clone(),
@@ -212,29 +214,29 @@ async fn a_key_makes_one_token_between_processes() {
                 };
                 assert_eq!(token(&one), token(&two));
             }
-            assert_eq!(fixture.worth(&held).await, keys);
+            assert_eq!(fixture.count(&held).await, keys);
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_works_once_between_processes() {
-    for fire in [false, true] {
+    for killing in [false, true] {
         let fixture = Fixture::new(60, SigningMode::Kms).await;
         let fleet = Fleet::start(&fixture.stack, "exchange-token").await;
         let mut codes = Vec::new();
         for _ in 0..many(15) {
-            codes.push(fixture.subject(Case::ExchangeCode).await);
+            codes.push(fixture.subject(CaseName::ExchangeCode).await);
         }
         let uses = codes.iter().map(async |code| join_all((0..3).map(|_| fleet.send(&code.request))).await);
-        for (code, answers) in codes.iter().zip(fleet.weather(fire, join_all(uses)).await) {
+        for (code, answers) in codes.iter().zip(fleet.run(killing, join_all(uses)).await) {
             let statuses = answers.iter().flatten().map(|answer| answer.status).collect::<Vec<_>>();
             assert!(statuses.iter().all(|status| [201, 400].contains(status)), "{statuses:?}");
             let exchanged = statuses.iter().filter(|status| **status == 201).count();
             assert!(exchanged == 1 || (exchanged == 0 && statuses.len() < 3), "{statuses:?}");
             // The second use of the code has ended the grant.
             if statuses.contains(&400) {
-                assert_eq!(fixture.worth(&code.held).await, 0, "{statuses:?}");
+                assert_eq!(fixture.count(&code.held).await, 0, "{statuses:?}");
             }
         }
     }
@@ -242,19 +244,16 @@ async fn a_code_works_once_between_processes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_of_refreshes_outlives_its_processes() {
-    for fire in [false, true] {
+    for killing in [false, true] {
         let fixture = Fixture::new(60, SigningMode::Kms).await;
         let fleet = Fleet::start(&fixture.stack, "exchange-token").await;
         let chains = (0..6).map(async |_| {
-            let mut request = fixture.subject(Case::Refresh).await.request;
+            let mut request = fixture.subject(CaseName::Refresh).await.request;
             for _ in 0..many(10) {
                 let answer = fleet.insist(&request).await;
-                assert_eq!(answer.status, 201, "{answer:?}");
-                let token = answer.body["items"][0]["refreshToken"].as_str().unwrap();
-                Secrets::add_credential(token);
-                request = ApiRequest::new("exchange-token", &json!({}), "", &refresh_body(token));
+                request = exchange_token::request(&refresh_body(&answer.refresh_token()));
             }
         });
-        fleet.weather(fire, join_all(chains)).await;
+        fleet.run(killing, join_all(chains)).await;
     }
 }

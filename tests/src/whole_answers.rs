@@ -1,14 +1,11 @@
-//! Whole answers. Time and randomness are injected, so answers depend on nothing else: two stacks with the same seed give the
-//! same ones to the last byte, except for the signatures, since each stack has a signing key of its own.
+//! Whole answers. Time and randomness are injected, so answers depend on nothing else: two stacks with the same seed
+//! give the same ones to the last byte, except for the signatures, since each stack has a signing key of its own.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::{
-    exchange_token::{self, code_body},
-    harness::{Secrets, SeededRandom, Tenant, TestStack},
-};
+use crate::harness::{SeededRandom, Tenant, TestStack, exchange_token};
 
 async fn start(seed: &str) -> (TestStack, Tenant) {
     let stack = TestStack::start_with(|options| options.random = Arc::new(SeededRandom::new(seed))).await;
@@ -22,8 +19,8 @@ async fn answers(stack: &TestStack, tenant: &Tenant) -> Vec<(u16, String)> {
     let created = tenant.create_token(stack).await;
     let app_token = tenant.create_app_token(stack, &json!({"description": "CI", "scopes": ["sdk"]})).await;
     let code = exchange_token::issue(stack, &json!({})).await;
-    let exchanged = stack.post("/api/v1/tokens", "", &code_body(&code)).await;
-    Secrets::add_credential(&exchanged.refresh_token());
+    let exchanged = exchange_token::exchange(stack, &code).await;
+    exchanged.refresh_token();
     let unsigned = |mut body: Value, tokens: &[&str]| {
         for token in tokens {
             let token = body.pointer_mut(token).unwrap();

@@ -68,39 +68,14 @@ impl Action {
                     .collect(),
                 description: event.parsed("description")?.map(|Text(text)| text),
             },
-            Name::CreateRegistration => Self::CreateRegistration {
-                registration_id: event.parsed("registrationId")?,
-                registration: Registration {
-                    organization_id: required("organizationId", event.parsed("organizationId")?)?,
-                    name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
-                    max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
-                    token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?.unwrap_or(31_536_000),
-                    scopes: registration_scopes(&mut event)?
-                        .unwrap_or_else(|| Scopes::from_iter([Permission::OauthTokenCreate.into()])),
-                    scopes_revision: 0,
-                    earlier_scopes: Vec::new(),
-                    tokens: BTreeMap::new(),
-                    revoked: BTreeMap::new(),
-                    revoked_emptied_by: None,
-                    settings_version: None,
-                },
-            },
+            Name::CreateRegistration => Self::create_registration(&mut event)?,
             Name::CreateApplication => Self::CreateApplication {
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
                 slug: required("slug", event.parsed("slug")?)?,
                 name: event.parsed("name")?.map(|Text(text)| text),
             },
             Name::CreateClient => Self::create_client(&mut event)?,
-            Name::UpdateRegistration => Self::UpdateRegistration {
-                registration_id: required("registrationId", event.parsed("registrationId")?)?,
-                change: RegistrationChange {
-                    name: event.parsed("name")?.map(|Text(text)| text),
-                    max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?,
-                    token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?,
-                    scopes: registration_scopes(&mut event)?,
-                    ..RegistrationChange::default()
-                },
-            },
+            Name::UpdateRegistration => Self::update_registration(&mut event)?,
             Name::UpdateClient => Self::update_client(&mut event)?,
             Name::List => Self::List {
                 kind: required("kind", event.parsed("kind")?)?,
@@ -126,6 +101,38 @@ impl Action {
         };
         event.refuse_others()?;
         Ok(action)
+    }
+
+    fn create_registration(event: &mut JsonObject) -> Result<Self, ValidationError> {
+        let registration_id = event.parsed("registrationId")?;
+        let registration = Registration {
+            organization_id: required("organizationId", event.parsed("organizationId")?)?,
+            name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
+            max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
+            token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?.unwrap_or(31_536_000),
+            scopes: registration_scopes(event)?
+                .unwrap_or_else(|| Scopes::from_iter([Permission::OauthTokenCreate.into()])),
+            scopes_revision: 0,
+            earlier_scopes: Vec::new(),
+            tokens: BTreeMap::new(),
+            revoked: BTreeMap::new(),
+            revoked_emptied_by: None,
+            settings_version: None,
+        };
+        Ok(Self::CreateRegistration { registration_id, registration })
+    }
+
+    fn update_registration(event: &mut JsonObject) -> Result<Self, ValidationError> {
+        Ok(Self::UpdateRegistration {
+            registration_id: required("registrationId", event.parsed("registrationId")?)?,
+            change: RegistrationChange {
+                name: event.parsed("name")?.map(|Text(text)| text),
+                max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?,
+                token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?,
+                scopes: registration_scopes(event)?,
+                ..RegistrationChange::default()
+            },
+        })
     }
 
     fn create_client(event: &mut JsonObject) -> Result<Self, ValidationError> {

@@ -16,8 +16,6 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::{Lambda, TestStack, command, lock};
-
-/// A moment of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Moment {
     /// The request is sent, and AWS has not seen it.

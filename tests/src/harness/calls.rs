@@ -91,8 +91,8 @@ impl InjectedFault {
 pub(crate) struct Calls {
     ticks: AtomicU64,
     done: Mutex<Vec<Call>>,
-    script: Mutex<Vec<Planned>>,
-    weather: Mutex<Option<RandomFaults>>,
+    planned: Mutex<Vec<Planned>>,
+    random: Mutex<Option<RandomFaults>>,
     overtaken: Mutex<Vec<(SharedHttpConnector, HttpRequest)>>,
     together: Mutex<BTreeMap<String, Arc<Barrier>>>,
 }
@@ -143,7 +143,7 @@ impl Calls {
     /// Injects these faults into the next attempts of `operation`, one each, whatever the call.
     pub(crate) fn fail(&self, operation: &str, faults: &[InjectedFault]) {
         let planned = |fault: &InjectedFault| Planned { operation: operation.to_owned(), only: None, fault: *fault };
-        lock(&self.script).extend(faults.iter().map(planned));
+        lock(&self.planned).extend(faults.iter().map(planned));
     }
 
     /// Injects these faults into the attempts of one call of `operation`, the one after `skip` others from now on.
@@ -151,12 +151,12 @@ impl Calls {
         let nth = Nth { skip, seen: Arc::default() };
         let planned =
             |fault: &InjectedFault| Planned { operation: operation.to_owned(), only: Some(nth.clone()), fault: *fault };
-        lock(&self.script).extend(faults.iter().map(planned));
+        lock(&self.planned).extend(faults.iter().map(planned));
     }
 
     /// Injects a random fault into this percentage of attempts, until [`Self::heal`].
     pub(crate) fn fail_by_chance(&self, seed: u64, percent: u8) {
-        *lock(&self.weather) = Some(RandomFaults { seed, percent, calls: BTreeMap::new() });
+        *lock(&self.random) = Some(RandomFaults { seed, percent, calls: BTreeMap::new() });
     }
 
     /// From now on calls of `operation` are answered only when this many are waiting. Calls that are made in parallel
@@ -167,13 +167,13 @@ impl Calls {
 
     /// Drops the faults that have not happened yet.
     pub(crate) fn heal(&self) {
-        lock(&self.script).clear();
-        *lock(&self.weather) = None;
+        lock(&self.planned).clear();
+        *lock(&self.random) = None;
     }
 
     /// Whether every planned fault has happened.
     pub(crate) fn all_failed(&self) -> bool {
-        lock(&self.script).is_empty()
+        lock(&self.planned).is_empty()
     }
 
     /// Delivers the requests that were overtaken. Their answers are dropped.
@@ -234,13 +234,13 @@ impl Calls {
     }
 
     fn next_fault(&self, operation: &str, invocation: &str) -> Option<InjectedFault> {
-        let mut script = lock(&self.script);
+        let mut planned = lock(&self.planned);
         let meets = |planned: &Planned| {
             planned.operation == operation && planned.only.as_ref().is_none_or(|nth| nth.is(invocation))
         };
-        match script.iter().position(meets) {
-            Some(at) => Some(script.remove(at).fault),
-            None => lock(&self.weather).as_mut().and_then(|weather| weather.next(operation, invocation)),
+        match planned.iter().position(meets) {
+            Some(at) => Some(planned.remove(at).fault),
+            None => lock(&self.random).as_mut().and_then(|random| random.next(operation, invocation)),
         }
     }
 }

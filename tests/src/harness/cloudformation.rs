@@ -1,9 +1,10 @@
 //! The template as it is deployed: with parameters, conditions and intrinsic functions evaluated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use local::Template;
 use serde_json::{Map, Value, json};
+use shared::keys::SigningMode;
 
 /// A stack of the template.
 pub(crate) struct Deployment {
@@ -165,6 +166,12 @@ pub(crate) fn statements(function: &Value) -> impl Iterator<Item = &Value> {
     policies.flat_map(|policy| policy["Statement"].as_array().unwrap())
 }
 
+/// The variables that our own settings read.
+pub(crate) fn own_variables(properties: &Value) -> BTreeSet<String> {
+    let names = properties["Environment"]["Variables"].as_object().unwrap().keys();
+    names.filter(|name| !name.starts_with("AWS_") && *name != "SSL_CERT_FILE").cloned().collect()
+}
+
 /// Expands each `Fn::ForEach`, over a list or over a parameter that is one.
 fn expand(resources: &mut Map<String, Value>, parameters: &BTreeMap<String, String>) {
     let loops: Vec<String> = resources.keys().filter(|name| name.starts_with("Fn::ForEach::")).cloned().collect();
@@ -208,4 +215,15 @@ fn merge(base: &mut Value, more: &Value) {
         }
         (base, more) => base.clone_from(more),
     }
+}
+
+pub(crate) const PREVIOUS_KEYS: [&str; 2] =
+    ["arn:aws:kms:eu-west-1:111122223333:key/one", "arn:aws:kms:eu-west-1:111122223333:key/two"];
+
+/// The properties of the functions, with all optional parts of the template.
+pub(crate) fn deployed_functions(mode: SigningMode) -> BTreeMap<String, Value> {
+    let previous = PREVIOUS_KEYS.join(",");
+    let parameters =
+        [("SigningMode", mode.as_str()), ("SigningKeys", "BA"), ("PreviousSigningKeyArns", previous.as_str())];
+    Deployment::new(&parameters).functions()
 }

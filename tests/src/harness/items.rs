@@ -24,13 +24,16 @@ pub(crate) fn app_token_key(id: &str) -> String {
     format!("{APP_TOKEN}{id}")
 }
 
+pub(crate) fn client_key(id: &str) -> String {
+    format!("CLIENT#{id}")
+}
+
 /// The key of the grant that a code belongs to.
 pub(crate) fn grant_key(code: &str) -> String {
     format!("GRANT#{}", GrantCredential::parse_code(code).unwrap().grant().session().as_str())
 }
 
 impl TestStack {
-    /// The item with this key.
     pub(crate) async fn item(&self, key: &str) -> Value {
         let request = json!({"Key": primary_key(key), "ConsistentRead": true});
         self.dynamodb("GetItem", request).await["Item"].clone()

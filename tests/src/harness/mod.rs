@@ -2,12 +2,17 @@
 
 mod aws_proxy;
 mod calls;
+mod cases;
 mod cloudformation;
+mod events;
+pub(crate) mod exchange_token;
+mod fixture;
 pub(crate) mod items;
 mod jwt;
 mod lambda;
 mod log;
 mod node;
+pub(crate) mod oauth2;
 mod openapi;
 mod random;
 mod tenant;
@@ -25,7 +30,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use chrono::{DateTime, Utc};
 use local::{Options, Stack};
-use reqwest::header::HeaderMap;
+use proptest::test_runner::{Config as ProptestConfig, TestRunner};
+use reqwest::{RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 use shared::{
     auth::Permission,
@@ -36,8 +42,11 @@ use shared::{
 
 pub(crate) use self::aws_proxy::{AwsProxy, Moment};
 pub(crate) use self::calls::{Calls, InjectedFault};
-pub(crate) use self::cloudformation::{Deployment, statements};
-pub(crate) use self::jwt::{current_kid, verified};
+pub(crate) use self::cases::{CASES, Case, CaseName, Repeat};
+pub(crate) use self::cloudformation::{Deployment, PREVIOUS_KEYS, deployed_functions, own_variables, statements};
+pub(crate) use self::events::{authorizer_event, authorizer_event_of, event, events};
+pub(crate) use self::fixture::{Fixture, Held, Subject};
+pub(crate) use self::jwt::{current_kid, unverified_claims, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 pub(crate) use self::node::{ApiRequest, Node, Outcome};
@@ -73,8 +82,6 @@ impl Clock for TestClock {
         DateTime::from_timestamp(self.0.load(Relaxed), 250_000_000).unwrap()
     }
 }
-
-/// A running stack.
 pub(crate) struct TestStack {
     pub(crate) local: Stack,
     pub(crate) clock: Arc<TestClock>,
@@ -121,6 +128,14 @@ impl TestStack {
         Self::start_with(|_| {}).await
     }
 
+    /// A stack with the demo, and the demo's API key.
+    pub(crate) async fn with_demo() -> (Self, String) {
+        let stack = Self::start().await;
+        let lines = stack.local.provision_demo().await.unwrap();
+        let key = lines.split("Bearer ").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+        (stack, key)
+    }
+
     pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         log::guard();
         let clock = Arc::new(TestClock(AtomicI64::new(START)));
@@ -153,7 +168,7 @@ impl TestStack {
     }
 
     /// Sends a request. If it takes a route, `openapi.yaml` must describe the answer.
-    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
         let (http, request) = request.build_split();
         let request = request.unwrap();
         let (method, url) = (request.method().clone(), request.url().clone());
@@ -172,24 +187,22 @@ impl TestStack {
 
     /// Posts JSON, with a bearer unless it is empty.
     pub(crate) async fn post(&self, path: &str, bearer: &str, body: &Value) -> Answer {
-        let request = self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string());
-        self.send(if bearer.is_empty() { request } else { request.bearer_auth(bearer) }).await
+        self.send(with_bearer(self.json(path, body), bearer)).await
+    }
+    pub(crate) fn json(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.http.post(self.url(path)).header("content-type", "application/json").body(body.to_string())
     }
 
-    /// Sends a bearer to the function of this path once. From then on the function reads the caller in parallel with the
-    /// rest.
+    /// Sends a bearer to the function of this path once. From then on the function reads the caller in parallel with
+    /// the rest.
     pub(crate) async fn introduce(&self, path: &str, bearer: &str) {
         let without_body = self.http.post(self.url(path)).bearer_auth(bearer);
         assert_eq!(self.send(without_body).await.status, 400);
     }
-
-    /// Posts a form.
     pub(crate) async fn post_form(&self, path: &str, form: &[(&str, &str)]) -> Answer {
         self.send(self.form(path, form)).await
     }
-
-    /// A request with a form.
-    pub(crate) fn form(&self, path: &str, form: &[(&str, &str)]) -> reqwest::RequestBuilder {
+    pub(crate) fn form(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
         request.body(body)
@@ -301,6 +314,11 @@ fn patient() -> TimeoutConfig {
     TimeoutConfig::builder().operation_attempt_timeout(minute).operation_timeout(minute).build()
 }
 
+/// A request with a bearer, unless that is empty.
+pub(crate) fn with_bearer(request: RequestBuilder, bearer: &str) -> RequestBuilder {
+    if bearer.is_empty() { request } else { request.bearer_auth(bearer) }
+}
+
 /// `base` with the fields of `changes`. A `null` removes a field.
 pub(crate) fn with(base: &Value, changes: &Value) -> Value {
     let mut fields = base.as_object().unwrap().clone();
@@ -316,6 +334,11 @@ pub(crate) fn with(base: &Value, changes: &Value) -> Value {
 /// The expected result of [`Calls::count`].
 pub(crate) fn calls(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
     expected.iter().map(|(operation, count)| ((*operation).to_owned(), *count)).collect()
+}
+
+/// Runs this many cases of a property.
+pub(crate) fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() })
 }
 
 /// The factor by which random tests are longer than usual: `TEST_SCALE`, or 1.

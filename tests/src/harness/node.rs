@@ -49,9 +49,14 @@ impl ApiRequest {
         if bearer.is_empty() { request } else { request.with_bearer(bearer) }
     }
 
-    /// A request of a route that takes a form.
-    pub(crate) fn form(function: &'static str, route: &str, form: &[(&str, &str)]) -> Self {
-        let mut request = Self::new(function, &json!({}), "", &json!({})).with_route(route, "");
+    /// An action of an operator.
+    pub(crate) fn provision(action: Value) -> Self {
+        Self { function: "provision", event: action }
+    }
+
+    /// A request of a route of `oauth2` that takes a form.
+    pub(crate) fn form(route: &str, form: &[(&str, &str)]) -> Self {
+        let mut request = Self::new("oauth2", &json!({}), "", &json!({})).with_route(route, "");
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         request.event["headers"]["content-type"] = "application/x-www-form-urlencoded".into();
         (request.event["body"], request.event["isBase64Encoded"]) = (STANDARD.encode(body).into(), true.into());
@@ -100,7 +105,8 @@ impl Clock for Skewed {
 }
 
 impl Node {
-    /// Starts the functions cold. Clients in one region share the SDK's retry budget, so each node has a region of its own.
+    /// Starts the functions cold. Clients in one region share the SDK's retry budget, so each node has a region of its
+    /// own.
     pub(crate) fn start(stack: &TestStack, skew: TimeDelta) -> Self {
         Self::start_with(stack, skew, &[])
     }

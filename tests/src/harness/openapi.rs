@@ -70,8 +70,6 @@ impl Api {
         }
         operations
     }
-
-    /// The operation of this id.
     pub(crate) fn operation(&self, id: &str) -> Value {
         self.operations().into_iter().find(|(_, operation)| operation["operationId"] == id).unwrap().1
     }
@@ -103,8 +101,6 @@ impl Api {
     pub(crate) fn route(&self, method: &Method, path: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.parameters(method, path).is_some())
     }
-
-    /// The routes of a function.
     pub(crate) fn routes_of(&self, function: &str) -> impl Iterator<Item = &Route> {
         self.routes.iter().filter(move |route| route.function == function)
     }

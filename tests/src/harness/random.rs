@@ -26,7 +26,8 @@ impl SeededRandom {
         Self { seed: seed.into(), drawn: AtomicU64::new(0) }
     }
 
-    /// The seed of a test's nth stack is the test's name and n, so no two stacks share an id, whichever tests run beside it.
+    /// The seed of a test's nth stack is the test's name and n, so no two stacks share an id, whichever tests run
+    /// beside it.
     pub(crate) fn of_this_test() -> Self {
         static STACKS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
         let test = thread::current().name().unwrap_or_default().to_owned();

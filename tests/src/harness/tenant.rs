@@ -6,6 +6,9 @@ use super::{Answer, ApiRequest, Secrets, TestStack};
 
 pub(crate) const CREATE_TOKEN: &str = "/api/v1/create-token";
 
+pub(crate) const REVOKE_APP_TOKEN: &str =
+    "DELETE /v1/organizations/{organizationId}/apps/{applicationId}/tokens/{tokenId}";
+
 /// The slug of every tenant's application.
 const APPLICATION: &str = "my-app";
 
@@ -51,6 +54,18 @@ impl Tenant {
         answer
     }
 
+    /// The request that revokes an OAuth access token, for a [`super::Node`].
+    pub(crate) fn revoke_token_request(&self, token: &str) -> ApiRequest {
+        let body = json!({"registrationId": self.registration, "tokenId": token});
+        ApiRequest::new("manage-tokens", &json!({}), &self.key, &body).with_route("POST /api/v1/revoke-token", "")
+    }
+
+    /// The request that revokes an app token, for a [`super::Node`].
+    pub(crate) fn revoke_app_token_request(&self, token: &str) -> ApiRequest {
+        let path = json!({"organizationId": self.slug, "applicationId": APPLICATION, "tokenId": token});
+        ApiRequest::new("manage-tokens", &path, &self.key, &json!({})).with_route(REVOKE_APP_TOKEN, "")
+    }
+
     /// The path of the application's tokens, by slugs.
     pub(crate) fn app_tokens(&self) -> String {
         app_tokens(&self.slug, APPLICATION)
@@ -65,6 +80,15 @@ impl Tenant {
     pub(crate) fn create_app_token_request(&self) -> ApiRequest {
         let path = json!({"organizationId": self.slug, "applicationId": APPLICATION});
         ApiRequest::new("create-app-token", &path, &self.key, &json!({}))
+    }
+}
+
+impl Answer {
+    /// The text of the OAuth access token that was created.
+    pub(crate) fn access_token(&self) -> String {
+        let token = self.json()["token"]["accessToken"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned();
+        Secrets::add_credential(&token);
+        token
     }
 }
 
