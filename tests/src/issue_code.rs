@@ -167,8 +167,9 @@ async fn claims_are_kept_to_the_letter() {
         let tokens = stack.post_form("/oauth2/token", &code_form(issued.json()["code"].as_str().unwrap())).await.json();
         let id_token = payload(tokens["id_token"].as_str().unwrap());
         let userinfo = stack.http.get(stack.url("/oauth2/userinfo"));
-        let userinfo = stack.send(userinfo.bearer_auth(tokens["access_token"].as_str().unwrap())).await;
-        for members in [id_token, userinfo.text] {
+        // Not by the stack's `send`, which reads the answer and cannot hold every number.
+        let userinfo = userinfo.bearer_auth(tokens["access_token"].as_str().unwrap()).send().await.unwrap();
+        for members in [id_token, userinfo.text().await.unwrap()] {
             assert!(members.contains(&format!(",\"{name}\":{json}")), "{members}");
         }
     }
@@ -194,7 +195,8 @@ fn value_text() -> impl Strategy<Value = String> {
             .prop_map(str::to_owned),
     ];
     scalar.prop_recursive(18, 24, 3, |inner| {
-        let name = prop_oneof!["[a-z]{1,8}", select(vec!["a", "\\u0061", "é", "$", "", " "]).prop_map(str::to_owned)];
+        let name =
+            prop_oneof![1 => "[a-z]{1,8}", 2 => select(vec!["a", "\\u0061", "é", "", " "]).prop_map(str::to_owned)];
         prop_oneof![
             vec(inner.clone(), 0..3).prop_map(|entries| format!("[{}]", entries.join(","))),
             vec((name, inner), 1..4).prop_map(|members| {
@@ -232,5 +234,5 @@ fn accepted_claims_are_in_the_id_token_unchanged() {
     });
     println!("{} accepted, {} refused", accepted.get(), refused.get());
     result.unwrap();
-    assert!(accepted.get() > 20 && refused.get() > 20);
+    assert!(accepted.get() > 20 && refused.get() > 5);
 }

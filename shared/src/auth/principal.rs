@@ -64,7 +64,7 @@ impl Principal {
     /// [`ApiError::Forbidden`] if one of `scopes` is a permission of this service that the caller does not hold: a
     /// caller cannot pass on what it does not hold. Other scopes may be granted freely.
     pub fn require_grantable(&self, scopes: &Scopes) -> Result<(), ApiError> {
-        let mut permissions = scopes.iter().filter_map(|scope| scope.as_str().parse().ok());
+        let mut permissions = scopes.iter().filter_map(|scope| Permission::named(scope.as_str()));
         permissions.try_for_each(|permission| self.require(permission))
     }
 

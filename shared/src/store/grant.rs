@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     List, Store, Update, WriteId,
-    item::{number, read, text},
+    item::{number_value, read, string_value},
     key::{Key, UserAtClient},
     listing,
     write::send,
@@ -215,17 +215,17 @@ impl Store {
                 .expression_attribute_names("#codeChallenge", "codeChallenge")
                 .expression_attribute_names("#expiresAt", "expiresAt")
                 .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":current", text(refresh_token.as_str()))
-                .expression_attribute_values(":expiresAt", number(expires_at.timestamp())),
+                .expression_attribute_values(":current", string_value(refresh_token.as_str()))
+                .expression_attribute_values(":expiresAt", number_value(expires_at.timestamp())),
             GrantChange::Rotate { from, to, at } => call
                 .update_expression(
                     "SET #version = :newVersion, #current = :current, #rotatedFrom = :rotatedFrom, #rotatedAt = :rotatedAt",
                 )
                 .expression_attribute_names("#rotatedFrom", "rotatedFrom")
                 .expression_attribute_names("#rotatedAt", "rotatedAt")
-                .expression_attribute_values(":current", text(to.as_str()))
-                .expression_attribute_values(":rotatedFrom", text(from.as_str()))
-                .expression_attribute_values(":rotatedAt", number(at.timestamp_millis())),
+                .expression_attribute_values(":current", string_value(to.as_str()))
+                .expression_attribute_values(":rotatedFrom", string_value(from.as_str()))
+                .expression_attribute_values(":rotatedAt", number_value(at.timestamp_millis())),
         };
         let own = |found: &Grant| (found.version == *step.to).then_some(());
         match send(call, "change the grant", |_| Ok(()), own).await {
@@ -279,8 +279,8 @@ impl Store {
             .condition_expression("#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)")
             .expression_attribute_names("#clientId", "clientId")
             .expression_attribute_names("#subject", "subject")
-            .expression_attribute_values(":clientId", text(user.client_id))
-            .expression_attribute_values(":subject", text(user.subject.as_str()));
+            .expression_attribute_values(":clientId", string_value(user.client_id))
+            .expression_attribute_values(":subject", string_value(user.subject.as_str()));
         let applied = |item| read::<GrantLifetime>(item, CONTEXT).map(|grant| grant.can_be_used(now));
         let own = |found: &GrantLifetime| (found.version == write).then(|| found.can_be_used(now));
         send(call, CONTEXT, applied, own).await

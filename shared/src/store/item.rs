@@ -9,11 +9,11 @@ use crate::error::InternalError;
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-pub(super) fn text(text: impl Into<String>) -> AttributeValue {
+pub(super) fn string_value(text: impl Into<String>) -> AttributeValue {
     AttributeValue::S(text.into())
 }
 
-pub(super) fn number(number: impl Into<i64>) -> AttributeValue {
+pub(super) fn number_value(number: impl Into<i64>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
 }
 

@@ -43,7 +43,7 @@ pub use self::{
     write::{Retry, Update, WriteId},
 };
 use self::{
-    item::{Item, read, text},
+    item::{Item, read, string_value},
     key::Key,
     write::{put, send},
 };
@@ -205,7 +205,7 @@ impl Store {
             .expression_attribute_names("#revokedAt", REVOKED_AT)
             .expression_attribute_names("#revocationId", "revocationId")
             .expression_attribute_names("#owner", listing::OWNER)
-            .expression_attribute_values(":revokedAt", text(rfc3339(now)))
+            .expression_attribute_values(":revokedAt", string_value(rfc3339(now)))
             .expression_attribute_values(":revocationId", (&write).into());
         let own = |found: &Revocable| (found.revocation_id.as_ref() == Some(&write)).then_some(());
         Ok(send(call, context, |_| Ok(()), own).await?.map_conflict(|_| ()))

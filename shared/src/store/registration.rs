@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     List, Store, Update, WriteId,
-    item::{number, read, text},
+    item::{number_value, read, string_value},
     key::Key,
     name_settings, settings_unchanged,
     write::send,
@@ -305,7 +305,8 @@ impl Store {
         let holds_token = if TokenSlot::from(token) == slot {
             "attribute_exists(#tokens.#slot) AND attribute_not_exists(#tokens.#slot.#idempotency)"
         } else {
-            call = call.expression_attribute_names("#jti", "jti").expression_attribute_values(":jti", text(token));
+            call =
+                call.expression_attribute_names("#jti", "jti").expression_attribute_values(":jti", string_value(token));
             "#tokens.#slot.#idempotency.#jti = :jti"
         };
         // Revocations at the same time neither grow the list past its end nor empty it more than once.
@@ -347,8 +348,9 @@ fn still_expired(path: &str) -> String {
 }
 
 fn name_expired(call: UpdateItemFluentBuilder, expired: &[TokenSlot], now: DateTime<Utc>) -> UpdateItemFluentBuilder {
-    let call =
-        call.expression_attribute_names("#exp", "exp").expression_attribute_values(":now", number(now.timestamp()));
+    let call = call
+        .expression_attribute_names("#exp", "exp")
+        .expression_attribute_values(":now", number_value(now.timestamp()));
     expired
         .iter()
         .enumerate()

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Store,
-    item::{Item, number, text},
+    item::{Item, number_value, string_value},
     key::{Key, UserAtClient},
 };
 use crate::{
@@ -28,7 +28,7 @@ impl Store {
         ttl: DateTime<Utc>,
     ) -> Result<(), InternalError> {
         let mut item = Item::from(Key::session(user, session));
-        item.insert("ttl".to_owned(), number(ttl.timestamp()));
+        item.insert("ttl".to_owned(), number_value(ttl.timestamp()));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let failed = |error| InternalError::new("record the session", error);
         timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
@@ -54,7 +54,7 @@ impl Store {
                 .table_name(&self.table)
                 .consistent_read(true)
                 .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", text(Key::sessions(user)))
+                .expression_attribute_values(":pk", string_value(Key::sessions(user)))
                 .set_exclusive_start_key(start.take());
             let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
             let ids = found.items.iter().flatten().filter_map(|item| item.get("sk").and_then(session));
