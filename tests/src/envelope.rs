@@ -31,7 +31,7 @@ fn node(fixture: &Fixture, mode: &str) -> Node {
 
 /// The ids of the published keys, the one that signs first.
 async fn published(node: &Node) -> Vec<String> {
-    let answer = node.send(&ApiRequest::new("publish-keys", &json!({}), "", &json!({}))).await;
+    let answer = node.send(&ApiRequest::key_set()).await;
     let keys = answer.body["keys"].as_array().unwrap_or_else(|| panic!("{answer:?}")).iter();
     keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }

@@ -91,13 +91,9 @@ async fn new_key(stack: &TestStack) -> (String, String) {
     (metadata("Arn"), metadata("KeyId"))
 }
 
-fn key_set() -> ApiRequest {
-    ApiRequest::new("publish-keys", &json!({}), "", &json!({}))
-}
-
 /// The ids of the published keys.
 async fn published(node: &Node) -> Vec<String> {
-    let answer = node.send(&key_set()).await;
+    let answer = node.send(&ApiRequest::key_set()).await;
     let keys = answer.body["keys"].as_array().unwrap_or_else(|| panic!("{answer:?}")).iter();
     keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
@@ -166,7 +162,7 @@ async fn an_outage_does_not_leave_a_previous_key_out() {
     ] {
         let node = Node::start_with(&stack, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &arn)]);
         node.calls.fail_nth("GetPublicKey", 1, &[fault; 3]);
-        assert_eq!(node.send(&key_set()).await.status, 500, "{fault:?}");
+        assert_eq!(node.send(&ApiRequest::key_set()).await.status, 500, "{fault:?}");
         node.calls.heal();
         assert_eq!(published(&node).await, [own_key(&stack), id.clone()], "{fault:?}");
     }
@@ -176,7 +172,7 @@ async fn an_outage_does_not_leave_a_previous_key_out() {
 async fn without_the_key_that_signs_there_is_no_set() {
     let stack = TestStack::start().await;
     let node = Node::start_with(&stack, TimeDelta::zero(), &[("SIGNING_KEY_ID", "1234abcd")]);
-    assert_eq!(node.send(&key_set()).await.status, 500);
+    assert_eq!(node.send(&ApiRequest::key_set()).await.status, 500);
     // With envelope signing it is one of the previous keys.
     let changes = [("SIGNING_KEY_ID", "1234abcd"), ("SIGNING_MODE", "envelope")];
     let node = Node::start_with(&stack, TimeDelta::zero(), &changes);

@@ -49,6 +49,10 @@ impl ApiRequest {
         if bearer.is_empty() { request } else { request.with_bearer(bearer) }
     }
 
+    pub(crate) fn key_set() -> Self {
+        Self::new("publish-keys", &json!({}), "", &json!({})).with_route("GET /.well-known/jwks.json", "")
+    }
+
     /// An action of an operator.
     pub(crate) fn provision(action: Value) -> Self {
         Self { function: "provision", event: action }
