@@ -123,7 +123,10 @@ async fn of_racing_applications_one_gets_the_slug_in_its_organization() {
 async fn a_registration_id_that_is_brought_along_can_be_taken_once() {
     let stack = TestStack::start().await;
     let (acme, other) = (stack.organization("acme").await, stack.organization("other").await);
-    let create = |organization: &str, id: &str| json!({"action": "createRegistration", "organizationId": organization, "registrationId": id, "name": "test"});
+    let create = |organization: &str, id: &str| {
+        let action = json!({"action": "createRegistration", "organizationId": organization, "name": "test"});
+        with(&action, &json!({"registrationId": id}))
+    };
     let actions = [create(&acme, "Billing_1"), create(&other, "Billing_1")];
     let answers = join_all((0..20).map(|n| stack.try_provision(&actions[n % 2]))).await;
     let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);

@@ -48,8 +48,8 @@ impl Deployment {
         existing.map(|(name, output)| (name.clone(), self.evaluated(&output["Value"]).unwrap())).collect()
     }
 
-    /// The properties of the functions, including the global ones, by the names of their binaries. The template's managed
-    /// policies are replaced by their documents.
+    /// The properties of the functions, including the global ones, by the names of their binaries. The template's
+    /// managed policies are replaced by their documents.
     pub(crate) fn functions(&self) -> BTreeMap<String, Value> {
         let of_all = self.evaluated(&self.template["Globals"]["Function"]).unwrap();
         let resources = self.resources();
