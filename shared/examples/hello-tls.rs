@@ -1,4 +1,5 @@
-//! `hello`, with one TLS connection to AWS opened during init: what `cargo bench` compares the init of the functions with.
+//! `hello`, with one TLS connection to AWS opened during init: what `cargo bench` compares the init of the functions
+//! with.
 
 use aws_smithy_runtime_api::client::{http::HttpConnector, orchestrator::HttpRequest};
 use lambda_http::{Error, Request, run, service_fn};

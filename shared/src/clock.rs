@@ -34,8 +34,8 @@ pub fn expiry(now: DateTime<Utc>, lifetime_seconds: u32) -> DateTime<Utc> {
     now.trunc_subsecs(0).checked_add_signed(lifetime).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// How long ago `at` was. If the clock was set back since, `at` is in the future and counts as very old: what is cached is
-/// then fetched again, not kept for too long.
+/// How long ago `at` was. If the clock was set back since, `at` is in the future and counts as very old: what is cached
+/// is then fetched again, not kept for too long.
 #[must_use]
 pub fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> TimeDelta {
     let age = now - at;

@@ -383,3 +383,25 @@ fn a_test_module_that_uses_another_one_is_found() {
     let expected = found.map(|found| format!("{found}: move what both need to tests/src/harness"));
     assert_eq!(shared_outside_the_harness(&files), expected);
 }
+
+/// `rustfmt` wraps code and leaves comments alone.
+#[test]
+fn no_comment_is_wider_than_the_code() {
+    let mut wide = Vec::new();
+    for path in ["shared", "local", "tests", "functions"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+        let mut found = BTreeMap::new();
+        let crates = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path().join("src"));
+        for sources in crates.chain([root.join("src")]).filter(|sources| sources.is_dir()) {
+            collect_files(&sources, &root, &mut found);
+        }
+        assert!(!found.is_empty(), "{path}");
+        for (file, text) in found {
+            let lines = text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with("//"));
+            wide.extend(
+                lines.filter(|(_, line)| line.chars().count() > 120).map(|(at, _)| format!("{file}:{}", at + 1)),
+            );
+        }
+    }
+    assert!(wide.is_empty(), "comments of more than 120 columns: {wide:?}");
+}

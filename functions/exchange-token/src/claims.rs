@@ -1,5 +1,5 @@
-//! The claims of the access token and of the ID token (OpenID Connect Core 1.0, 2), in the format that published clients
-//! expect.
+//! The claims of the access token and of the ID token (OpenID Connect Core 1.0, 2), in the format that published
+//! clients expect.
 
 use chrono::SubsecRound as _;
 use serde::Serialize;

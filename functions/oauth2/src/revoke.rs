@@ -19,7 +19,11 @@ impl Endpoints {
         let client = ClientCredentials::read(&request.headers, &form)?;
         // Boxed, because each future around it would have room for it twice.
         let load = Box::pin(async {
-            let stored = self.authenticator.verifier.find(form.required("token")?, now).await?;
+            let verifier = &self.authenticator.verifier;
+            let stored = match verifier.check(form.required("token")?, now).await? {
+                Some(checked) => verifier.load(checked).await?,
+                None => None,
+            };
             Ok::<_, ApiError>(stored.and_then(|stored| stored.revocable(now)))
         });
         let (authenticated, revocable) = match &client {

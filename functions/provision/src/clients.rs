@@ -28,8 +28,8 @@ impl Provision {
         Ok(answer(id, secret.as_ref()))
     }
 
-    /// Changes a client. Its grants keep their scopes, but can be used only for services and redirect URIs that the client still
-    /// has.
+    /// Changes a client. Its grants keep their scopes, but can be used only for services and redirect URIs that the
+    /// client still has.
     pub(crate) async fn update_client(
         &self,
         id: ClientId,

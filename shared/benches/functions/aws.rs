@@ -1,5 +1,5 @@
-//! AWS for the functions: the local stack in a process of its own, behind an endpoint that adds a latency to every call and
-//! records the calls.
+//! AWS for the functions: the local stack in a process of its own, behind an endpoint that adds a latency to every call
+//! and records the calls.
 
 use std::{
     fs, hint,
@@ -178,8 +178,8 @@ fn delay(since: Instant, latency: Duration) {
     }
 }
 
-/// The number of rounds of the calls, and their total duration. A call that began after another one had ended is in a later
-/// round.
+/// The number of rounds of the calls, and their total duration. A call that began after another one had ended is in a
+/// later round.
 pub(crate) fn rounds(calls: &mut [Call]) -> (u64, Duration) {
     calls.sort_by_key(|call| call.started);
     let (mut rounds, mut duration) = (0, Duration::ZERO);

@@ -1,6 +1,6 @@
-//! The part of HTTP/1.1 (RFC 9112) that the AWS SDK, the Lambda runtime and the stack use, with blocking sockets. A blocked
-//! thread wakes within microseconds and uses almost no CPU; the work of an asynchronous server would distort what is
-//! measured here.
+//! The part of HTTP/1.1 (RFC 9112) that the AWS SDK, the Lambda runtime and the stack use, with blocking sockets. A
+//! blocked thread wakes within microseconds and uses almost no CPU; the work of an asynchronous server would distort
+//! what is measured here.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},

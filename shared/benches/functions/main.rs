@@ -1,6 +1,6 @@
-//! `cargo bench` measures time, CPU and memory of the functions. The release binaries run as on Lambda, each in a process of
-//! its own between a Runtime API and the local stack, with a latency added to every AWS call. The report compares the
-//! figures with targets, but a missed target does not fail the run.
+//! `cargo bench` measures time, CPU and memory of the functions. The release binaries run as on Lambda, each in a
+//! process of its own between a Runtime API and the local stack, with a latency added to every AWS call. The report
+//! compares the figures with targets, but a missed target does not fail the run.
 //!
 //! It does not measure what a network and Lambda add, such as name resolution, or a Lambda's small share of a CPU.
 #![expect(clippy::indexing_slicing, reason = "of JSON values, which answer null for what is not there")]
@@ -141,8 +141,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the functions as they are deployed, then the local stack and the functions that do nothing. Returns the directory
-/// of the binaries.
+/// Builds the functions as they are deployed, then the local stack and the functions that do nothing. Returns the
+/// directory of the binaries.
 fn build() -> Result<PathBuf> {
     let rest = ["--workspace", "--bin", "local", "--example", HELLO, "--example", HELLO_TLS];
     for what in [&[][..], &rest] {

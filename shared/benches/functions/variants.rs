@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::{Result, aws::Stack};
 
-/// The number of tokens that a registration gets. It is small, because writing an item with hundreds of tokens takes longer.
+/// The number of tokens that a registration gets. It is small, because writing an item with hundreds of tokens takes
+/// longer.
 const TOKENS_PER_REGISTRATION: usize = 5;
 
 /// A row of the tables.
@@ -194,8 +195,8 @@ fn refresh(stack: &Stack, _: usize) -> Result<Events> {
     }))
 }
 
-/// The refresh token that was rotated away last, again and again: within the reuse window the answer is the same, and nothing
-/// is written.
+/// The refresh token that was rotated away last, again and again: within the reuse window the answer is the same, and
+/// nothing is written.
 fn repeated_refresh(stack: &Stack, _: usize) -> Result<Events> {
     let mut rotate = refresh(stack, 1)?;
     let event = rotate(&Value::Null)?;

@@ -105,7 +105,7 @@ impl Authenticator {
     /// users in, after it has authenticated.
     ///
     /// # Errors
-    /// [`OauthError::InvalidClient`], or a failure.
+    /// [`crate::error::OauthError::InvalidClient`], or a failure.
     pub async fn authenticate_client<T>(
         &self,
         credentials: &ClientCredentials,

@@ -65,11 +65,11 @@ impl CredentialVerifier {
         Ok(key.and_then(|key| unverified.verify(key.rsa())))
     }
 
-    /// [`Self::check`] and [`Self::load`].
+    /// [`Self::check`] and [`Self::load`] of what can be active. A code never is, so it costs no read.
     pub async fn find(&self, text: &str, now: DateTime<Utc>) -> Result<Option<StoredCredential>, InternalError> {
         match self.check(text, now).await? {
+            None | Some(CheckedCredential::Code(_)) => Ok(None),
             Some(checked) => self.load(checked).await,
-            None => Ok(None),
         }
     }
 

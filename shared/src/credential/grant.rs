@@ -14,8 +14,8 @@ use crate::{
 
 const SESSION_ID_BYTES: usize = 16;
 
-/// The id of a grant: 128 random bits in 22 base62 characters. Its codes and refresh tokens start with it, so it must not
-/// be logged. The public id of a grant is its [`SessionId`].
+/// The id of a grant: 128 random bits in 22 base62 characters. Its codes and refresh tokens start with it, so it must
+/// not be logged. The public id of a grant is its [`SessionId`].
 #[derive(Clone, Eq, PartialEq)]
 pub struct GrantId(String);
 
@@ -38,8 +38,8 @@ impl fmt::Debug for GrantId {
     }
 }
 
-/// The public id of a grant, which is its key in the table and the `sid` claim (OpenID Connect Front-Channel Logout 1.0,
-/// 3): 128 bits of the SHA-256 of the [`GrantId`]. A JWT must not reveal the start of a refresh token.
+/// The public id of a grant, which is its key in the table and the `sid` claim (OpenID Connect Front-Channel Logout
+/// 1.0, 3): 128 bits of the SHA-256 of the [`GrantId`]. A JWT must not reveal the start of a refresh token.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String")]
 pub struct SessionId(String);
@@ -108,8 +108,8 @@ impl GrantCredential {
         Ok(Self { grant: grant.clone(), credential })
     }
 
-    /// The one refresh token that replaces this one: an HMAC of it with the salt of its grant. Every call returns the same
-    /// token. Deriving it takes both the table and this token.
+    /// The one refresh token that replaces this one: an HMAC of it with the salt of its grant. Every call returns the
+    /// same token. Deriving it takes both the table and this token.
     #[must_use]
     pub fn successor(&self, salt: &GrantSalt) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, salt.0.as_bytes());

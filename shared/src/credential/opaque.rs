@@ -71,8 +71,8 @@ impl Credential {
         Self { kind, text }
     }
 
-    /// Parses a credential of `kind`. It returns `None` if the prefix, length, alphabet or checksum is wrong, and does not
-    /// say which, because no part of a credential belongs in a message.
+    /// Parses a credential of `kind`. It returns `None` if the prefix, length, alphabet or checksum is wrong, and does
+    /// not say which, because no part of a credential belongs in a message.
     #[must_use]
     pub fn parse(kind: CredentialKind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?;
@@ -96,8 +96,8 @@ impl Credential {
         CredentialHash::of(&self.text)
     }
 
-    /// The public id of an API key or app token, which is its key in the table: the first 96 bits of its SHA-256. They do
-    /// not help to guess 256 random bits.
+    /// The public id of an API key or app token, which is its key in the table: the first 96 bits of its SHA-256. They
+    /// do not help to guess 256 random bits.
     #[must_use]
     pub fn id(&self) -> ObjectId {
         ObjectId::of_sha256(self.text.as_bytes())

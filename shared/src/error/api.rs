@@ -35,7 +35,7 @@ pub enum ApiError {
     /// A code or refresh token was used again, so its grant was revoked.
     #[error("replay detected")]
     Replay,
-    /// An error of the endpoints under `/oauth2`.
+    /// An error that RFC 6749 (5.2) or RFC 6750 (3.1) defines.
     #[error(transparent)]
     Oauth(#[from] OauthError),
     /// The service or AWS failed.
@@ -92,7 +92,7 @@ impl Unauthenticated {
     }
 }
 
-/// What only the endpoints under `/oauth2` answer.
+/// The errors that RFC 6749 (5.2) defines.
 #[derive(Debug, thiserror::Error)]
 pub enum OauthError {
     /// The client is unknown, or its authentication is missing or wrong (RFC 6749, 5.2).

@@ -18,8 +18,8 @@ impl InternalError {
         Self { context, source: source.into() }
     }
 
-    /// The whole chain of causes on one line, for the log. It uses only `Display` texts: the `Debug` form of an AWS error
-    /// can contain an item of the table.
+    /// The whole chain of causes on one line, for the log. It uses only `Display` texts: the `Debug` form of an AWS
+    /// error can contain an item of the table.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -20,8 +20,8 @@ impl ObjectId {
         Ok(Self(random.bytes()?))
     }
 
-    /// The id of a slug within a namespace: the first 96 bits of a SHA-256. So a slug is found without an index, and one
-    /// conditional write on the id makes the slug unique.
+    /// The id of a slug within a namespace: the first 96 bits of a SHA-256. So a slug is found without an index, and
+    /// one conditional write on the id makes the slug unique.
     #[must_use]
     pub fn of_slug(namespace: &str, slug: &str) -> Self {
         Self::of_sha256(format!("{namespace}\0{slug}").as_bytes())

@@ -62,8 +62,8 @@ impl TokenId {
     }
 }
 
-/// The key of a token in its registration's map: the token's own id, or a UUID derived from an idempotency key (RFC 9562,
-/// 5.8). A derived slot holds one token after another, so a slot does not identify a token; the `jti` does.
+/// The key of a token in its registration's map: the token's own id, or a UUID derived from an idempotency key (RFC
+/// 9562, 5.8). A derived slot holds one token after another, so a slot does not identify a token; the `jti` does.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TokenSlot(Uuid);

@@ -13,26 +13,29 @@ use crate::error::{Constraint, ValidationError};
 /// The most levels of objects and arrays; the claims themselves are the first.
 const MAX_LEVELS: usize = 16;
 
-/// A JSON object that has each member once, at every level, and no lone surrogate. The values are the JSON texts that were
-/// given, so whoever reads a token reads exactly those.
+/// A JSON object that has each member once, at every level, and no lone surrogate. The values are the JSON texts that
+/// were given, so whoever reads a token reads exactly those.
 #[derive(Clone, Default)]
 pub struct Claims(Vec<(String, Box<RawValue>)>);
 
 impl Claims {
-    /// Reads claims of at most `max_bytes`. `field` is their name in messages.
+    /// Reads claims of at most `max_bytes` in UTF-8, whatever white space and escapes they are written with. `field` is
+    /// their name in messages.
     pub fn parse(field: &'static str, json: &str, max_bytes: usize) -> Result<Self, ValidationError> {
-        if json.len() > max_bytes {
-            return Err(ValidationError::new(field, format!("must be at most {max_bytes} bytes long")));
-        }
         let Members(members) =
             serde_json::from_str(json).map_err(|_| ValidationError::new(field, "must be an object"))?;
         let mut names = HashSet::new();
+        let mut bytes = "{".len();
         for (name, value) in &members {
             let once = Constraint::require(names.insert(name), "must be given once");
-            once.and_then(|()| check(value, 2)).map_err(|broken| {
-                let name: String = name.chars().take(64).collect();
-                broken.of(format!("{field}.{name}"))
-            })?;
+            bytes += member_bytes(name)
+                + once.and_then(|()| check(value, 2)).map_err(|broken| {
+                    let name: String = name.chars().take(64).collect();
+                    broken.of(format!("{field}.{name}"))
+                })?;
+        }
+        if bytes > max_bytes {
+            return Err(ValidationError::new(field, format!("must be at most {max_bytes} bytes long")));
         }
         Ok(Self(members.into_iter().map(|(name, value)| (name, value.to_owned())).collect()))
     }
@@ -104,9 +107,9 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// Checks what a text can have in it that readers of JSON disagree about (RFC 8259, 4, 8.2, 9). `level` is that of the value if
-/// it is an object or array.
-fn check(value: &RawValue, level: usize) -> Result<(), Constraint> {
+/// Refuses what readers of JSON disagree about: duplicate members, lone surrogates and deep nesting (RFC 8259, 4, 8.2,
+/// 9). `level` is the depth of the value. Returns how many bytes it takes without white space and needless escapes.
+fn check(value: &RawValue, level: usize) -> Result<usize, Constraint> {
     let json = value.get();
     let unreadable = |_| Constraint::new("must be valid Unicode");
     let deep = level > MAX_LEVELS && json.starts_with(['{', '[']);
@@ -115,18 +118,29 @@ fn check(value: &RawValue, level: usize) -> Result<(), Constraint> {
         Some(b'{') => {
             let Members(members) = serde_json::from_str(json).map_err(unreadable)?;
             let mut names = HashSet::new();
-            members.into_iter().try_for_each(|(name, value)| {
+            members.into_iter().try_fold("{".len(), |bytes, (name, value)| {
+                let member = member_bytes(&name);
                 Constraint::require(names.insert(name), "must not have the same member twice")?;
-                check(value, level + 1)
+                Ok(bytes + member + check(value, level + 1)?)
             })
         }
         Some(b'[') => {
             let entries: Vec<&RawValue> = serde_json::from_str(json).map_err(unreadable)?;
-            entries.into_iter().try_for_each(|entry| check(entry, level + 1))
+            entries.into_iter().try_fold("[".len(), |bytes, entry| Ok(bytes + ",".len() + check(entry, level + 1)?))
         }
-        Some(b'"') => serde_json::from_str::<String>(json).map(drop).map_err(unreadable),
-        _ => Ok(()),
+        Some(b'"') => serde_json::from_str::<String>(json).map(|text| text_bytes(&text)).map_err(unreadable),
+        _ => Ok(json.len()),
     }
+}
+
+/// The bytes of a member's name, with its colon and the comma or bracket after its value.
+fn member_bytes(name: &str) -> usize {
+    text_bytes(name) + ":,".len()
+}
+
+fn text_bytes(text: &str) -> usize {
+    // Serialization never fails: only a map with keys that are not strings would.
+    serde_json::to_string(text).map_or(0, |json| json.len())
 }
 
 #[cfg(test)]
@@ -176,6 +190,9 @@ mod tests {
         let long = |length: usize| format!(r#"{{"a":"{}"}}"#, "x".repeat(length - 8));
         assert_eq!(kept(&long(8192)), Ok(long(8192)));
         assert_eq!(error_text(&long(8193)), "claims must be at most 8192 bytes long");
+        // White space and escapes do not count: a sender may write all of Unicode as escapes.
+        let spelled = |letters: usize| format!("{{ \"a\" : [ \"{}\" ,\n 1 ] }}", "\\u0416".repeat(letters));
+        assert!(parsed(&spelled(4000)).is_ok() && parsed(&spelled(4100)).is_err());
     }
 
     #[test]

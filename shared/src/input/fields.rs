@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Constraint;
 
-/// A text that was checked when it came in. Items and our own tokens have only what was checked then, perhaps under a wider
-/// rule than today's, so reading them checks nothing.
+/// A text that was checked when it came in. Items and our own tokens have only what was checked then, perhaps under a
+/// wider rule than today's, so reading them checks nothing.
 macro_rules! checked_text {
     ($(#[$attribute:meta])* $name:ident, |$text:ident| $check:expr) => {
         $(#[$attribute])*
@@ -36,8 +36,8 @@ macro_rules! checked_text {
 pub(super) use checked_text;
 
 checked_text!(
-    /// A plausible e-mail address of at most 254 octets (RFC 5321, 4.5.3.1.3): no display name, no address literal, and a
-    /// domain of at least two labels. It is personal data and must not be logged.
+    /// A plausible e-mail address of at most 254 octets (RFC 5321, 4.5.3.1.3): no display name, no address literal, and
+    /// a domain of at least two labels. It is personal data and must not be logged.
     Email,
     |text| Constraint::require(is_email(text), "must be one e-mail address of at most 254 characters")
 );
@@ -67,8 +67,8 @@ checked_text!(
 );
 
 checked_text!(
-    /// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps use schemes of their own (RFC
-    /// 8252, 7.1); schemes that a browser would run as a script are rejected.
+    /// A redirection endpoint (RFC 6749, 3.1.2): an absolute URI without a fragment. Native apps use schemes of their
+    /// own (RFC 8252, 7.1); schemes that a browser would run as a script are rejected.
     #[derive(Debug)]
     RedirectUri,
     |text| Constraint::require(

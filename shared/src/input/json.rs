@@ -147,8 +147,8 @@ pub fn required<T>(name: &'static str, value: Option<T>) -> Result<T, Validation
     value.ok_or_else(|| ValidationError::new(name, "is required"))
 }
 
-/// Reads the members of an object, and keeps duplicates, so that they can be refused. It has the names of those whose text is
-/// kept.
+/// Reads the members of an object, and keeps duplicates, so that they can be refused. It has the names of those whose
+/// text is kept.
 struct Fields<'a>(&'a [&'a str]);
 
 impl<'de> Visitor<'de> for Fields<'_> {

@@ -57,8 +57,8 @@ pub fn claims() -> Vec<&'static str> {
 }
 
 impl Claims {
-    /// Requires standard claims of the right type, so that no claim takes the place of one of the token's own. `field` is
-    /// their name in messages.
+    /// Requires standard claims of the right type, so that no claim takes the place of one of the token's own. `field`
+    /// is their name in messages.
     pub fn require_standard(&self, field: &'static str) -> Result<(), ValidationError> {
         for (name, json) in self.iter() {
             let Some((name, _, (beginnings, rule))) = STANDARD_CLAIMS.iter().find(|(standard, ..)| *standard == name)

@@ -1,5 +1,5 @@
-//! Parses a JSON value literally. `serde_json::Value` treats `{"$serde_json::private::RawValue": "<json>"}` as the JSON in that
-//! text and starts counting the nesting levels again, so a sender could avoid the limit.
+//! Parses a JSON value literally. `serde_json::Value` treats `{"$serde_json::private::RawValue": "<json>"}` as the JSON
+//! in that text and starts counting the nesting levels again, so a sender could avoid the limit.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Data key pairs for envelope signing. KMS generates a pair and returns the private key only in encrypted form. A process
-//! that may decrypt it can then sign without KMS.
+//! Data key pairs for envelope signing. KMS generates a pair and returns the private key only in encrypted form. A
+//! process that may decrypt it can then sign without KMS.
 
 use std::{collections::HashMap, fmt, time::Duration};
 
@@ -63,9 +63,9 @@ impl WrappingKey {
     /// Decrypts the private key of a pair. Our copy of its encoding is zeroized, and aws-lc zeroizes the key when it is
     /// dropped.
     ///
-    /// KMS decrypts the key only for the table and the id that it was generated for. A pair that another KMS key encrypted is
-    /// an error, and that key is not used instead: IAM allows the functions only this one, and whoever can write to the table
-    /// must not be able to choose the key.
+    /// KMS decrypts the key only for the table and the id that it was generated for. A pair that another KMS key
+    /// encrypted is an error, and that key is not used instead: IAM allows the functions only this one, and whoever can
+    /// write to the table must not be able to choose the key.
     pub(crate) async fn decrypt(&self, pair: &DataKeyPair) -> Result<PrivateKey, InternalError> {
         const CONTEXT: &str = "decrypt the signing key";
         if let Some(other) = pair.wrapping_key.as_ref().filter(|other| other.id() != self.key.id()) {
@@ -96,9 +96,9 @@ impl WrappingKey {
     }
 }
 
-/// The timeouts and retries for generating an RSA pair, which takes KMS longer than anything else and is limited to one per
-/// second by default. An operator waits for it, so it may take longer than a request of a user. It ends before the function
-/// times out.
+/// The timeouts and retries for generating an RSA pair, which takes KMS longer than anything else and is limited to one
+/// per second by default. An operator waits for it, so it may take longer than a request of a user. It ends before the
+/// function times out.
 fn key_generation_config() -> aws_sdk_kms::config::Builder {
     let timeouts = TimeoutConfig::builder()
         .operation_attempt_timeout(Duration::from_secs(8))

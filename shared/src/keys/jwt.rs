@@ -144,9 +144,10 @@ fn encode(part: &impl Serialize) -> Result<String, serde_json::Error> {
     Ok(URL_SAFE_NO_PAD.encode(json))
 }
 
-/// Writes JSON whose base64url contains no `-` and no `_`, because published browser clients decode it with `atob`, which
-/// accepts neither. These two characters encode the sextets 62 and 63. In ASCII only the last sextet of three bytes can have
-/// these values, if the third byte is `>`, `?`, `~` or DEL. So these four and everything that is not ASCII are escaped.
+/// Writes JSON whose base64url contains no `-` and no `_`, because published browser clients decode it with `atob`,
+/// which accepts neither. These two characters encode the sextets 62 and 63. In ASCII only the last sextet of three
+/// bytes can have these values, if the third byte is `>`, `?`, `~` or DEL. So these four and everything that is not
+/// ASCII are escaped.
 struct PlainBase64;
 
 impl Formatter for PlainBase64 {
@@ -166,7 +167,8 @@ impl Formatter for PlainBase64 {
         CompactFormatter.write_string_fragment(writer, rest)
     }
 
-    /// JSON that was given. It has these characters only inside its strings, and never after a backslash that escapes them.
+    /// JSON that was given. It has these characters only inside its strings, and never after a backslash that escapes
+    /// them.
     fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         self.write_string_fragment(writer, fragment)
     }

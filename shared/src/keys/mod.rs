@@ -60,8 +60,8 @@ impl Keys {
         })
     }
 
-    /// Signs with the KMS key of `SIGNING_KEY_ID` or, in `envelope` mode, with the current key of the table, which the KMS
-    /// key of `WRAPPING_KEY_ID` decrypts.
+    /// Signs with the KMS key of `SIGNING_KEY_ID` or, in `envelope` mode, with the current key of the table, which the
+    /// KMS key of `WRAPPING_KEY_ID` decrypts.
     pub fn signer(&self, environment: &Environment) -> Result<Signer, SettingsError> {
         match (&self.source, WrappingKey::from_environment(environment, self.mode)?) {
             (KeySource::Envelope(cache), Some(wrapping_key)) => Ok(Signer::envelope(wrapping_key, Arc::clone(cache))),
@@ -72,8 +72,8 @@ impl Keys {
         }
     }
 
-    /// The keys that verify: those of `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` and, unless only KMS signs, those of
-    /// the table.
+    /// The keys that verify: those of `SIGNING_KEY_ID` and `PREVIOUS_SIGNING_KEY_IDS` and, unless only KMS signs, those
+    /// of the table.
     pub fn public_keys(&self, environment: &Environment) -> Result<PublicKeys, SettingsError> {
         let previous = previous_signing_keys(environment, &self.signing_key)?;
         let (kms, clock) = (self.kms.clone(), Arc::clone(&self.clock));

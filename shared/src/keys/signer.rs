@@ -57,8 +57,8 @@ impl Signer {
         Self(Arc::new(Backend::Envelope(EnvelopeSigner { wrapping_key, keys, decrypted: Mutex::default() })))
     }
 
-    /// Opens two connections to KMS, because an exchange signs two tokens at the same time; or decrypts the key. A failure is
-    /// harmless.
+    /// Opens two connections to KMS, because an exchange signs two tokens at the same time; or decrypts the key. A
+    /// failure is harmless.
     pub async fn warm(&self) {
         match self.0.as_ref() {
             Backend::Kms(KmsSigner { kms, key }) => {
@@ -76,8 +76,8 @@ impl Signer {
         }
     }
 
-    /// Refreshes the signing keys if it is time. A request runs this beside its other reads, so that [`Self::sign`] need
-    /// not wait; its time is part of theirs. It never calls KMS.
+    /// Refreshes the signing keys if it is time. A request runs this beside its other reads, so that [`Self::sign`]
+    /// need not wait; its time is part of theirs. It never calls KMS.
     pub async fn prepare(&self) -> Result<(), InternalError> {
         match self.0.as_ref() {
             Backend::Kms(_) => Ok(()),
@@ -132,7 +132,8 @@ impl EnvelopeSigner {
     /// The private key of the current key, as of a minute ago at most. It is decrypted when it is first needed.
     async fn private_key(&self) -> Result<Arc<PrivateKey>, InternalError> {
         const NONE: &str = "there is none yet: invoke provision with the action rotateSigningKey";
-        // Locked first, so that all requests see the keys change in the same order and none decrypts an older key again.
+        // Locked first, so that all requests see the keys change in the same order and none decrypts an older key
+        // again.
         let mut decrypted = self.decrypted.lock().await;
         let snapshot = self.keys.get().await?;
         let current = snapshot.current().ok_or_else(|| InternalError::new("load the signing key", NONE))?;

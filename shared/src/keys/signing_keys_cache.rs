@@ -1,15 +1,16 @@
-//! The signing keys of envelope signing as this process knows them: a copy of the table's item, so that most requests sign
-//! and verify without reading it. A withdrawn key neither signs nor is trusted for more than a minute.
+//! The signing keys of envelope signing as this process knows them: a copy of the table's item, so that most requests
+//! sign and verify without reading it. A withdrawn key neither signs nor is trusted for more than a minute.
 //!
-//! 1. The first request that needs the keys loads them ([`SigningKeysCache::get`]). Concurrent requests wait for one read.
+//! 1. The first request that needs the keys loads them ([`SigningKeysCache::get`]). Concurrent requests wait for one
+//!    read.
 //! 2. A copy younger than 30 s is used as it is.
-//! 3. Once it is older, a request loads the keys again beside its other reads ([`SigningKeysCache::refresh_if_due`]). The
-//!    other requests go on with the old copy, and so does this one if the read fails.
+//! 3. Once it is older, a request loads the keys again beside its other reads ([`SigningKeysCache::refresh_if_due`]).
+//!    The other requests go on with the old copy, and so does this one if the read fails.
 //! 4. A copy older than 60 s is never used: the request waits for a read, and fails if it fails.
-//! 5. An unknown `kid` may be that of a rotation a moment ago, so the keys are loaded again, but at most once per second
-//!    ([`SigningKeysCache::find`]).
-//! 6. If a private key cannot be decrypted, the copy is dropped ([`SigningKeysCache::forget`]), because the key may have been
-//!    replaced.
+//! 5. An unknown `kid` may be that of a rotation a moment ago, so the keys are loaded again, but at most once per
+//!    second ([`SigningKeysCache::find`]).
+//! 6. If a private key cannot be decrypted, the copy is dropped ([`SigningKeysCache::forget`]), because the key may
+//!    have been replaced.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -151,8 +152,8 @@ impl Snapshot {
         self.keys.as_ref().map(|keys| &keys.current)
     }
 
-    /// All public keys, the current one first. They are parsed when they are first needed; a process that only signs never
-    /// needs them.
+    /// All public keys, the current one first. They are parsed when they are first needed; a process that only signs
+    /// never needs them.
     pub(crate) fn public_keys(&self) -> Result<&[Arc<VerificationKey>], InternalError> {
         const CONTEXT: &str = "parse a public key";
         if let Some(keys) = self.public_keys.get() {

@@ -39,8 +39,8 @@ const MAX_ATTEMPTS: u32 = 3;
 /// second suits batch work, but here somebody waits for the answer.
 const INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Takes region and credentials from environment variables only, so nothing waits for a profile or a metadata service. The
-/// SDK itself reads `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_DYNAMODB` and `AWS_ENDPOINT_URL_KMS`.
+/// Takes region and credentials from environment variables only, so nothing waits for a profile or a metadata service.
+/// The SDK itself reads `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_DYNAMODB` and `AWS_ENDPOINT_URL_KMS`.
 #[must_use]
 pub fn config() -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
@@ -56,7 +56,8 @@ pub fn config() -> ConfigLoader {
         .retry_config(retries)
 }
 
-/// One connector for all clients, with one connection pool and one set of TLS roots; the SDK would build one per client.
+/// One connector for all clients, with one connection pool and one set of TLS roots; the SDK would build one per
+/// client.
 #[must_use]
 pub fn http_client() -> SharedHttpClient {
     let connector = SharedHttpConnector::new(connector());
@@ -93,9 +94,9 @@ fn interceptors(service: Service) -> [SharedInterceptor; 2] {
     [SharedInterceptor::permanent(Meter(service)), SharedInterceptor::permanent(ConstantHeaders)]
 }
 
-/// Sends a constant user agent, which AWS logs. The SDK builds its own for each call, sends it twice and signs one copy. Building it
-/// and the number of the attempt took a tenth of a call's instructions; AWS uses both for statistics only. The id that all
-/// attempts of a call share is still sent.
+/// Sends a constant user agent, which AWS logs. The SDK builds its own for each call, sends it twice and signs one
+/// copy. Building it and the number of the attempt took a tenth of a call's instructions; AWS uses both for statistics
+/// only. The id that all attempts of a call share is still sent.
 #[derive(Debug)]
 struct ConstantHeaders;
 
@@ -130,7 +131,8 @@ impl Intercept for ConstantHeaders {
     ) -> Result<(), BoxError> {
         let headers = context.request_mut().headers_mut();
         headers.insert("user-agent", Self::USER_AGENT);
-        // Otherwise the SDK reads it from the environment for each attempt. It still does if this value is not a valid header.
+        // Otherwise the SDK reads it from the environment for each attempt. It still does if this value is not a valid
+        // header.
         if let Some(id) = telemetry::xray_trace_id() {
             let _ = headers.try_insert("x-amzn-trace-id", id);
         }

@@ -11,8 +11,8 @@ use crate::{
     runtime::aws,
 };
 
-/// The environment that a function runs in. In production it is that of the process; the `local` crate and the tests make
-/// their own.
+/// The environment that a function runs in. In production it is that of the process; the `local` crate and the tests
+/// make their own.
 #[derive(Clone)]
 pub struct Environment {
     pub variables: HashMap<String, String>,
@@ -48,7 +48,8 @@ impl Environment {
         self.optional(variable)?.ok_or_else(|| SettingsError::not_set(variable))
     }
 
-    /// An optional setting. An empty variable counts as not set, because an empty parameter of the template results in one.
+    /// An optional setting. An empty variable counts as not set, because an empty parameter of the template results in
+    /// one.
     pub fn optional<T: FromStr<Err = Constraint>>(&self, variable: &'static str) -> Result<Option<T>, SettingsError> {
         match self.variables.get(variable).filter(|value| !value.is_empty()) {
             None => Ok(None),

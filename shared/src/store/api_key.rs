@@ -1,4 +1,5 @@
-//! API keys. The id of a key is the first 96 bits of its SHA-256, so the key that a caller presents is found in one read.
+//! API keys. The id of a key is the first 96 bits of its SHA-256, so the key that a caller presents is found in one
+//! read.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
-//! App tokens. The id of a token is the first 96 bits of the SHA-256 of its secret, so a presented token is found in one read.
+//! App tokens. The id of a token is the first 96 bits of the SHA-256 of its secret, so a presented token is found in
+//! one read.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,8 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
-/// The item `APP_TOKEN#<id>`. A revoked token is marked and never deleted, so that its secret can never be issued again.
+/// The item `APP_TOKEN#<id>`. A revoked token is marked and never deleted, so that its secret can never be issued
+/// again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AppToken {

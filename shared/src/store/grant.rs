@@ -191,9 +191,9 @@ impl Store {
         self.get(Key::grant(id), "load the grant").await
     }
 
-    /// Moves a grant on if its version is still `step.from`; `step.to` becomes its version. Without an answer, a second write
-    /// makes sure that the first has happened or never will: whoever repeats an exchange that has happened would be taken for a
-    /// thief.
+    /// Moves a grant on if its version is still `step.from`; `step.to` becomes its version. Without an answer, a second
+    /// write makes sure that the first has happened or never will: whoever repeats an exchange that has happened would
+    /// be taken for a thief.
     ///
     /// # Errors
     /// Nothing was issued then, and this change can no longer happen, unless the second write got no answer either.
@@ -205,7 +205,8 @@ impl Store {
     ) -> Result<Update<(), Grant>, InternalError> {
         let call = self.grant_update(id, step).expression_attribute_names("#current", "current");
         let call = match change {
-            // `state` and the challenge are compared only when the code is exchanged. ID tokens of refreshes repeat the `nonce`.
+            // `state` and the challenge are compared only when the code is exchanged. ID tokens of refreshes repeat the
+            // `nonce`.
             GrantChange::Exchange { refresh_token, expires_at } => call
                 .update_expression(
                     "SET #version = :newVersion, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt \
@@ -234,8 +235,8 @@ impl Store {
         }
     }
 
-    /// Finds out what became of a change that was not answered. It may still be in flight; if it has not happened, it never
-    /// will, because this write replaces the version that it requires.
+    /// Finds out what became of a change that was not answered. It may still be in flight; if it has not happened, it
+    /// never will, because this write replaces the version that it requires.
     async fn settle(
         &self,
         id: &SessionId,
@@ -262,9 +263,9 @@ impl Store {
         Ok(())
     }
 
-    /// Revokes a grant of this user at this client, unless it was revoked before, and returns whether it could still be used at
-    /// `now`. The write does not require that it could: the clock of the function that exchanges the code may differ from
-    /// ours. A conflict means that the grant was revoked before, or belongs to another user or client.
+    /// Revokes a grant of this user at this client, unless it was revoked before, and returns whether it could still be
+    /// used at `now`. The write does not require that it could: the clock of the function that exchanges the code may
+    /// differ from ours. A conflict means that the grant was revoked before, or belongs to another user or client.
     pub async fn end_grant(
         &self,
         id: &SessionId,

@@ -17,8 +17,8 @@ pub struct UserAtClient<'a> {
     pub subject: &'a Subject,
 }
 
-/// The primary key of an item. Every item has its own partition. The sort key is always the same; it is there so that other
-/// items can be added to a partition later.
+/// The primary key of an item. The session entries of a user at a client share a partition; every other item has a
+/// partition of its own and the sort key `ITEM`.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pk: String,

@@ -1,6 +1,6 @@
 //! Lists. One index serves all of them: an item that can be listed has an `owner`, which names its list, and a
-//! `createdAt`, which is its position there. The index follows the table within about a second, so no decision is ever taken
-//! from it.
+//! `createdAt`, which is its position there. The index follows the table within about a second, so no decision is ever
+//! taken from it.
 
 use std::fmt;
 
@@ -24,8 +24,8 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
-/// The index. It projects only the attributes that the lists need; the hash of a client's secret is among them, because it says
-/// whether the client is confidential.
+/// The index. It projects only the attributes that the lists need; the hash of a client's secret is among them, because
+/// it says whether the client is confidential.
 const INDEX: &str = "byOwner";
 /// Its partition key.
 pub(super) const OWNER: &str = "owner";
@@ -88,8 +88,8 @@ impl List<'_> {
         key
     }
 
-    /// A text that continues the list after this position. It is bound to the list, so that one from another list is noticed;
-    /// forging one gains nothing, because the list is always the one that the caller names.
+    /// A text that continues the list after this position. It is bound to the list, so that one from another list is
+    /// noticed; forging one gains nothing, because the list is always the one that the caller names.
     #[must_use]
     pub fn cursor(&self, after: &Position) -> String {
         base64url([&self.cursor_hash(after), after.0.as_bytes()].concat())
@@ -109,8 +109,8 @@ impl List<'_> {
     }
 }
 
-/// Where an item is in its list: `<when it was created, RFC 3339 with milliseconds>#<its id>`. Sorted as text it is in the
-/// order of creation, and what was created in the same millisecond is in the order of the ids.
+/// Where an item is in its list: `<when it was created, RFC 3339 with milliseconds>#<its id>`. Sorted as text it is in
+/// the order of creation, and what was created in the same millisecond is in the order of the ids.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Position(String);
 
@@ -170,9 +170,9 @@ pub struct Page<T> {
 }
 
 impl Store {
-    /// Reads a page of a list. Only items that `keep` accepts are returned and count towards `limit`. [`Start::Skip`] counts all
-    /// items, because `keep` does not see those that it skips: use [`Start::After`] with a `keep` that rejects any. DynamoDB
-    /// counts the skipped items without sending them, but charges for reading them.
+    /// Reads a page of a list. Only items that `keep` accepts are returned and count towards `limit`. [`Start::Skip`]
+    /// counts all items, because `keep` does not see those that it skips: use [`Start::After`] with a `keep` that
+    /// rejects any. DynamoDB counts the skipped items without sending them, but charges for reading them.
     pub async fn list<T: DeserializeOwned>(
         &self,
         list: &List<'_>,
@@ -196,7 +196,8 @@ impl Store {
                 return Ok(Page { items, has_more: false });
             }
         }
-        // One more than is shown, to know whether there are more. If `keep` rejects many, the following queries read more.
+        // One more than is shown, to know whether there are more. If `keep` rejects many, the following queries read
+        // more.
         let mut size = limit.saturating_add(1);
         while items.len() <= limit {
             let call = self.query(list, order, start.take(), size);

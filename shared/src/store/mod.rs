@@ -1,5 +1,5 @@
 //! The table: typed items, strongly consistent reads, conditional writes. One aggregate is one item, and a change of
-//! it is one conditional write that recognises its own earlier attempt: the SDK repeats a write whose answer was
+//! it is one conditional write that recognizes its own earlier attempt: the SDK repeats a write whose answer was
 //! lost.
 
 mod api_key;
@@ -64,7 +64,6 @@ const CREATED_BY: &str = "createdBy";
 pub struct TableName(pub(crate) String);
 
 impl TableName {
-    /// The variable.
     pub(crate) const VARIABLE: &'static str = "TABLE_NAME";
 }
 
@@ -97,8 +96,8 @@ impl Store {
         Ok(Self { client: aws::dynamodb(&environment.aws), table, random: Arc::clone(&environment.random) })
     }
 
-    /// Opens this many connections, as many as the first request has calls at the same time, which would otherwise wait for them.
-    /// Failing is harmless.
+    /// Opens this many connections, as many as the first request has calls at the same time, which would otherwise wait
+    /// for them. Failing is harmless.
     pub async fn warm(&self, connections: usize) {
         join_all((0..connections).map(|_| self.get::<()>(Key::nothing(), "warm up"))).await;
     }
@@ -109,8 +108,8 @@ impl Store {
         found.item.map(|item| read(item, context)).transpose()
     }
 
-    /// Creates an item that must not exist yet, with what puts it into a list, if anything. A conflict means that its key is
-    /// taken.
+    /// Creates an item that must not exist yet, with what puts it into a list, if anything. A conflict means that its
+    /// key is taken.
     async fn create(
         &self,
         key: Key,
@@ -176,7 +175,8 @@ impl Store {
         Retry::new(context, Arc::clone(&self.random))
     }
 
-    /// Lets a write that every racer must get through be decided again. `context` completes the sentence "could not …".
+    /// Lets a write that every racer must get through be decided again. `context` completes the sentence "could not
+    /// …".
     #[must_use]
     pub fn patient_retry(&self, context: &'static str) -> Retry {
         Retry::patient(context, Arc::clone(&self.random))

@@ -25,8 +25,8 @@ use crate::{
 
 /// How many earlier lists of scopes a registration keeps, each of at most 1 KB, so that its item stays under 400 KB.
 pub const MAX_EARLIER_SCOPES: usize = 10;
-/// How many revoked tokens a registration remembers before it forgets them all at once. Forgetting makes every create that
-/// is under way decide again.
+/// How many revoked tokens a registration remembers before it forgets them all at once. Forgetting makes every create
+/// that is under way decide again.
 const MAX_REVOKED: usize = 20;
 
 /// A registration, at `REGISTRATION#<id>`.
@@ -50,8 +50,8 @@ pub struct Registration {
     pub earlier_scopes: Vec<EarlierScopes>,
     /// Its tokens: the active ones, and expired ones that no write has removed yet.
     pub tokens: BTreeMap<TokenSlot, RegistrationToken>,
-    /// The tokens that were revoked lately, each with the write that did it. A write that records one of them again, because
-    /// it arrives late, is refused.
+    /// The tokens that were revoked lately, each with the write that did it. A write that records one of them again,
+    /// because it arrives late, is refused.
     pub revoked: BTreeMap<TokenId, WriteId>,
     /// The write that last emptied `revoked`. A write that records a token requires this to be unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,8 +205,8 @@ impl Store {
         self.get(Key::registration(id), "load the registration").await
     }
 
-    /// Records a token and removes expired ones to make room, in one write. The condition is the quota; it fails if anything
-    /// that the plan depends on has changed since `decided_on` was read.
+    /// Records a token and removes expired ones to make room, in one write. The condition is the quota; it fails if
+    /// anything that the plan depends on has changed since `decided_on` was read.
     pub async fn record_token(
         &self,
         id: &RegistrationId,
@@ -259,8 +259,8 @@ impl Store {
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
-    /// Removes these expired tokens, each only if it is still expired. For a registration that has more of them than one
-    /// write of [`Self::record_token`] removes.
+    /// Removes these expired tokens, each only if it is still expired. For a registration that has more of them than
+    /// one write of [`Self::record_token`] removes.
     pub async fn remove_expired_tokens(
         &self,
         id: &RegistrationId,
@@ -284,7 +284,8 @@ impl Store {
     }
 
     /// Revokes the token with this id in this slot, as `decided_on` has it; its place in the quota is free at once. A
-    /// conflict means that the slot no longer holds it, or that the list of what was revoked became full or was emptied.
+    /// conflict means that the slot no longer holds it, or that the list of what was revoked became full or was
+    /// emptied.
     pub async fn revoke_token(
         &self,
         id: &RegistrationId,

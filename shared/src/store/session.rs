@@ -1,8 +1,9 @@
-//! Session entries: the ids of a user's grants at a client, as items beside each other that one strongly consistent query reads.
+//! Session entries: the ids of a user's grants at a client, as items beside each other that one strongly consistent
+//! query reads.
 //!
-//! An index follows the table only later, so it cannot say which grants are to be ended. `issue-code` therefore writes, at
-//! the same time as the grant, an item that names it, and hands the code out once both are written. A grant whose code is
-//! known to anybody is thus always found here. An item that names no grant is harmless.
+//! An index follows the table only later, so it cannot say which grants are to be ended. `issue-code` therefore writes,
+//! at the same time as the grant, an item that names it, and hands the code out once both are written. A grant whose
+//! code is known to anybody is thus always found here. An item that names no grant is harmless.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, Utc};
@@ -19,8 +20,8 @@ use crate::{
 };
 
 impl Store {
-    /// Adds the session entry, an item that points to a grant of this user. Sent twice, it is the same as once. The entry is
-    /// not needed after `ttl`.
+    /// Adds the session entry, an item that points to a grant of this user. Sent twice, it is the same as once. The
+    /// entry is not needed after `ttl`.
     pub async fn record_session(
         &self,
         user: UserAtClient<'_>,
@@ -42,7 +43,8 @@ impl Store {
         timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
     }
 
-    /// The ids of a user's grants at a client that have a session entry. Some may have ended or expired, or were never written.
+    /// The ids of a user's grants at a client that have a session entry. Some may have ended or expired, or were never
+    /// written.
     pub async fn load_sessions(&self, user: UserAtClient<'_>) -> Result<Vec<SessionId>, InternalError> {
         let failed = |error| InternalError::new("load the sessions", error);
         let mut sessions = Vec::new();

@@ -1,5 +1,5 @@
-//! The signing keys of envelope signing: the data key pair that signs, whose private key KMS encrypted, and the public keys
-//! of those that signed before.
+//! The signing keys of envelope signing: the data key pair that signs, whose private key KMS encrypted, and the public
+//! keys of those that signed before.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ use crate::{
     id::{KeyId, KmsKey},
 };
 
-/// How long a process may go on signing with a key after it was replaced, in seconds. By its own clock a process does so for
-/// a minute at most; a day allows for clocks that are wrong.
+/// How long a process may go on signing with a key after it was replaced, in seconds. By its own clock a process does
+/// so for a minute at most; a day allows for clocks that are wrong.
 const SIGNING_GRACE_SECONDS: i64 = 86_400;
 /// The most keys. The item is then 52 KB large. Rotating every five weeks never reaches this number.
 pub const MAX_KEYS: usize = 100;
@@ -28,8 +28,8 @@ pub struct SigningKeys {
     pub current: DataKeyPair,
     /// The keys that signed before, newest first.
     pub previous: Vec<PreviousKey>,
-    /// The ids of the keys that were withdrawn last, at most [`MAX_KEYS`]. A rotation whose answer was lost finds its key
-    /// here and does not bring it back.
+    /// The ids of the keys that were withdrawn last, at most [`MAX_KEYS`]. A rotation whose answer was lost finds its
+    /// key here and does not bring it back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<KeyId>,
 }
@@ -68,8 +68,8 @@ impl fmt::Debug for DataKeyPair {
 
 #[expect(clippy::len_without_is_empty, reason = "there is always a current key")]
 impl SigningKeys {
-    /// The keys after `current` replaced the existing current key. The private key of that one is dropped. The public keys
-    /// are kept for as long as tokens that they verify can live, unless `withdraw` drops them now.
+    /// The keys after `current` replaced the existing current key. The private key of that one is dropped. The public
+    /// keys are kept for as long as tokens that they verify can live, unless `withdraw` drops them now.
     #[must_use]
     pub fn rotated(existing: Option<Self>, current: DataKeyPair, now: DateTime<Utc>, withdraw: bool) -> Self {
         let Some(existing) = existing else { return Self { current, previous: Vec::new(), withdrawn: Vec::new() } };
@@ -110,8 +110,8 @@ impl Store {
         self.get(Key::signing_keys(), "load the signing keys").await
     }
 
-    /// Replaces the signing keys whose current key is `replaces`, or writes the first ones. A conflict means that another
-    /// rotation won the race.
+    /// Replaces the signing keys whose current key is `replaces`, or writes the first ones. A conflict means that
+    /// another rotation won the race.
     pub async fn record_signing_keys(
         &self,
         keys: &SigningKeys,
@@ -128,8 +128,8 @@ impl Store {
                 .expression_attribute_names("#kid", "kid")
                 .expression_attribute_values(":kid", AttributeValue::S(kid.as_str().to_owned())),
         };
-        // The id of the key is random, so only an earlier attempt of this write can have written it. Other rotations may have
-        // followed since.
+        // The id of the key is random, so only an earlier attempt of this write can have written it. Other rotations
+        // may have followed since.
         put(call, CONTEXT, |_, found: &SigningKeys| found.ever_contained(&keys.current.kid)).await
     }
 }

@@ -1,5 +1,5 @@
-//! Conditional writes: their outcomes, how one recognizes its own earlier attempt, and how one that lost a race is decided
-//! again.
+//! Conditional writes: their outcomes, how one recognizes its own earlier attempt, and how one that lost a race is
+//! decided again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,8 +19,8 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
-/// The random id of one write. If the SDK sends a write again because its answer was lost, the write finds its own id in
-/// the item and knows that it has succeeded.
+/// The random id of one write. If the SDK sends a write again because its answer was lost, the write finds its own id
+/// in the item and knows that it has succeeded.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct WriteId(String);
 
@@ -44,7 +44,7 @@ impl From<&WriteId> for AttributeValue {
 #[derive(Debug)]
 #[must_use]
 pub enum Update<A, C = A> {
-    /// It has happened: now, or in an earlier attempt of this very write whose answer was lost.
+    /// It has happened: now, or in an earlier attempt of this write whose answer was lost.
     Applied(A),
     /// Its condition does not hold. The item as it is now.
     Conflict(C),
@@ -97,8 +97,8 @@ impl Retry {
     }
 }
 
-/// Sends a conditional update. `applied` reads the attributes that it returns; `own` recognises, in the item that the
-/// condition failed on, an earlier attempt of this very write.
+/// Sends a conditional update. `applied` reads the attributes that it returns; `own` recognizes, in the item that the
+/// condition failed on, an earlier attempt of this write.
 pub(super) async fn send<A, C: DeserializeOwned>(
     call: UpdateItemFluentBuilder,
     context: &'static str,
@@ -117,7 +117,7 @@ pub(super) async fn send<A, C: DeserializeOwned>(
     }
 }
 
-/// Sends a conditional put. `own` recognises an earlier attempt of this very write.
+/// Sends a conditional put. `own` recognizes an earlier attempt of this write.
 pub(super) async fn put<C: DeserializeOwned>(
     call: PutItemFluentBuilder,
     context: &'static str,
@@ -135,7 +135,7 @@ pub(super) async fn put<C: DeserializeOwned>(
     }
 }
 
-/// Reads the item that a condition failed on: the work of this very write, or of another.
+/// Reads the item that a condition failed on: the work of this write, or of another.
 fn conflict<A, C: DeserializeOwned>(
     failed: &ConditionalCheckFailedException,
     context: &'static str,

@@ -1,8 +1,8 @@
 //! Integration tokens of an application.
 //!
 //! With an idempotency key the secret is derived: KMS makes a MAC over what identifies the request, and from that come
-//! the secrets of one *generation* after another. A revoked token keeps its item, so its secret is never made again: the key
-//! goes on with the next generation.
+//! the secrets of one *generation* after another. A revoked token keeps its item, so its secret is never made again:
+//! the key goes on with the next generation.
 
 use std::sync::Arc;
 
@@ -26,37 +26,27 @@ use crate::{
 pub struct CreateRequest<'a> {
     /// The endpoint that it was made at, which is part of what an idempotency key means.
     pub endpoint: &'static str,
-    /// The organization of the application.
     pub organization_id: ObjectId,
-    /// The application that the token is for.
     pub application_id: ObjectId,
-    /// What the caller says of it.
     pub description: Option<String>,
-    /// What it may do.
     pub scopes: Scopes,
-    /// What the caller names the request by.
     pub idempotency_key: Option<&'a IdempotencyKey>,
 }
 
 /// An app token, recorded, and its secret.
 #[derive(Debug)]
 pub struct CreatedAppToken {
-    /// The token.
     pub token: AppToken,
-    /// Its bearer.
     pub secret: Credential,
     /// Whether it had been created before, by a request with the same idempotency key.
     pub replayed: bool,
 }
 
-/// Creates the tokens of applications.
 #[derive(Debug)]
 pub struct AppTokens {
-    /// Where they are recorded.
     pub store: Store,
     /// What derives their secrets from idempotency keys.
     pub mac_key: MacKey,
-    /// What their other secrets are drawn from.
     pub random: Arc<dyn Random>,
 }
 
@@ -125,8 +115,8 @@ impl AppTokens {
         }
     }
 
-    /// The first generation that is not revoked. `revoked` is one that is. Generations are revoked in order, so doubling steps
-    /// find it.
+    /// The first generation that is not revoked. `revoked` is one that is. Generations are revoked in order, so
+    /// doubling steps find it.
     async fn next_generation(&self, generations: &Generations, mut revoked: u32) -> Result<u32, InternalError> {
         let mut step = 1;
         loop {

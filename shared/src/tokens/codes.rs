@@ -18,7 +18,8 @@ use crate::{
 
 /// How long a code is valid. RFC 6749, 4.1.2, recommends at most ten minutes.
 const CODE_LIFETIME_SECONDS: u32 = 120;
-/// How long a grant is named among those of its user: as long as it can live, and two days more for clocks that are wrong.
+/// How long a grant is named among those of its user: as long as it can live, and two days more for clocks that are
+/// wrong.
 const SESSION_LIFETIME_SECONDS: u32 = GRANT_LIFETIME_SECONDS + 2 * 86400;
 
 /// What a code is issued for: who logged in, and what the client asked for.

@@ -1,5 +1,5 @@
-//! The operations, independent of any endpoint's wire format. `registration_tokens` and `app_tokens` get what the function
-//! loaded. `grants` loads by itself, and gets what signs the tokens as a closure: they leave after the commit only.
+//! The operations, independent of any endpoint's wire format. `registration_tokens` and `app_tokens` take loaded items;
+//! `codes` and `grants` load them. `grants` takes a closure that signs, and returns the tokens only after the commit.
 
 pub mod app_tokens;
 pub mod codes;

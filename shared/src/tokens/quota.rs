@@ -18,15 +18,15 @@ const MAX_REMOVED: usize = 50;
 pub(super) enum Plan {
     /// Record it.
     Record(TokenWritePlan),
-    /// Remove these expired tokens first: there are more of them than the write that records the token removes. This happens
-    /// after the quota was lowered.
+    /// Remove these expired tokens first: there are more of them than the write that records the token removes. This
+    /// happens after the quota was lowered.
     MakeRoom(Vec<TokenSlot>),
     /// As many tokens as are allowed are active.
     Full,
 }
 
-/// Plans to record a token in this slot. If more tokens have expired than one write removes, writers at the same time begin
-/// at different ones, by `start`, so that they do not conflict.
+/// Plans to record a token in this slot. If more tokens have expired than one write removes, writers at the same time
+/// begin at different ones, by `start`, so that they do not conflict.
 pub(super) fn plan(registration: &Registration, slot: TokenSlot, now: DateTime<Utc>, start: usize) -> Plan {
     let expired = registration.tokens.iter().filter(|(other, token)| **other != slot && !token.is_active(now));
     let mut expired: Vec<TokenSlot> = expired.map(|(slot, _)| *slot).collect();

@@ -1,8 +1,8 @@
 //! OAuth access tokens of a registration, under its active-token quota.
 //!
-//! A token is recorded in a *slot* of its registration: its `jti` or, with an idempotency key, a UUID derived from the key.
-//! The slot of a key is used again; the recorded `jti`, which is random, decides which token is valid. So a repeat of the key
-//! finds what was issued, and a token that expired or was revoked is never valid again.
+//! A token is recorded in a *slot* of its registration: its `jti` or, with an idempotency key, a UUID derived from the
+//! key. The slot of a key is used again; the recorded `jti`, which is random, decides which token is valid. So a repeat
+//! of the key finds what was issued, and a token that expired or was revoked is never valid again.
 
 use std::sync::Arc;
 
@@ -26,26 +26,21 @@ use crate::{
 pub struct IssueRequest<'a> {
     /// The endpoint that it was made at, which is part of what an idempotency key means.
     pub endpoint: &'static str,
-    /// The registration that the token is for.
     pub registration_id: &'a RegistrationId,
     /// The scopes that are asked for, which must be the registration's. `None` asks for all of them.
     pub scopes: Option<&'a Scopes>,
-    /// An address to put into it.
     pub email: Option<&'a Email>,
-    /// What the caller names the request by.
     pub idempotency_key: Option<&'a IdempotencyKey>,
 }
 
 /// A token, signed and recorded.
 #[derive(Debug)]
 pub struct IssuedToken {
-    /// Its claims.
     pub claims: RegistrationTokenClaims,
     /// The JWT, without a prefix.
     pub jwt: String,
     /// How many tokens of the registration are active, this one included.
     pub active_tokens: usize,
-    /// How many may be.
     pub max_allowed: u32,
     /// Whether it had been issued before, to a request with the same idempotency key.
     pub replayed: bool,
@@ -64,28 +59,23 @@ impl IssuedToken {
     }
 }
 
-/// Issues the tokens of registrations.
 #[derive(Debug)]
 pub struct RegistrationTokens {
-    /// Where they are recorded.
     pub store: Store,
-    /// What signs them.
     pub signer: Signer,
-    /// Their `iss`.
     pub issuer: Issuer,
-    /// Their `aud`.
     pub audience: Audience,
-    /// What their ids are drawn from.
     pub random: Arc<dyn Random>,
 }
 
 impl RegistrationTokens {
-    /// Issues a token for a registration, or repeats the one that the request's idempotency key names. If the write loses a
-    /// race, it is decided again on the returned item, without a read.
+    /// Issues a token for a registration, or repeats the one that the request's idempotency key names. If the write
+    /// loses a race, it is decided again on the returned item, without a read.
     ///
     /// # Errors
     /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
-    /// [`OauthError::InvalidScope`] if the registration lacks one of the scopes, [`ApiError::QuotaExceeded`], [`ApiError::IdempotencyKeyReused`], or a failure.
+    /// [`OauthError::InvalidScope`] if the registration lacks one of the scopes, [`ApiError::QuotaExceeded`],
+    /// [`ApiError::IdempotencyKeyReused`], or a failure.
     pub async fn issue(
         &self,
         caller: &Principal,
@@ -113,8 +103,8 @@ impl RegistrationTokens {
             match self.store.record_token(request.registration_id, &token, &plan, &registration, now).await? {
                 Update::Applied(recorded) => return Ok(IssuedToken::new(claims, jwt, &recorded, false, now)),
                 Update::Conflict(current) => {
-                    // An earlier attempt may have recorded the token, and somebody may have revoked it. So its id is not used
-                    // again.
+                    // An earlier attempt may have recorded the token, and somebody may have revoked it. So its id is
+                    // not used again.
                     let forgotten = current.revoked_emptied_by != registration.revoked_emptied_by;
                     if forgotten || current.revoked.contains_key(&jti) {
                         jti = TokenId::random(self.random.as_ref())?;
@@ -128,8 +118,8 @@ impl RegistrationTokens {
         }
     }
 
-    /// Signs claims, unless the last round signed the same ones. They change only if the race was lost to a request with the
-    /// same idempotency key, to a change of the settings, or to a revocation of this token.
+    /// Signs claims, unless the last round signed the same ones. They change only if the race was lost to a request
+    /// with the same idempotency key, to a change of the settings, or to a revocation of this token.
     async fn sign_once(
         &self,
         signed: Option<(RegistrationTokenClaims, String)>,
@@ -162,38 +152,14 @@ impl RegistrationTokens {
         jti: TokenId,
         now: DateTime<Utc>,
     ) -> Result<Decision, ApiError> {
-        let claims =
-            |jti, issued_at: DateTime<Utc>, expires_at: DateTime<Utc>, scopes: Scopes| RegistrationTokenClaims {
-                iss: self.issuer.as_str().to_owned(),
-                sub: request.registration_id.clone(),
-                aud: self.audience.as_str().to_owned(),
-                client_id: request.registration_id.clone(),
-                jti,
-                iat: issued_at.trunc_subsecs(0),
-                exp: expires_at,
-                scope: scopes,
-                email: request.email.cloned(),
-            };
         let slot = match request.idempotency_key {
             None => jti.into(),
             Some(key) => {
                 TokenSlot::derived(&key.derivation_input(request.endpoint, caller, request.registration_id.as_str()))
             }
         };
-        let requested_scopes_hash = request.scopes.map(scopes_hash);
         if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now)) {
-            let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
-            let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
-            let same =
-                existing.email.as_ref() == request.email && record.requested_scopes_hash == requested_scopes_hash;
-            if !same {
-                caller.require_grantable(scopes)?;
-                return Err(ApiError::IdempotencyKeyReused);
-            }
-            let scopes = granted(scopes, request.scopes)?;
-            caller.require_grantable(&scopes)?;
-            let claims = claims(record.jti, record.issued_at, existing.expires_at, scopes);
-            return Ok(Decision::Repeat(claims));
+            return self.repeat(caller, registration, request, existing).map(Decision::Repeat);
         }
         let scopes = granted(&registration.scopes, request.scopes)?;
         caller.require_grantable(&scopes)?;
@@ -206,16 +172,64 @@ impl RegistrationTokens {
             }
         };
         let expires_at = expiry(now, registration.token_ttl_seconds);
-        let claims = claims(jti, now, expires_at, scopes);
+        let claims = self.claims(request, jti, Validity { issued_at: now, expires_at }, scopes);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
             jti,
             issued_at: now.trunc_subsecs(0),
             scopes_revision: registration.scopes_revision,
-            requested_scopes_hash,
+            requested_scopes_hash: request.scopes.map(scopes_hash),
         });
         let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
         Ok(Decision::Record { claims, token, plan })
     }
+
+    /// The claims of the active token that an earlier request with the same idempotency key made, if this one asks for
+    /// the same.
+    fn repeat(
+        &self,
+        caller: &Principal,
+        registration: &Registration,
+        request: &IssueRequest<'_>,
+        existing: &RegistrationToken,
+    ) -> Result<RegistrationTokenClaims, ApiError> {
+        let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
+        let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
+        let asks_for_the_same =
+            existing.email.as_ref() == request.email && record.requested_scopes_hash == request.scopes.map(scopes_hash);
+        if !asks_for_the_same {
+            caller.require_grantable(scopes)?;
+            return Err(ApiError::IdempotencyKeyReused);
+        }
+        let scopes = granted(scopes, request.scopes)?;
+        caller.require_grantable(&scopes)?;
+        let validity = Validity { issued_at: record.issued_at, expires_at: existing.expires_at };
+        Ok(self.claims(request, record.jti, validity, scopes))
+    }
+
+    fn claims(
+        &self,
+        request: &IssueRequest<'_>,
+        jti: TokenId,
+        validity: Validity,
+        scopes: Scopes,
+    ) -> RegistrationTokenClaims {
+        RegistrationTokenClaims {
+            iss: self.issuer.as_str().to_owned(),
+            sub: request.registration_id.clone(),
+            aud: self.audience.as_str().to_owned(),
+            client_id: request.registration_id.clone(),
+            jti,
+            iat: validity.issued_at.trunc_subsecs(0),
+            exp: validity.expires_at,
+            scope: scopes,
+            email: request.email.cloned(),
+        }
+    }
+}
+
+struct Validity {
+    issued_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
 }
 
 enum Decision {
@@ -236,7 +250,8 @@ fn granted(scopes: &Scopes, requested: Option<&Scopes>) -> Result<Scopes, ApiErr
     }
 }
 
-/// A hash of the scopes that were asked for, in any order: a request with the same idempotency key must ask for the same.
+/// A hash of the scopes that were asked for, in any order: a request with the same idempotency key must ask for the
+/// same.
 fn scopes_hash(requested: &Scopes) -> String {
     let mut sorted: Vec<_> = requested.iter().map(Scope::as_str).collect();
     sorted.sort_unstable();

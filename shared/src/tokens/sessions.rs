@@ -1,5 +1,5 @@
-//! A user's grants at a client. A grant is a session once its code has been exchanged: listing shows only those, ending also ends
-//! grants whose code has not been exchanged. `provision` does both.
+//! A user's grants at a client. A grant is a session once its code has been exchanged: listing shows only those, ending
+//! also ends grants whose code has not been exchanged. `provision` does both.
 
 use chrono::{DateTime, Utc, serde::ts_seconds_option};
 use futures_util::future::join_all;
@@ -54,8 +54,8 @@ pub async fn end(
     let could_be_used = match store.end_grant(session, user, now).await? {
         Update::Applied(could_be_used) => could_be_used,
         Update::Conflict(grant) if grant.revoked => false,
-        // Another user's or client's; or missing: deleted after it expired, or not written yet, because `issue-code` writes
-        // the grant and its session entry at the same time.
+        // Another user's or client's; or missing: deleted after it expired, or not written yet, because `issue-code`
+        // writes the grant and its session entry at the same time.
         Update::Conflict(_) | Update::Missing => return Ok(false),
     };
     // The session entry is no longer needed, and would make the next call read the grant again.
@@ -63,12 +63,13 @@ pub async fn end(
     Ok(could_be_used)
 }
 
-/// Ends all grants of the user at the client, exchanged or not, and returns how many could still be used. They are found by
-/// a strongly consistent query and not by the index, so every grant whose code was handed out before the call is found.
+/// Ends all grants of the user at the client, exchanged or not, and returns how many could still be used. They are
+/// found by a strongly consistent query and not by the index, so every grant whose code was handed out before the call
+/// is found.
 ///
 /// # Errors
-/// When the table does not answer. A failure to end one grant does not stop the others, but their number is lost. Calling
-/// it again ends what is left.
+/// When the table does not answer. A failure to end one grant does not stop the others, but their number is lost.
+/// Calling it again ends what is left.
 pub async fn end_all(store: &Store, user: UserAtClient<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
     let (mut ended, mut failure) = (0, None);
     for batch in store.load_sessions(user).await?.chunks(BATCH) {

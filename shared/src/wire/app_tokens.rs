@@ -1,4 +1,4 @@
-//! The endpoints for integration tokens of an app: `{"status": true, "data": …}` and `{"status": false, "error": …}`.
+//! The endpoints for app tokens: `{"status": true, "data": …}` and `{"status": false, "error": …}`.
 
 use serde::Serialize;
 use serde_json::json;

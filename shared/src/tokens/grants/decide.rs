@@ -31,8 +31,8 @@ pub(super) enum Denial {
     Replay,
 }
 
-/// Decides on a request. `client` is `None` if the request is not from the grant's client. `first` is the refresh token that an
-/// exchange of the code hands out.
+/// Decides on a request. `client` is `None` if the request is not from the grant's client. `first` is the refresh token
+/// that an exchange of the code hands out.
 pub(super) fn decide(
     request: &GrantRequest,
     grant: &Grant,
@@ -96,8 +96,8 @@ pub(super) fn forgives_lateness(request: &GrantRequest, client: Option<&Client>)
     refreshes && client.is_some_and(|client| client.refresh_reuse_seconds > 0)
 }
 
-/// Whether this is the token that was rotated away last, and not too long ago. It is still the last one, so its successor
-/// was not used.
+/// Whether this is the token that was rotated away last, and not too long ago. It is still the last one, so its
+/// successor was not used.
 fn may_be_repeated(
     rotation: &Rotation,
     presented: &CredentialHash,

@@ -58,19 +58,19 @@ struct Attempt<'a> {
     grant: Grant,
     /// `None` if the request is not from the grant's client.
     client: Option<Client>,
-    /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may succeed, and
-    /// each must know its own.
+    /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may
+    /// succeed, and each must know its own.
     first: GrantCredential,
     now: DateTime<Utc>,
 }
 
 impl Grants {
-    /// Exchanges a code or refresh token. `sign` signs the tokens; they leave only after the exchange is recorded. A replay
-    /// revokes the grant.
+    /// Exchanges a code or refresh token. `sign` signs the tokens; they leave only after the exchange is recorded. A
+    /// replay revokes the grant.
     ///
     /// # Errors
-    /// [`OauthError::InvalidClient`], [`ApiError::BadCredential`], [`OauthError::InvalidScope`], [`ApiError::Replay`], or a
-    /// failure. After a failure the code or refresh token may be presented again.
+    /// [`OauthError::InvalidClient`], [`ApiError::BadCredential`], [`OauthError::InvalidScope`], [`ApiError::Replay`],
+    /// or a failure. After a failure the code or refresh token may be presented again.
     pub async fn exchange<T>(
         &self,
         request: &GrantRequest,
@@ -125,8 +125,8 @@ impl Grants {
         Ok((grant, client.filter(|client| authenticated || !client.is_confidential())))
     }
 
-    /// Records the decision and returns the refresh token. A write that loses a race is decided again on the grant that it lost
-    /// to.
+    /// Records the decision and returns the refresh token. A write that loses a race is decided again on the grant that
+    /// it lost to.
     async fn commit(&self, attempt: &mut Attempt<'_>, mut decision: Decision) -> Result<GrantCredential, ApiError> {
         let to = self.store.write_id()?;
         let mut retry = self.store.retry("change the grant");
@@ -140,8 +140,8 @@ impl Grants {
             }
             retry.pause().await?;
             let again = match attempt.decide() {
-                // It was the current token when this request loaded it. Faster requests have used its successor since, so this
-                // request is late, not stolen.
+                // It was the current token when this request loaded it. Faster requests have used its successor since,
+                // so this request is late, not stolen.
                 Err(Denial::Replay) if forgives_lateness(attempt.request, attempt.client.as_ref()) => {
                     Err(Denial::BadCredential)
                 }

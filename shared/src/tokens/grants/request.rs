@@ -41,7 +41,8 @@ pub enum Binding {
         /// Compared in a code exchange, if the code has one.
         nonce: Option<String>,
     },
-    /// At `/oauth2/token`, in a code exchange (RFC 6749, 4.1.3). A public client needs a PKCE challenge (RFC 9700, 2.1.1).
+    /// At `/oauth2/token`, in a code exchange (RFC 6749, 4.1.3). A public client needs a PKCE challenge (RFC 9700,
+    /// 2.1.1).
     Code { redirect_uri: String },
     /// At `/oauth2/token`, in a refresh (RFC 6749, 6).
     Refresh,
