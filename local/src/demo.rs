@@ -210,7 +210,7 @@ impl<'a> Demo<'a> {
             let details = GrantDetails { code: credential.hash(), code_challenge, ..original.details.clone() };
             let copy = Grant { status, details, ..original.clone() };
             let session = credential.grant().session();
-            self.store.record_session(copy.details.user(), &session, expiry(expires_at, 2 * 86400)).await?;
+            self.store.record_session(copy.details.user(), &session, self.now, expiry(expires_at, 2 * 86400)).await?;
             let _ = self.store.create_grant(&session, &copy, self.now).await?;
         }
         Ok(())
@@ -219,17 +219,17 @@ impl<'a> Demo<'a> {
     /// Performs an action of `provision` that creates an entity, unless there is one with its id.
     async fn create(&self, action: &Value) -> Result<(), InternalError> {
         match self.functions.call::<Value>("provision", action).await {
-            Err(error) if error.error_type != "Taken" => Err(failed(error)),
+            Err(error) if error.error_type != "Taken" => Err(failed(&error)),
             _ => Ok(()),
         }
     }
 
     async fn call(&self, function: &str, event: &Value) -> Result<Value, InternalError> {
-        self.functions.call(function, event).await.map_err(failed)
+        self.functions.call(function, event).await.map_err(|error| failed(&error))
     }
 }
 
-fn failed(error: Diagnostic) -> InternalError {
+fn failed(error: &Diagnostic) -> InternalError {
     InternalError::new("create the demo", format!("{}: {}", error.error_type, error.error_message))
 }
 

@@ -133,17 +133,15 @@ impl Kms {
             }
         }
         let kms = Self { keys: RwLock::new(keys), directory };
-        let stack_keys: [(&str, fn() -> io::Result<Key>); 3] = [
-            (SIGNING_KEY_ID, new_rsa_key),
-            (MAC_KEY_ID, || random_bytes().map(Key::Hmac)),
-            (WRAPPING_KEY_ID, || random_bytes().map(Key::Symmetric)),
-        ];
-        for (id, create) in stack_keys {
-            if kms.keys.read().is_ok_and(|keys| !keys.contains_key(id)) {
-                kms.keep(id.to_owned(), create()?)?;
-            }
-        }
+        kms.create_if_missing(SIGNING_KEY_ID, new_rsa_key)?;
+        kms.create_if_missing(MAC_KEY_ID, || random_bytes().map(Key::Hmac))?;
+        kms.create_if_missing(WRAPPING_KEY_ID, || random_bytes().map(Key::Symmetric))?;
         Ok(kms)
+    }
+
+    fn create_if_missing(&self, id: &str, create: impl FnOnce() -> io::Result<Key>) -> io::Result<()> {
+        let missing = self.keys.read().is_ok_and(|keys| !keys.contains_key(id));
+        if missing { self.keep(id.to_owned(), create()?) } else { Ok(()) }
     }
 
     fn keep(&self, id: String, key: Key) -> io::Result<()> {

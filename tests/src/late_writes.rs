@@ -141,6 +141,10 @@ async fn a_token_revoked_and_forgotten_under_its_create_is_replaced() {
         for id in [&first].into_iter().chain(&others) {
             assert!(scene.stack.revoke_token(&scene.tenant.registration, id).await);
         }
+        // A create forgets them.
+        assert!(fast.accepts(&token(&fast.send(&scene.create()).await).1).await);
+        let item = scene.stack.registration_item(&scene.tenant.registration).await;
+        assert_eq!(item["revoked"]["M"], json!({}));
         first
     };
     let (created, first) = join(slow.send(&scene.create()), revoke_all).await;

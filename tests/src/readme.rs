@@ -18,7 +18,7 @@ const LOCAL: &str = "http://127.0.0.1:3000";
 /// Follows the output of each command.
 const SEPARATOR: char = '\u{1e}';
 
-/// A ```sh block, and the block that follows it with what the commands print.
+/// A block of shell commands, and the block that follows it with what the commands print.
 #[derive(Debug, Default, Eq, PartialEq)]
 struct Block {
     commands: Vec<String>,
@@ -35,7 +35,7 @@ fn blocks(document: &str) -> Vec<Block> {
         let mut is_open = false;
         for line in lines.by_ref().take_while(|line| *line != "```") {
             match block.commands.last_mut() {
-                Some(command) if is_open => *command += &format!("\n{line}"),
+                Some(command) if is_open => command.extend(["\n", line]),
                 _ => block.commands.push(line.to_owned()),
             }
             // A command ends with its line, unless a backslash or an open quotation continues it.
@@ -72,7 +72,7 @@ async fn run(commands: &[&String]) -> Vec<String> {
     let mut script =
         "exec 2>&1; set -eu; curl() { command curl -q --silent --show-error --noproxy '*' \"$@\"; }".to_owned();
     for command in commands {
-        script += &format!("\n{}\nprintf '\\036'", command.replace(LOCAL, stack.local.base_url()));
+        script.extend(["\n", &command.replace(LOCAL, stack.local.base_url()), "\nprintf '\\036'"]);
     }
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(script).current_dir(root());

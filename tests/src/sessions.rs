@@ -263,6 +263,30 @@ async fn a_code_about_to_expire_ends_whatever_the_clock_shows() {
     assert_eq!(stack.calls.count(), calls(&[("GetItem", 1), ("Query", 1)]), "what has ended is not looked at again");
 }
 
+/// An entry may name a grant that was never written, or that was deleted after it had expired.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_without_a_grant_costs_one_call_only() {
+    let stack = start().await;
+    for _ in 0..3 {
+        let code = issue(&stack, &json!({})).await;
+        let key = json!({"pk": {"S": format!("GRANT#{}", exchange_token::session(&code))}, "sk": {"S": "ITEM"}});
+        stack.dynamodb("DeleteItem", json!({"Key": key})).await;
+    }
+    let ended = async |looked_at: usize, forgotten: usize| {
+        stack.calls.reset();
+        assert_eq!(end(&stack, &json!({})).await, 0);
+        let mut expected = calls(&[("GetItem", 1), ("Query", 1)]);
+        let more = [("UpdateItem", looked_at), ("DeleteItem", forgotten)].into_iter().filter(|(_, count)| *count > 0);
+        expected.extend(more.map(|(operation, count)| (operation.to_owned(), count)));
+        assert_eq!(stack.calls.count(), expected);
+    };
+    // The code may be under way: its grant is written at the same time as the entry.
+    ended(3, 0).await;
+    stack.clock.advance(130);
+    ended(3, 3).await;
+    ended(0, 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_failure_does_not_keep_the_other_sessions_alive() {
     let stack = start().await;

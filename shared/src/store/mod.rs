@@ -39,6 +39,7 @@ pub use self::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
         TokenWritePlan,
     },
+    session::SessionEntry,
     signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
     write::{Retry, Update, WriteId},
 };

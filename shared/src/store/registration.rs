@@ -25,9 +25,10 @@ use crate::{
 
 /// How many earlier lists of scopes a registration keeps, each of at most 1 KB, so that its item stays under 400 KB.
 pub const MAX_EARLIER_SCOPES: usize = 10;
-/// How many revoked tokens a registration remembers before it forgets them all at once. Forgetting makes every create
-/// that is under way decide again.
-const MAX_REVOKED: usize = 20;
+/// From so many remembered revocations on, the next create forgets them all. That makes every other create that is
+/// under way decide again. Revocations never wait for each other, so more may be remembered: at most as many as there
+/// were tokens.
+const FORGET_FROM: usize = 20;
 
 /// A registration, at `REGISTRATION#<id>`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -53,7 +54,7 @@ pub struct Registration {
     /// The tokens that were revoked lately, each with the write that did it. A write that records one of them again,
     /// because it arrives late, is refused.
     pub revoked: BTreeMap<TokenId, WriteId>,
-    /// The write that last emptied `revoked`. A write that records a token requires this to be unchanged.
+    /// The write that last emptied `revoked`. Every write that records a token requires this to be unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_emptied_by: Option<WriteId>,
     /// The last change of its settings. An update requires this to be unchanged, so a late one undoes nothing.
@@ -233,12 +234,14 @@ impl Store {
         let conditions = conditions.into_iter().chain(removed.iter().map(|path| still_expired(path)));
         let conditions: Vec<String> = conditions.collect();
         let remove = if removed.is_empty() { String::new() } else { format!(" REMOVE {}", removed.join(", ")) };
+        let forgets = decided_on.revoked.len() >= FORGET_FROM;
+        let forget = if forgets { ", #revoked = :nothing, #revokedEmptiedBy = :write" } else { "" };
 
         let entry = serde_dynamo::to_attribute_value(token).map_err(|error| InternalError::new(CONTEXT, error))?;
         let mut call = self
             .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
-            .update_expression(format!("SET #tokens.#slot = :token{remove}"))
+            .update_expression(format!("SET #tokens.#slot = :token{forget}{remove}"))
             .condition_expression(conditions.join(" AND "))
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", plan.slot.to_string())
@@ -250,6 +253,11 @@ impl Store {
         call = name_settings(call, decided_on.settings_version.as_ref());
         if let Some(write) = &decided_on.revoked_emptied_by {
             call = call.expression_attribute_values(":revokedEmptiedBy", write.into());
+        }
+        if forgets {
+            call = call
+                .expression_attribute_values(":nothing", AttributeValue::M(HashMap::new()))
+                .expression_attribute_values(":write", (&self.write_id()?).into());
         }
         if replaces || !removed.is_empty() {
             call = name_expired(call, &plan.expired, now);
@@ -283,14 +291,13 @@ impl Store {
         send(name_expired(call, expired, now), CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
-    /// Revokes the token with this id in this slot, as `decided_on` has it; its place in the quota is free at once. A
-    /// conflict means that the slot no longer holds it, or that the list of what was revoked became full or was
-    /// emptied.
+    /// Revokes the token with this id in this slot; its place in the quota is free at once. A conflict means that the
+    /// slot no longer holds it.
     pub async fn revoke_token(
         &self,
         id: &RegistrationId,
-        (slot, token): (TokenSlot, TokenId),
-        decided_on: &Registration,
+        slot: TokenSlot,
+        token: TokenId,
     ) -> Result<Update<Registration>, InternalError> {
         const CONTEXT: &str = "revoke the token";
         let write = self.write_id()?;
@@ -310,19 +317,10 @@ impl Store {
                 call.expression_attribute_names("#jti", "jti").expression_attribute_values(":jti", string_value(token));
             "#tokens.#slot.#idempotency.#jti = :jti"
         };
-        // Revocations at the same time neither grow the list past its end nor empty it more than once.
-        call = call.expression_attribute_values(":max", AttributeValue::N(MAX_REVOKED.to_string()));
-        call = if decided_on.revoked.len() < MAX_REVOKED {
-            call.condition_expression(format!("{holds_token} AND size(#revoked) < :max"))
-                .update_expression("REMOVE #tokens.#slot SET #revoked.#token = :write")
-                .expression_attribute_names("#token", token.to_string())
-        } else {
-            let only = HashMap::from([(token.to_string(), (&write).into())]);
-            call.condition_expression(format!("{holds_token} AND size(#revoked) >= :max"))
-                .update_expression("REMOVE #tokens.#slot SET #revoked = :only, #revokedEmptiedBy = :write")
-                .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
-                .expression_attribute_values(":only", AttributeValue::M(only))
-        };
+        call = call
+            .condition_expression(holds_token)
+            .update_expression("REMOVE #tokens.#slot SET #revoked.#token = :write")
+            .expression_attribute_names("#token", token.to_string());
         let own = |found: &Registration| (found.revoked.get(&token) == Some(&write)).then(|| found.clone());
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }

@@ -5,12 +5,12 @@
 //! at the same time as the grant, an item that names it, and hands the code out once both are written. A grant whose
 //! code is known to anybody is thus always found here. An item that names no grant is harmless.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Utc, serde::ts_seconds};
+use serde::Deserialize;
 
 use super::{
     Store,
-    item::{Item, number_value, string_value},
+    item::{Item, number_value, read, string_value},
     key::{Key, UserAtClient},
 };
 use crate::{
@@ -19,6 +19,17 @@ use crate::{
     runtime::telemetry::{Phase, timed},
 };
 
+/// A session entry.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionEntry {
+    #[serde(rename = "sk")]
+    pub session: SessionId,
+    /// When the code of its grant was issued.
+    #[serde(with = "ts_seconds")]
+    pub issued_at: DateTime<Utc>,
+}
+
 impl Store {
     /// Adds the session entry, an item that points to a grant of this user. Sent twice, it is the same as once. The
     /// entry is not needed after `ttl`.
@@ -26,9 +37,11 @@ impl Store {
         &self,
         user: UserAtClient<'_>,
         session: &SessionId,
+        issued_at: DateTime<Utc>,
         ttl: DateTime<Utc>,
     ) -> Result<(), InternalError> {
         let mut item = Item::from(Key::session(user, session));
+        item.insert("issuedAt".to_owned(), number_value(issued_at.timestamp()));
         item.insert("ttl".to_owned(), number_value(ttl.timestamp()));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let failed = |error| InternalError::new("record the session", error);
@@ -43,10 +56,11 @@ impl Store {
         timed(Phase::Commit, Box::pin(call.send())).await.map(|_| ()).map_err(failed)
     }
 
-    /// The ids of a user's grants at a client that have a session entry. Some may have ended or expired, or were never
+    /// The session entries of a user at a client. Some of their grants may have ended or expired, or were never
     /// written.
-    pub async fn load_sessions(&self, user: UserAtClient<'_>) -> Result<Vec<SessionId>, InternalError> {
-        let failed = |error| InternalError::new("load the sessions", error);
+    pub async fn load_sessions(&self, user: UserAtClient<'_>) -> Result<Vec<SessionEntry>, InternalError> {
+        const CONTEXT: &str = "load the sessions";
+        let failed = |error| InternalError::new(CONTEXT, error);
         let mut sessions = Vec::new();
         let mut start = None;
         loop {
@@ -59,16 +73,13 @@ impl Store {
                 .expression_attribute_values(":pk", string_value(Key::sessions(user)))
                 .set_exclusive_start_key(start.take());
             let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
-            let ids = found.items.iter().flatten().filter_map(|item| item.get("sk").and_then(session));
-            sessions.extend(ids);
+            for item in found.items.unwrap_or_default() {
+                sessions.push(read(item, CONTEXT)?);
+            }
             start = found.last_evaluated_key;
             if start.is_none() {
                 return Ok(sessions);
             }
         }
     }
-}
-
-fn session(sort_key: &AttributeValue) -> Option<SessionId> {
-    sort_key.as_s().ok()?.parse().ok()
 }

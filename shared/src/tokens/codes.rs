@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long a code is valid. RFC 6749, 4.1.2, recommends at most ten minutes.
-const CODE_LIFETIME_SECONDS: u32 = 120;
+pub(super) const CODE_LIFETIME_SECONDS: u32 = 120;
 /// How long a grant is named among those of its user: as long as it can live, and two days more for clocks that are
 /// wrong.
 const SESSION_LIFETIME_SECONDS: u32 = GRANT_LIFETIME_SECONDS + 2 * 86400;
@@ -69,7 +69,7 @@ pub async fn issue(
 
     let session = id.session();
     let ttl = expiry(expires_at, SESSION_LIFETIME_SECONDS);
-    let recorded = store.record_session(grant.details.user(), &session, ttl);
+    let recorded = store.record_session(grant.details.user(), &session, now, ttl);
     // Both must be written before anybody knows the code. If one fails, the other is of no use and does no harm.
     let (created, recorded) = tokio::join!(store.create_grant(&session, &grant, now), recorded);
     recorded?;

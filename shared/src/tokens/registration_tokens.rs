@@ -227,6 +227,7 @@ impl RegistrationTokens {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Validity {
     issued_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,

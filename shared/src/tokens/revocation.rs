@@ -26,7 +26,7 @@ pub async fn revoke_registration_token(
     let mut retry = store.retry("revoke the token");
     loop {
         let (slot, _) = registration.find_active(token_id, now).ok_or(ApiError::TokenNotFound)?;
-        match store.revoke_token(id, (slot, token_id), &registration).await? {
+        match store.revoke_token(id, slot, token_id).await? {
             Update::Applied(registration) => return Ok(registration),
             Update::Conflict(current) => registration = current,
             Update::Missing => return Err(ApiError::NotFound),

@@ -1,7 +1,7 @@
 //! A user's grants at a client. A grant is a session once its code has been exchanged: listing shows only those, ending
 //! also ends grants whose code has not been exchanged. `provision` does both.
 
-use chrono::{DateTime, Utc, serde::ts_seconds_option};
+use chrono::{DateTime, TimeDelta, Utc, serde::ts_seconds_option};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
@@ -9,11 +9,15 @@ use crate::{
     credential::SessionId,
     error::InternalError,
     input::Scopes,
-    store::{List, Order, Page, Start, Store, Update, UserAtClient},
+    store::{List, Order, Page, SessionEntry, Start, Store, Update, UserAtClient},
+    tokens::codes::CODE_LIFETIME_SECONDS,
 };
 
 /// How many grants are ended at once.
 const BATCH: usize = 25;
+/// How long a code can be under way, with some time for clocks that are wrong. A grant that is missing then was never
+/// written, or was deleted after it had expired.
+const UNDER_WAY: TimeDelta = TimeDelta::seconds(CODE_LIFETIME_SECONDS as i64 + 10);
 
 /// What a list shows of a session, beside its position.
 #[derive(Debug, Deserialize)]
@@ -54,12 +58,27 @@ pub async fn end(
     let could_be_used = match store.end_grant(session, user, now).await? {
         Update::Applied(could_be_used) => could_be_used,
         Update::Conflict(grant) if grant.revoked => false,
-        // Another user's or client's; or missing: deleted after it expired, or not written yet, because `issue-code`
-        // writes the grant and its session entry at the same time.
+        // Another user's or client's, or missing.
         Update::Conflict(_) | Update::Missing => return Ok(false),
     };
-    // The session entry is no longer needed, and would make the next call read the grant again.
     store.forget_session(user, session).await?;
+    Ok(could_be_used)
+}
+
+/// Ends the grant of a session entry, and deletes the entry, so that the next call has less to do. The grant may be
+/// missing because its code is being issued, as `issue-code` writes both at the same time: then the entry is kept.
+async fn end_entry(
+    store: &Store,
+    user: UserAtClient<'_>,
+    entry: &SessionEntry,
+    now: DateTime<Utc>,
+) -> Result<bool, InternalError> {
+    let could_be_used = match store.end_grant(&entry.session, user, now).await? {
+        Update::Applied(could_be_used) => could_be_used,
+        Update::Missing if now < entry.issued_at + UNDER_WAY => return Ok(false),
+        Update::Conflict(_) | Update::Missing => false,
+    };
+    store.forget_session(user, &entry.session).await?;
     Ok(could_be_used)
 }
 
@@ -73,7 +92,7 @@ pub async fn end(
 pub async fn end_all(store: &Store, user: UserAtClient<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
     let (mut ended, mut failure) = (0, None);
     for batch in store.load_sessions(user).await?.chunks(BATCH) {
-        for done in join_all(batch.iter().map(|session| end(store, user, session, now))).await {
+        for done in join_all(batch.iter().map(|entry| end_entry(store, user, entry, now))).await {
             match done {
                 Ok(could_be_used) => ended += usize::from(could_be_used),
                 Err(error) => failure = Some(error),

@@ -294,7 +294,7 @@ impl TestStack {
         loop {
             let registration = store.load_registration(&id).await.unwrap().unwrap();
             let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
-            let update = store.revoke_token(&id, (slot, token), &registration).await.unwrap();
+            let update = store.revoke_token(&id, slot, token).await.unwrap();
             if let Update::Applied(_) = update {
                 return true;
             }
