@@ -78,6 +78,22 @@ async fn a_theft_within_the_window_shows_at_the_next_rotation() {
     refresh(&stack, &next).await.assert(400, &bad_credential());
 }
 
+/// The window is the shorter of what it was at the rotation and what it is now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_was_over_stays_over_when_it_is_raised() {
+    for (at_rotation, now, status) in [(10, 300, 400), (0, 300, 400), (300, 10, 400), (300, 30, 201), (30, 300, 201)] {
+        let stack = TestStack::start().await;
+        let id = client(&stack, &json!({"refreshReuseSeconds": at_rotation})).await;
+        let first = exchange(&stack, &issue(&stack, &json!({})).await).await.refresh_token();
+        let second = refresh(&stack, &first).await.refresh_token();
+        stack.clock.advance(20);
+        let update = json!({"action": "updateClient", "clientId": id, "refreshReuseSeconds": now});
+        stack.provision(&update).await;
+        assert_eq!(refresh(&stack, &first).await.status, status, "{at_rotation} {now}");
+        assert_eq!(refresh(&stack, &second).await.status, status, "a replay ends the grant");
+    }
+}
+
 // ------------------------------------------------------------------------------------------------ the state machine
 
 /// What the property test presents.

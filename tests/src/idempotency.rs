@@ -308,9 +308,13 @@ async fn a_key_is_free_again_when_its_token_has_expired_or_was_revoked() {
     assert_ne!(third.json()["token"]["id"], second, "an id that was revoked never comes back");
 
     let mut seen = BTreeSet::new();
-    for _ in 0..5 {
+    for _ in 0..40 {
+        stack.calls.reset();
         let created = post(&stack, app_path, &caller.key, KEY, &app_body).await;
         assert!(!is_replayed(&created));
+        // The caller and the application, the MAC, the first generation, at most four rounds of probes, and the new
+        // one.
+        assert!(stack.calls.rounds() <= 8, "{} after {} revocations", stack.calls.rounds(), seen.len());
         let repeated = post(&stack, app_path, &caller.key, KEY, &app_body).await;
         assert_eq!((&repeated.text, is_replayed(&repeated)), (&created.text, true));
         let id = created.json()["data"]["id"].as_str().unwrap().to_owned();

@@ -12,7 +12,7 @@ use shared::{
     auth::{ActiveCredential, ActiveKind, CredentialVerifier, bearer},
     clock::Clock,
     error::Outcome,
-    keys::{Issuers, Keys},
+    keys::Keys,
     runtime::function::Function,
     runtime::telemetry::{Phase, timed},
     runtime::{Environment, Handled, SettingsError},
@@ -45,11 +45,10 @@ impl Function for Authorize {
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
-        let public_keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
-        let issuers = Issuers::from_environment(environment)?;
+        let keys = Keys::from_environment(environment, &store)?;
         Ok(Self {
             policy: Policy::from_environment(environment)?,
-            verifier: CredentialVerifier::new(public_keys, issuers, store.clone()),
+            verifier: CredentialVerifier::from_environment(environment, &keys, &store)?,
             store,
             clock: Arc::clone(&environment.clock),
         })

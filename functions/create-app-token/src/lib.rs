@@ -5,10 +5,10 @@ mod wire;
 use std::sync::Arc;
 
 use shared::{
-    auth::{Authenticator, CredentialVerifier, Permission},
+    auth::{Authenticator, Permission},
     clock::Clock,
     error::ApiError,
-    keys::{Issuers, Keys, MacKey},
+    keys::{Keys, MacKey},
     runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
     store::Store,
@@ -30,10 +30,9 @@ impl Endpoint for CreateAppToken {
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
-        let public_keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
-        let issuers = Issuers::from_environment(environment)?;
+        let keys = Keys::from_environment(environment, &store)?;
         Ok(Self {
-            authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
+            authenticator: Authenticator::from_environment(environment, &keys, &store)?,
             tokens: AppTokens {
                 store,
                 mac_key: MacKey::from_environment(environment)?,

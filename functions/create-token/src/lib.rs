@@ -5,7 +5,7 @@ mod wire;
 use std::sync::Arc;
 
 use shared::{
-    auth::{Authenticator, CredentialVerifier, Permission},
+    auth::{Authenticator, Permission},
     clock::Clock,
     error::ApiError,
     keys::{Issuers, Keys},
@@ -32,11 +32,10 @@ impl Endpoint for CreateToken {
         let store = Store::from_environment(environment)?;
         let keys = Keys::from_environment(environment, &store)?;
         let issuers = Issuers::from_environment(environment)?;
-        let public_keys = keys.public_keys(environment)?;
         let issuer = issuers.api_v1().clone();
         let audience = issuers.audience_of(&issuer);
         Ok(Self {
-            authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
+            authenticator: Authenticator::from_environment(environment, &keys, &store)?,
             tokens: RegistrationTokens {
                 store,
                 signer: keys.signer(environment)?,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use shared::{
-    auth::{Authenticator, CredentialVerifier, Permission},
+    auth::{Authenticator, Permission},
     clock::Clock,
     error::ApiError,
-    keys::{Issuers, Keys},
+    keys::Keys,
     runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
     store::Store,
@@ -32,10 +32,9 @@ impl Endpoint for ManageTokens {
 
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
-        let public_keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
-        let issuers = Issuers::from_environment(environment)?;
+        let keys = Keys::from_environment(environment, &store)?;
         Ok(Self {
-            authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store.clone())),
+            authenticator: Authenticator::from_environment(environment, &keys, &store)?,
             store,
             clock: Arc::clone(&environment.clock),
         })

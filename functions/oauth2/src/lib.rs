@@ -12,7 +12,7 @@ mod wire;
 use std::sync::Arc;
 
 use shared::{
-    auth::{Authenticator, CredentialVerifier},
+    auth::Authenticator,
     clock::Clock,
     error::ApiError,
     keys::{Issuers, Keys},
@@ -38,7 +38,8 @@ impl Endpoint for Oauth2 {
         let store = Store::from_environment(environment)?;
         let keys = Keys::from_environment(environment, &store)?;
         let issuers = Issuers::from_environment(environment)?;
-        let (public_keys, signer) = (keys.public_keys(environment)?, keys.signer(environment)?);
+        let signer = keys.signer(environment)?;
+        let authenticator = Authenticator::from_environment(environment, &keys, &store)?;
         let endpoints = issuers.oidc().cloned().map(|issuer| {
             let random = || Arc::clone(&environment.random);
             Endpoints {
@@ -50,8 +51,8 @@ impl Endpoint for Oauth2 {
                     issuer,
                     random: random(),
                 },
-                store: store.clone(),
-                authenticator: Authenticator::new(CredentialVerifier::new(public_keys, issuers, store)),
+                store,
+                authenticator,
             }
         });
         Ok(Self { endpoints, clock: Arc::clone(&environment.clock) })

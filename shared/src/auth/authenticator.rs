@@ -17,8 +17,11 @@ use crate::{
     credential::CredentialKind,
     error::{ApiError, Unauthenticated, ValidationError},
     id::ObjectId,
+    keys::Keys,
     keys::jwt::ACCESS_TOKEN_PREFIX,
     runtime::telemetry::{Phase, timed},
+    runtime::{Environment, SettingsError},
+    store::Store,
 };
 
 /// Authenticates the callers of endpoints that take an API key or an OAuth access token. [`Self::admit`] does it in the
@@ -31,9 +34,9 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    #[must_use]
-    pub fn new(verifier: CredentialVerifier) -> Self {
-        Self { verifier, recent: RecentKeys::default() }
+    pub fn from_environment(environment: &Environment, keys: &Keys, store: &Store) -> Result<Self, SettingsError> {
+        let verifier = CredentialVerifier::from_environment(environment, keys, store)?;
+        Ok(Self { verifier, recent: RecentKeys::default() })
     }
 
     /// Fetches the public keys that the first access token would otherwise wait for. A failure is harmless.

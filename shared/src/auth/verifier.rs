@@ -11,7 +11,8 @@ use super::{CheckedCredential, CheckedRegistrationToken, CheckedUserToken, Store
 use crate::{
     error::InternalError,
     keys::jwt::{ACCESS_TOKEN_PREFIX, UnverifiedJwt, VerifiedJwt},
-    keys::{Issuers, PublicKeys},
+    keys::{Issuers, Keys, PublicKeys},
+    runtime::{Environment, SettingsError},
     store::Store,
 };
 
@@ -24,9 +25,10 @@ pub struct CredentialVerifier {
 }
 
 impl CredentialVerifier {
-    #[must_use]
-    pub fn new(keys: PublicKeys, issuers: Issuers, store: Store) -> Self {
-        Self { keys, issuers, store }
+    /// Reads what names the trusted keys, the issuers and the audience.
+    pub fn from_environment(environment: &Environment, keys: &Keys, store: &Store) -> Result<Self, SettingsError> {
+        let keys = keys.public_keys(environment)?;
+        Ok(Self { keys, issuers: Issuers::from_environment(environment)?, store: store.clone() })
     }
 
     /// Fetches the public keys that the first JWT would otherwise wait for. A failure is harmless.

@@ -125,10 +125,11 @@ pub enum GrantStatus {
 /// A refresh token that was rotated away.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rotation {
-    /// The token.
     pub from: CredentialHash,
-    /// When.
     pub at: DateTime<Utc>,
+    /// [`super::Client::refresh_reuse_seconds`] at that time. A window that was over stays over when the client's is
+    /// raised.
+    pub reuse_seconds: u32,
 }
 
 /// Personal data and hashes are not shown.
@@ -157,12 +158,9 @@ pub enum GrantChange {
     },
     /// The current refresh token is exchanged for its successor.
     Rotate {
-        /// The token that was presented.
-        from: CredentialHash,
-        /// Its successor.
+        rotation: Rotation,
+        /// The successor.
         to: CredentialHash,
-        /// The time.
-        at: DateTime<Utc>,
     },
 }
 
@@ -218,10 +216,13 @@ impl Store {
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":current", string_value(refresh_token.as_str()))
                 .expression_attribute_values(":expiresAt", number_value(expires_at.timestamp())),
-            GrantChange::Rotate { from, to, at } => call
+            GrantChange::Rotate { rotation: Rotation { from, at, reuse_seconds }, to } => call
                 .update_expression(
-                    "SET #version = :newVersion, #current = :current, #rotatedFrom = :rotatedFrom, #rotatedAt = :rotatedAt",
+                    "SET #version = :newVersion, #current = :current, #rotatedFrom = :rotatedFrom, \
+                     #rotatedAt = :rotatedAt, #reuseSeconds = :reuseSeconds",
                 )
+                .expression_attribute_names("#reuseSeconds", "reuseSeconds")
+                .expression_attribute_values(":reuseSeconds", number_value(*reuse_seconds))
                 .expression_attribute_names("#rotatedFrom", "rotatedFrom")
                 .expression_attribute_names("#rotatedAt", "rotatedAt")
                 .expression_attribute_values(":current", string_value(to.as_str()))
@@ -340,6 +341,8 @@ struct Row {
     rotated_from: Option<CredentialHash>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_milliseconds_option")]
     rotated_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reuse_seconds: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_seconds_option")]
     expires_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -352,16 +355,16 @@ struct Row {
 
 /// An item that this code never writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the grant has some of current, expiresAt, rotatedFrom and rotatedAt without the others")]
+#[error("the grant has some of current, expiresAt, rotatedFrom, rotatedAt and reuseSeconds without the others")]
 struct DamagedGrant;
 
 impl TryFrom<Row> for Grant {
     type Error = DamagedGrant;
 
     fn try_from(row: Row) -> Result<Self, DamagedGrant> {
-        let rotation = match (row.rotated_from, row.rotated_at) {
-            (None, None) => None,
-            (Some(from), Some(at)) => Some(Rotation { from, at }),
+        let rotation = match (row.rotated_from, row.rotated_at, row.reuse_seconds) {
+            (None, None, None) => None,
+            (Some(from), Some(at), Some(reuse_seconds)) => Some(Rotation { from, at, reuse_seconds }),
             _ => return Err(DamagedGrant),
         };
         let status = match (row.revoked, row.current, row.expires_at, rotation) {
@@ -381,9 +384,11 @@ impl From<Grant> for Row {
             GrantStatus::Issued | GrantStatus::Revoked => (None, None, None),
             GrantStatus::Active { current, rotation, expires_at } => (Some(current), rotation, Some(expires_at)),
         };
-        let (rotated_from, rotated_at) = rotation.map(|Rotation { from, at }| (from, at)).unzip();
+        let (rotated_at, reuse_seconds) =
+            rotation.as_ref().map(|rotation| (rotation.at, rotation.reuse_seconds)).unzip();
+        let rotated_from = rotation.map(|rotation| rotation.from);
         let ttl = expires_at.unwrap_or(grant.details.code_expires_at);
         let (details, salt, version) = (grant.details, grant.salt, grant.version);
-        Self { details, salt, current, rotated_from, rotated_at, expires_at, revoked, version, ttl }
+        Self { details, salt, current, rotated_from, rotated_at, reuse_seconds, expires_at, revoked, version, ttl }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
+use futures_util::future::try_join_all;
 
 use crate::{
     auth::{IdempotencyKey, Principal},
@@ -115,23 +116,38 @@ impl AppTokens {
         }
     }
 
-    /// The first generation that is not revoked. `revoked` is one that is. Generations are revoked in order, so
-    /// doubling steps find it.
-    async fn next_generation(&self, generations: &Generations, mut revoked: u32) -> Result<u32, InternalError> {
-        let mut step = 1;
+    /// The first generation that is not revoked. `revoked` is one that is. Generations are revoked in order, so probes
+    /// at growing distances, many at once, find two that it lies between, and then narrow them.
+    async fn next_generation(&self, generations: &Generations, revoked: u32) -> Result<u32, InternalError> {
+        let (mut low, mut high) = (revoked, None);
+        let mut probes = vec![low.saturating_add(1)];
         loop {
-            let probed = revoked.saturating_add(step);
-            let found = self.store.load_app_token(generations.secret(probed).id()).await?;
-            if found.is_some_and(|token| token.revoked_at.is_some()) {
-                (revoked, step) = (probed, step.saturating_mul(2));
-            } else if step == 1 {
-                return Ok(probed);
-            } else {
-                step = 1;
+            let is_revoked = async |generation: u32| {
+                let found = self.store.load_app_token(generations.secret(generation).id()).await?;
+                Ok::<_, InternalError>(found.is_some_and(|token| token.revoked_at.is_some()))
+            };
+            let found = try_join_all(probes.iter().map(|generation| is_revoked(*generation))).await?;
+            for (generation, is_revoked) in probes.into_iter().zip(found) {
+                if is_revoked {
+                    low = low.max(generation);
+                } else {
+                    high = Some(high.map_or(generation, |high: u32| high.min(generation)));
+                }
             }
+            probes = match high {
+                Some(high) if high.saturating_sub(low) <= 1 => return Ok(low.saturating_add(1)),
+                Some(high) => {
+                    (1..=PROBES).map(|n| low + (high - low) * n / (PROBES + 1)).filter(|n| *n > low).collect()
+                }
+                None => (0..PROBES).map(|n| low.saturating_add(1 << n)).collect(),
+            };
+            probes.dedup();
         }
     }
 }
+
+/// How many generations are read at once. So 120 of them that are revoked cost four rounds.
+const PROBES: u32 = 16;
 
 /// The secrets of one idempotency key, one after another.
 struct Generations(hmac::Key);

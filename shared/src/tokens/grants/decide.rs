@@ -79,7 +79,8 @@ fn decide_on_credential(
             let refresh_token = token.successor(&grant.salt);
             let from = token.hash();
             if from == *current {
-                let change = GrantChange::Rotate { from, to: refresh_token.hash(), at: now };
+                let rotation = Rotation { from, at: now, reuse_seconds: reuse_seconds(client) };
+                let change = GrantChange::Rotate { rotation, to: refresh_token.hash() };
                 Ok(Decision { change: Some(change), refresh_token })
             } else if rotation.as_ref().is_some_and(|rotation| may_be_repeated(rotation, &from, client, now)) {
                 Ok(Decision { change: None, refresh_token })
@@ -93,7 +94,7 @@ fn decide_on_credential(
 /// Whether a refresh that lost a race is refused without ending the grant.
 pub(super) fn forgives_lateness(request: &GrantRequest, client: Option<&Client>) -> bool {
     let refreshes = matches!(request.presented, PresentedGrant::RefreshToken(_));
-    refreshes && client.is_some_and(|client| client.refresh_reuse_seconds > 0)
+    refreshes && reuse_seconds(client) > 0
 }
 
 /// Whether this is the token that was rotated away last, and not too long ago. It is still the last one, so its
@@ -104,9 +105,14 @@ fn may_be_repeated(
     client: Option<&Client>,
     now: DateTime<Utc>,
 ) -> bool {
-    let window = client.map_or(0, |client| client.refresh_reuse_seconds);
+    let window = rotation.reuse_seconds.min(reuse_seconds(client));
     let since = now.signed_duration_since(rotation.at);
     window > 0 && rotation.from == *presented && since <= TimeDelta::seconds(window.into())
+}
+
+/// A request that is not from the grant's client has no reuse window.
+fn reuse_seconds(client: Option<&Client>) -> u32 {
+    client.map_or(0, |client| client.refresh_reuse_seconds)
 }
 
 /// Whether the request matches the authorization request and the client is still registered for it.
