@@ -504,23 +504,20 @@ async fn a_page_of_ten_thousand_app_tokens_costs_what_the_page_holds() {
 
 /// Whoever revokes one token does not wait for those who revoke others. The next create forgets the revocations.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_five_hundred_revocations_of_different_tokens_each_succeeds() {
+async fn revocations_of_different_tokens_do_not_meet() {
     let stack = TestStack::start().await;
     let mut tenant = tenant(&stack, "acme").await;
     tenant.registration = stack.registration(&tenant.organization, &json!({"maxAllowed": 1000})).await;
-    let mut tokens = Vec::new();
-    for _ in 0..100 {
-        tokens.extend(join_all((0..5).map(|_| tenant.token(&stack, None))).await);
-    }
+    let tokens = join_all((0..60).map(|_| tenant.token(&stack, None))).await;
     stack.calls.reset();
     let revoked = join_all(tokens.iter().map(|(id, _)| tenant.revoke(&stack, &tenant.key, id))).await;
     assert!(revoked.iter().all(|answer| answer.status == 200), "{revoked:?}");
-    assert_eq!(stack.calls.count()["UpdateItem"], 500, "each at its first try");
+    assert_eq!(stack.calls.count()["UpdateItem"], 60, "each at its first try");
     let remembered = async || {
         let item = stack.registration_item(&tenant.registration).await;
         (item["tokens"]["M"].as_object().unwrap().len(), item["revoked"]["M"].as_object().unwrap().len())
     };
-    assert_eq!(remembered().await, (0, 500));
+    assert_eq!(remembered().await, (0, 60));
     tenant.token(&stack, None).await;
     assert_eq!(remembered().await, (1, 0));
 }
