@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::expiry,
-    credential::{CredentialHash, GrantCredential},
+    credential::{CredentialHash, GrantCredential, SessionId},
     input::CodeVerifier,
     store::{Client, Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
 };
@@ -31,61 +31,66 @@ pub(super) enum Denial {
     Replay,
 }
 
-/// Decides on a request. `client` is `None` if the request is not from the grant's client. `first` is the refresh token
-/// that an exchange of the code hands out.
-pub(super) fn decide(
-    request: &GrantRequest,
-    grant: &Grant,
-    client: Option<&Client>,
-    first: &GrantCredential,
-    now: DateTime<Utc>,
-) -> Result<Decision, Denial> {
-    let decision = decide_on_credential(request, grant, client, first, now)?;
-    if !client.is_some_and(|client| is_bound(request, &grant.details, client)) {
-        return Err(Denial::BadCredential);
-    }
-    let granted = request.scopes.as_ref().is_none_or(|scopes| scopes.is_subset(&grant.details.scopes));
-    if granted { Ok(decision) } else { Err(Denial::InvalidScope) }
+/// A request, and what was loaded for it.
+pub(super) struct Attempt<'a> {
+    pub(super) request: &'a GrantRequest,
+    pub(super) session: SessionId,
+    pub(super) grant: Grant,
+    /// `None` if the request is not from the grant's client.
+    pub(super) client: Option<Client>,
+    /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may
+    /// succeed, and each must know its own.
+    pub(super) first: GrantCredential,
+    pub(super) now: DateTime<Utc>,
 }
 
-/// Decides by the status of the grant and the credential alone, before anything else of the request can hide a replay.
-fn decide_on_credential(
-    request: &GrantRequest,
-    grant: &Grant,
-    client: Option<&Client>,
-    first: &GrantCredential,
-    now: DateTime<Utc>,
-) -> Result<Decision, Denial> {
-    // Nobody else can use the grant of a confidential client, or end it by a replay.
-    if grant.details.confidential && client.is_none() {
-        return Err(Denial::BadCredential);
+impl Attempt<'_> {
+    pub(super) fn decide(&self) -> Result<Decision, Denial> {
+        let Self { request, grant, client, .. } = self;
+        let decision = self.decide_on_credential()?;
+        if !client.as_ref().is_some_and(|client| is_bound(request, &grant.details, client)) {
+            return Err(Denial::BadCredential);
+        }
+        let granted = request.scopes.as_ref().is_none_or(|scopes| scopes.is_subset(&grant.details.scopes));
+        if granted { Ok(decision) } else { Err(Denial::InvalidScope) }
     }
-    match (&request.presented, &grant.status) {
-        (_, GrantStatus::Revoked) => Err(Denial::BadCredential),
-        (_, GrantStatus::Active { expires_at, .. }) if *expires_at <= now => Err(Denial::BadCredential),
-        (PresentedGrant::Code { code, .. }, _) if code.hash() != grant.details.code => Err(Denial::BadCredential),
-        // A second use of the code, or a refresh token before there was one.
-        (PresentedGrant::Code { .. }, GrantStatus::Active { .. })
-        | (PresentedGrant::RefreshToken(_), GrantStatus::Issued) => Err(Denial::Replay),
-        (PresentedGrant::Code { .. }, GrantStatus::Issued) if grant.details.code_expires_at <= now => {
-            Err(Denial::BadCredential)
+
+    /// Decides by the status of the grant and the credential alone, before anything else of the request can hide a
+    /// replay.
+    fn decide_on_credential(&self) -> Result<Decision, Denial> {
+        let Self { request, grant, first, now, .. } = self;
+        let (client, now) = (self.client.as_ref(), *now);
+        // Nobody else can use the grant of a confidential client, or end it by a replay.
+        if grant.details.confidential && client.is_none() {
+            return Err(Denial::BadCredential);
         }
-        (PresentedGrant::Code { .. }, GrantStatus::Issued) => {
-            let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
-            let change = GrantChange::Exchange { refresh_token: first.hash(), expires_at };
-            Ok(Decision { change: Some(change), refresh_token: first.clone() })
-        }
-        (PresentedGrant::RefreshToken(token), GrantStatus::Active { current, rotation, .. }) => {
-            let refresh_token = token.successor(&grant.salt);
-            let from = token.hash();
-            if from == *current {
-                let rotation = Rotation { from, at: now, reuse_seconds: reuse_seconds(client) };
-                let change = GrantChange::Rotate { rotation, to: refresh_token.hash() };
-                Ok(Decision { change: Some(change), refresh_token })
-            } else if rotation.as_ref().is_some_and(|rotation| may_be_repeated(rotation, &from, client, now)) {
-                Ok(Decision { change: None, refresh_token })
-            } else {
-                Err(Denial::Replay)
+        match (&request.presented, &grant.status) {
+            (_, GrantStatus::Revoked) => Err(Denial::BadCredential),
+            (_, GrantStatus::Active { expires_at, .. }) if *expires_at <= now => Err(Denial::BadCredential),
+            (PresentedGrant::Code { code, .. }, _) if code.hash() != grant.details.code => Err(Denial::BadCredential),
+            // A second use of the code, or a refresh token before there was one.
+            (PresentedGrant::Code { .. }, GrantStatus::Active { .. })
+            | (PresentedGrant::RefreshToken(_), GrantStatus::Issued) => Err(Denial::Replay),
+            (PresentedGrant::Code { .. }, GrantStatus::Issued) if grant.details.code_expires_at <= now => {
+                Err(Denial::BadCredential)
+            }
+            (PresentedGrant::Code { .. }, GrantStatus::Issued) => {
+                let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
+                let change = GrantChange::Exchange { refresh_token: first.hash(), expires_at };
+                Ok(Decision { change: Some(change), refresh_token: first.clone() })
+            }
+            (PresentedGrant::RefreshToken(token), GrantStatus::Active { current, rotation, .. }) => {
+                let refresh_token = token.successor(&grant.salt);
+                let from = token.hash();
+                if from == *current {
+                    let rotation = Rotation { from, at: now, reuse_seconds: reuse_seconds(client) };
+                    let change = GrantChange::Rotate { rotation, to: refresh_token.hash() };
+                    Ok(Decision { change: Some(change), refresh_token })
+                } else if rotation.as_ref().is_some_and(|rotation| may_be_repeated(rotation, &from, client, now)) {
+                    Ok(Decision { change: None, refresh_token })
+                } else {
+                    Err(Denial::Replay)
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     TOKEN_LIFETIME_SECONDS,
-    decide::{Decision, Denial, decide, forgives_lateness},
+    decide::{Attempt, Decision, Denial, forgives_lateness},
     request::{GrantRequest, PresentedGrant, RequestClient},
 };
 use crate::{
@@ -49,19 +49,6 @@ pub struct Exchanged<T> {
     pub signed: T,
     pub refresh_token: GrantCredential,
     pub expires_at: DateTime<Utc>,
-}
-
-/// A request with what was loaded for it.
-struct Attempt<'a> {
-    request: &'a GrantRequest,
-    session: SessionId,
-    grant: Grant,
-    /// `None` if the request is not from the grant's client.
-    client: Option<Client>,
-    /// The first refresh token of the grant, if a code is exchanged. It is random: of two exchanges only one may
-    /// succeed, and each must know its own.
-    first: GrantCredential,
-    now: DateTime<Utc>,
 }
 
 impl Grants {
@@ -166,10 +153,6 @@ impl Grants {
 }
 
 impl Attempt<'_> {
-    fn decide(&self) -> Result<Decision, Denial> {
-        decide(self.request, &self.grant, self.client.as_ref(), &self.first, self.now)
-    }
-
     fn issuance(&self) -> Issuance<'_> {
         Issuance {
             grant: &self.grant.details,
