@@ -1,12 +1,11 @@
 //! The lists of what an organization has: what was given at creation or by an update, never a secret or a hash.
 
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::IgnoredAny};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use shared::{
     error::{InternalError, InvocationError, ValidationError},
-    id::{ObjectId, Slug},
-    input::{RedirectUri, Scopes, Service},
-    store::{List, Order, Page, Start},
+    id::ObjectId,
+    store::{List, ListedApiKey, ListedApplication, ListedClient, ListedRegistration, Order, Page, Start},
 };
 
 use crate::provision::Provision;
@@ -29,44 +28,6 @@ impl ListKind {
             Self::Clients => List::Clients(organization),
         }
     }
-}
-
-#[derive(Deserialize, Serialize)]
-struct ApiKeyItem {
-    permissions: Scopes,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RegistrationItem {
-    name: String,
-    max_allowed: u32,
-    token_ttl_seconds: u32,
-    scopes: Scopes,
-}
-
-#[derive(Deserialize, Serialize)]
-struct ApplicationItem {
-    slug: Slug,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-}
-
-#[derive(Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClientItem {
-    redirect_uris: Vec<RedirectUri>,
-    services: Vec<Service>,
-    scopes: Scopes,
-    refresh_reuse_seconds: u32,
-    #[serde(rename(deserialize = "secretHash", serialize = "confidential"), default, deserialize_with = "is_present")]
-    confidential: bool,
-}
-
-fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// Where a page of a list starts.
@@ -98,14 +59,14 @@ impl Provision {
         let start = start(&kind.of(organization), cursor)?;
         self.require_organization(organization).await?;
         match kind {
-            ListKind::ApiKeys => self.list_items::<ApiKeyItem>("apiKeyId", kind, organization, start, limit).await,
+            ListKind::ApiKeys => self.list_items::<ListedApiKey>("apiKeyId", kind, organization, start, limit).await,
             ListKind::Registrations => {
-                self.list_items::<RegistrationItem>("registrationId", kind, organization, start, limit).await
+                self.list_items::<ListedRegistration>("registrationId", kind, organization, start, limit).await
             }
             ListKind::Applications => {
-                self.list_items::<ApplicationItem>("applicationId", kind, organization, start, limit).await
+                self.list_items::<ListedApplication>("applicationId", kind, organization, start, limit).await
             }
-            ListKind::Clients => self.list_items::<ClientItem>("clientId", kind, organization, start, limit).await,
+            ListKind::Clients => self.list_items::<ListedClient>("clientId", kind, organization, start, limit).await,
         }
     }
 

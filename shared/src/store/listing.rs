@@ -9,7 +9,10 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, Select},
 };
 use chrono::{DateTime, Utc};
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::{
     Store,
@@ -20,7 +23,8 @@ use crate::{
     clock::rfc3339,
     encoding::{base64url, from_base64url, sha256, truncated},
     error::InternalError,
-    id::ObjectId,
+    id::{ObjectId, Slug},
+    input::{RedirectUri, Scopes, Service},
     runtime::telemetry::{Phase, timed},
 };
 
@@ -167,6 +171,45 @@ pub struct Page<T> {
     pub items: Vec<(Position, T)>,
     /// Whether there are more after them.
     pub has_more: bool,
+}
+
+/// What the list of API keys shows of one, beside its position.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ListedApiKey {
+    permissions: Scopes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedRegistration {
+    name: String,
+    max_allowed: u32,
+    token_ttl_seconds: u32,
+    scopes: Scopes,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ListedApplication {
+    slug: Slug,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListedClient {
+    redirect_uris: Vec<RedirectUri>,
+    services: Vec<Service>,
+    scopes: Scopes,
+    refresh_reuse_seconds: u32,
+    #[serde(rename(deserialize = "secretHash", serialize = "confidential"), default, deserialize_with = "is_present")]
+    confidential: bool,
+}
+
+fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 impl Store {

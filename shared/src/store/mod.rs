@@ -33,7 +33,7 @@ pub use self::{
     client::{Client, ClientChange},
     grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
     key::UserAtClient,
-    listing::{List, Order, Page, Position, Start},
+    listing::{List, ListedApiKey, ListedApplication, ListedClient, ListedRegistration, Order, Page, Position, Start},
     organization::Organization,
     registration::{
         EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
