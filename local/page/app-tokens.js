@@ -1,7 +1,7 @@
 // Opaque tokens for an application.
 
 import { curl, send } from "./api.js";
-import { announce, busy, button, copyButton, date, fill, h, refusal } from "./ui.js";
+import { announce, busy, button, copyButton, date, fill, h, moveFocus, refusal } from "./ui.js";
 
 const LIMIT = 20;
 
@@ -41,7 +41,7 @@ export function appTokens(panel, settings) {
     const { items, hasNextPage } = answer.json.data;
     if (!items.length && page > 1) { page -= 1; return list(); }
     if (!items.length) return fill(rows, h("p", { class: "empty" }, "There is no app token yet."));
-    const turn = (label, by) => button(label, "small", async () => { page += by; await list(); heading.focus(); });
+    const turn = (label, by) => button(label, "small", async () => { page += by; await list(); moveFocus(heading); });
     const newer = page > 1 ? turn("Newer", -1) : null;
     const older = hasNextPage ? turn("Older", 1) : null;
     fill(rows, h("ul", { class: "list" }, ...items.map(row)),
@@ -65,7 +65,7 @@ export function appTokens(panel, settings) {
       if (made.dataset.id === id) made.hidden = true;
     } else show(refusal(answer));
     await list();
-    heading.focus();
+    moveFocus(heading);
   }
 
   form.append(h("div", { class: "actions" }, submit, copyButton("Copy as curl", () => curl(create()), "secondary")));

@@ -3,7 +3,7 @@
 
 import { curl, send } from "./api.js";
 import { decode, view } from "./jwt.js";
-import { announce, button, copyButton, fill, h, json, notice, refusal, short } from "./ui.js";
+import { announce, button, copyButton, fill, h, json, moveFocus, notice, refusal, short } from "./ui.js";
 
 const PENDING = "tokenmint-login";
 
@@ -65,7 +65,7 @@ export function login(panel, settings) {
     keep(answer.json);
     draw();
     announce("You are logged in as Demo User");
-    panel.querySelector("h2").focus();
+    moveFocus(panel.querySelector("h2"));
   }
 
   const token = (form) => send({ method: "POST", path: "/oauth2/token", form });
@@ -138,7 +138,7 @@ export function login(panel, settings) {
     signedOut(notice("", "Signed out", "The grant is over: its refresh token works no more. "
       + "APIs that check only the signature accept the access token until it expires."));
     announce("Signed out");
-    panel.querySelector("button").focus();
+    moveFocus(panel.querySelector("button"));
   }
 
   function signedOut(...messages) {

@@ -2,7 +2,7 @@
 
 import { curl, send } from "./api.js";
 import { view } from "./jwt.js";
-import { announce, busy, button, copyButton, date, fill, h, notice, refusal } from "./ui.js";
+import { announce, busy, button, copyButton, date, fill, h, moveFocus, notice, refusal } from "./ui.js";
 
 export function tokens(panel, settings) {
   const { apiKey: bearer, registration: registrationId } = settings;
@@ -64,7 +64,7 @@ export function tokens(panel, settings) {
       if (made.dataset.id === tokenId) made.hidden = true;
     } else show(refusal(answer));
     await list();
-    heading.focus();
+    moveFocus(heading);
   }
 
   form.append(h("div", { class: "actions" }, submit, copyButton("Copy as curl", () => curl(create()), "secondary")));

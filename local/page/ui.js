@@ -83,6 +83,12 @@ export function fill(element, ...children) {
   }
 }
 
+/** Moves the focus where an action has led, unless its user has gone to another part of the page meanwhile. */
+export function moveFocus(element) {
+  const active = document.activeElement;
+  if (active === document.body || element.closest("[role=tabpanel]").contains(active)) element.focus();
+}
+
 export function json(value) {
   return h("pre", { class: "wrap", tabindex: "0" }, typeof value === "string" ? value : JSON.stringify(value, null, 2));
 }
