@@ -16,7 +16,7 @@ use crate::{
     clock::age,
     credential::CredentialKind,
     error::{ApiError, Unauthenticated, ValidationError},
-    id::ObjectId,
+    id::{ObjectId, TokenId},
     keys::Keys,
     keys::jwt::ACCESS_TOKEN_PREFIX,
     runtime::telemetry::{Phase, timed},
@@ -30,13 +30,13 @@ use crate::{
 pub struct Authenticator {
     /// What verifies credentials, the caller's and others.
     pub verifier: CredentialVerifier,
-    recent: RecentKeys,
+    recent: RecentCredentials,
 }
 
 impl Authenticator {
     pub fn from_environment(environment: &Environment, keys: &Keys, store: &Store) -> Result<Self, SettingsError> {
         let verifier = CredentialVerifier::from_environment(environment, keys, store)?;
-        Ok(Self { verifier, recent: RecentKeys::default() })
+        Ok(Self { verifier, recent: RecentCredentials::default() })
     }
 
     /// Fetches the public keys that the first access token would otherwise wait for. A failure is harmless.
@@ -48,8 +48,9 @@ impl Authenticator {
     ///
     /// 1. Without a valid credential the answer is 401, whatever else is wrong with the request.
     /// 2. If `parsed` is an error, the caller learns it only now.
-    /// 3. `reads` run beside the lookup of the credential if the caller is probably genuine, and otherwise after it. So
-    ///    a made-up API key costs one small read, however large the items are that the request names.
+    /// 3. `reads` run beside the lookup of the credential if this process lately found that credential to be good, and
+    ///    otherwise after it. So a made-up API key and a revoked token cost the one read of their own item, however
+    ///    large the items are that the request names.
     pub async fn admit<B, T>(
         &self,
         headers: &HeaderMap,
@@ -69,18 +70,14 @@ impl Authenticator {
         parsed: Result<B, ValidationError>,
         reads: impl AsyncFnOnce(&B) -> T,
     ) -> Result<(Principal, B, T), ApiError> {
-        let api_key = match &bearer {
-            CheckedCredential::ApiKey(secret) => Some(secret.id()),
-            _ => None,
-        };
-        // The signature of a JWT is valid.
-        let probably_genuine = bearer.is_jwt() || api_key.is_some_and(|id| self.recent.contains(id, now));
+        let remembered_as = RecentCredential::of(&bearer);
+        let was_good = remembered_as.is_some_and(|credential| self.recent.contains(credential, now));
         let lookup = async {
             let stored = self.verifier.load(bearer).await?;
             let active = stored.as_ref().and_then(|stored| stored.active(now));
             let principal = active.and_then(|active| principal(&active));
-            if let Some(id) = api_key {
-                self.recent.update(id, principal.is_some(), now);
+            if let Some(credential) = remembered_as {
+                self.recent.update(credential, principal.is_some(), now);
             }
             principal.ok_or_else(|| ApiError::from(Unauthenticated::InvalidToken))
         };
@@ -93,7 +90,7 @@ impl Authenticator {
                 }
             };
             let reads = reads(&body);
-            let (principal, read) = if probably_genuine {
+            let (principal, read) = if was_good {
                 let (principal, read) = tokio::join!(lookup, reads);
                 (principal?, read)
             } else {
@@ -163,32 +160,54 @@ fn principal(active: &ActiveCredential<'_>) -> Option<Principal> {
     Some(Principal { organization: active.organization_id()?, id, permissions: active.scopes().clone() })
 }
 
-/// The API keys that were valid when this process last looked them up. Such a key is looked up again, but beside the
-/// other reads, which saves a round.
-#[derive(Debug, Default)]
-struct RecentKeys(Mutex<HashMap<ObjectId, DateTime<Utc>>>);
+/// What a credential is remembered by.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum RecentCredential {
+    ApiKey(ObjectId),
+    /// By its `jti`.
+    RegistrationToken(TokenId),
+}
 
-impl RecentKeys {
+impl RecentCredential {
+    /// `None` if no caller is authenticated by this kind of credential.
+    fn of(credential: &CheckedCredential) -> Option<Self> {
+        match credential {
+            CheckedCredential::ApiKey(secret) => Some(Self::ApiKey(secret.id())),
+            CheckedCredential::RegistrationToken(token) => Some(Self::RegistrationToken(token.claims.id)),
+            CheckedCredential::AppToken(_)
+            | CheckedCredential::Code(_)
+            | CheckedCredential::RefreshToken(_)
+            | CheckedCredential::UserToken(_) => None,
+        }
+    }
+}
+
+/// The credentials that were good when this process last looked them up. They are looked up again, but beside the other
+/// reads, which saves a round. A valid signature does not earn that: a revoked token keeps its signature.
+#[derive(Debug, Default)]
+struct RecentCredentials(Mutex<HashMap<RecentCredential, DateTime<Utc>>>);
+
+impl RecentCredentials {
     const SECONDS: i64 = 3600;
     const MAX: usize = 1000;
 
-    fn update(&self, id: ObjectId, is_good: bool, now: DateTime<Utc>) {
+    fn update(&self, credential: RecentCredential, is_good: bool, now: DateTime<Utc>) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_good {
-            seen.remove(&id);
+            seen.remove(&credential);
             return;
         }
         if seen.len() >= Self::MAX {
             seen.retain(|_, at| Self::is_recent(*at, now));
         }
         if seen.len() < Self::MAX {
-            seen.insert(id, now);
+            seen.insert(credential, now);
         }
     }
 
-    fn contains(&self, id: ObjectId, now: DateTime<Utc>) -> bool {
+    fn contains(&self, credential: RecentCredential, now: DateTime<Utc>) -> bool {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(&id).is_some_and(|at| Self::is_recent(*at, now))
+        seen.get(&credential).is_some_and(|at| Self::is_recent(*at, now))
     }
 
     fn is_recent(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
@@ -213,6 +232,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::random::SystemRandom;
+
+    #[test]
+    fn only_so_many_credentials_are_remembered_and_none_of_them_for_long() {
+        let (recent, now) = (RecentCredentials::default(), DateTime::UNIX_EPOCH);
+        let new = || RecentCredential::RegistrationToken(TokenId::random(&SystemRandom).unwrap());
+        let first = new();
+        recent.update(first, true, now);
+        for _ in 0..RecentCredentials::MAX {
+            recent.update(new(), true, now);
+        }
+        let later = now + TimeDelta::seconds(RecentCredentials::SECONDS);
+        assert_eq!(recent.0.lock().unwrap().len(), RecentCredentials::MAX);
+        assert!(recent.contains(first, now) && !recent.contains(first, later));
+        recent.update(first, false, now);
+        assert!(!recent.contains(first, now));
+
+        let last = new();
+        recent.update(new(), true, now);
+        recent.update(last, true, later);
+        assert!(recent.contains(last, later) && recent.0.lock().unwrap().len() == 1);
+    }
 
     #[test]
     fn the_scheme_is_case_insensitive() {

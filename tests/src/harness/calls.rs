@@ -27,7 +27,7 @@ use aws_smithy_types::body::SdkBody;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use super::lock;
@@ -102,6 +102,8 @@ struct Call {
     operation: String,
     /// The same for all attempts of one call.
     invocation: String,
+    /// The partition key of the item that it names, if it names one.
+    item: Option<String>,
     started: u64,
     ended: u64,
 }
@@ -198,6 +200,15 @@ impl Calls {
         count
     }
 
+    /// The partition keys of the items that were read since the reset, sorted.
+    pub(crate) fn items_read(&self) -> Vec<String> {
+        let calls = lock(&self.done);
+        let reads = calls.iter().filter(|call| call.operation == "GetItem");
+        let mut items: Vec<_> = reads.filter_map(|call| call.item.clone()).collect();
+        items.sort_unstable();
+        items
+    }
+
     /// The operations that were called since the reset, each with the number of earlier calls of it.
     pub(crate) fn sequence(&self) -> Vec<(String, usize)> {
         let mut calls = lock(&self.done).clone();
@@ -292,6 +303,7 @@ impl HttpConnector for Seen<SharedHttpConnector> {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let invocation = request.headers().get("amz-sdk-invocation-id").unwrap_or_default().to_owned();
+        let item = request.body().bytes().and_then(item);
         let (inner, calls) = (self.inner.clone(), Arc::clone(&self.calls));
         HttpConnectorFuture::new(async move {
             let started = calls.tick();
@@ -303,10 +315,16 @@ impl HttpConnector for Seen<SharedHttpConnector> {
             if let Some(together) = together {
                 together.wait().await;
             }
-            lock(&calls.done).push(Call { operation, invocation, started, ended: calls.tick() });
+            lock(&calls.done).push(Call { operation, invocation, item, started, ended: calls.tick() });
             answer
         })
     }
+}
+
+/// The partition key of the item that a call to DynamoDB names.
+fn item(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    body["Key"]["pk"]["S"].as_str().map(str::to_owned)
 }
 
 async fn inject(
