@@ -6,6 +6,7 @@ mod authorize;
 mod checklist;
 mod create_app_token;
 mod create_token;
+mod deadlines;
 mod dependencies;
 mod documents;
 mod envelope;

@@ -32,7 +32,8 @@ use crate::runtime::telemetry::{self, Meter, Service};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The timeout of one AWS operation with all its attempts. A request does at most five in a row.
+/// The timeout of one AWS operation with all its attempts. How many of them a request does depends on what it finds, so
+/// the time of a whole request has a limit of its own, in [`super::deadline`].
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ATTEMPTS: u32 = 3;
 /// The SDK waits up to this long before the second attempt and up to twice as long before the third. The default of one

@@ -10,7 +10,11 @@ use lambda_http::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::runtime::{Environment, Handled, SettingsError, telemetry};
+use crate::{
+    error::InternalError,
+    runtime::deadline::Deadline,
+    runtime::{Environment, Handled, SettingsError, telemetry},
+};
 
 /// A Lambda function.
 pub trait Function: Sized + Send + Sync + 'static {
@@ -28,13 +32,21 @@ pub trait Function: Sized + Send + Sync + 'static {
     /// Handles an event, which is not parsed yet: if the runtime cannot parse an event, it logs the error with values
     /// from it.
     fn handle(&self, event: &str) -> impl Future<Output = Handled<Self::Answer>> + Send;
+
+    /// The end of an event that was not handled before its deadline.
+    #[must_use]
+    fn late(_event: &str, error: InternalError) -> Handled<Self::Answer> {
+        Handled::of(Err(error.into()))
+    }
 }
 
-/// Handles one event and writes its summary line to the log.
+/// Handles one event within its deadline, and writes its summary line to the log.
 pub async fn invoke<F: Function>(function: &F, event: LambdaEvent<Box<RawValue>>) -> Result<F::Answer, Diagnostic> {
     let LambdaEvent { payload, context } = event;
     // Boxed, here and in `run`, because the futures of the SDK are large and reach the compiler's layout limit.
-    let handled = telemetry::observe(F::NAME, &context, Box::pin(function.handle(payload.get()))).await;
+    let handling = Deadline::of(&context).enforce(Box::pin(function.handle(payload.get())));
+    let handling = async { handling.await.unwrap_or_else(|error| F::late(payload.get(), error)) };
+    let handled = telemetry::observe(F::NAME, &context, handling).await;
     handled.result.map_err(|error| Diagnostic {
         error_type: error.error_type().as_str().to_owned(),
         error_message: error.to_string(),

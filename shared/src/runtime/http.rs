@@ -15,7 +15,7 @@ use lambda_http::{
 use serde::Serialize;
 
 use crate::{
-    error::{ApiError, Challenge, Constraint, Outcome, ValidationError},
+    error::{ApiError, Challenge, Constraint, InternalError, Outcome, ValidationError},
     input::{JsonObject, Parameters},
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError, telemetry},
@@ -62,14 +62,27 @@ impl<E: Endpoint> Function for E {
         };
         let request = Request::from(event);
         let route = request.route.clone();
-        let response = self.respond(request).await.unwrap_or_else(|error| {
-            if let ApiError::Internal(internal) = &error {
-                telemetry::log_internal_error(internal);
-            }
-            E::error(&route, &error)
-        });
-        Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
+        answered(self.respond(request).await.unwrap_or_else(|error| failed::<E>(&route, &error)))
     }
+
+    fn late(event: &str, error: InternalError) -> Handled<ApiGatewayV2httpResponse> {
+        match serde_json::from_str::<ApiGatewayV2httpRequest>(event) {
+            Ok(event) => answered(failed::<E>(&event.route_key.unwrap_or_default(), &error.into())),
+            Err(_) => Handled::of(Err(error.into())),
+        }
+    }
+}
+
+/// The response to a request that failed. An internal error is logged, and only here.
+fn failed<E: Endpoint>(route: &str, error: &ApiError) -> Response {
+    if let ApiError::Internal(internal) = error {
+        telemetry::log_internal_error(internal);
+    }
+    E::error(route, error)
+}
+
+fn answered(response: Response) -> Handled<ApiGatewayV2httpResponse> {
+    Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
 }
 
 /// A request as API Gateway passes it on.
@@ -220,7 +233,50 @@ impl From<Response> for ApiGatewayV2httpResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
+    use lambda_http::{Context, LambdaEvent};
+    use serde_json::{json, value::to_raw_value};
+
     use super::*;
+    use crate::runtime::{function::invoke, telemetry::tests::Lines};
+
+    /// An endpoint that never answers.
+    struct Hanging;
+
+    impl Endpoint for Hanging {
+        const NAME: &'static str = "hanging";
+
+        fn load(_: &Environment) -> Result<Self, SettingsError> {
+            Ok(Self)
+        }
+
+        async fn warm(&self) {}
+
+        async fn respond(&self, _: Request) -> Result<Response, ApiError> {
+            pending().await
+        }
+
+        fn error(route: &str, error: &ApiError) -> Response {
+            Response::error(StatusCode::INTERNAL_SERVER_ERROR, error, &route)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_late_is_answered_for_its_route_and_logged_once() {
+        let lines = Lines::default();
+        let _guard = lines.guard();
+        let event = json!({
+            "version": "2.0", "routeKey": "GET /a", "rawPath": "/a", "rawQueryString": "", "headers": {},
+            "requestContext": {"http": {"method": "GET", "path": "/a"}}, "isBase64Encoded": false,
+        });
+        let event = LambdaEvent::new(to_raw_value(&event).unwrap(), Context::default());
+        let answer = invoke(&Hanging, event).await.unwrap();
+        assert_eq!((answer.status_code, answer.body), (500, Some(Body::Text("\"GET /a\"".to_owned()))));
+        let [failure, summary] = lines.json().try_into().unwrap();
+        assert_eq!(failure["error"], "could not answer before the deadline: the AWS calls took too long");
+        assert_eq!((&summary["outcome"], &summary["status"]), (&json!("failed"), &json!(500)));
+    }
 
     #[test]
     fn an_error_that_is_answered_with_a_5xx_is_a_failure() {

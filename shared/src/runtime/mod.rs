@@ -2,6 +2,7 @@
 
 mod allocator;
 pub mod aws;
+pub mod deadline;
 mod environment;
 pub mod function;
 mod handled;

@@ -339,18 +339,33 @@ impl Intercept for Meter {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{
         io,
         sync::{Arc, Mutex},
     };
 
     use serde_json::Value;
+    use tracing::subscriber::DefaultGuard;
 
     use super::*;
 
+    /// The lines of the log.
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        /// Keeps what this thread logs until the guard is dropped.
+        pub(crate) fn guard(&self) -> DefaultGuard {
+            let writer = self.clone();
+            tracing::subscriber::set_default(subscriber(move || writer.clone(), LevelFilter::INFO))
+        }
+
+        pub(crate) fn json(&self) -> Vec<Value> {
+            let lines = self.0.lock().unwrap();
+            serde_json::Deserializer::from_slice(&lines).into_iter().map(Result::unwrap).collect()
+        }
+    }
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

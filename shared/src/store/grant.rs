@@ -24,6 +24,7 @@ use crate::{
     id::{ClientId, ObjectId},
     input::{Claims, CodeChallenge, Language, RedirectUri, Scopes, Service, Subject, json_text},
     random::Random,
+    runtime::deadline::require_time_to_commit,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -191,7 +192,7 @@ impl Store {
 
     /// Moves a grant on if its version is still `step.from`; `step.to` becomes its version. Without an answer, a second
     /// write makes sure that the first has happened or never will: whoever repeats an exchange that has happened would
-    /// be taken for a thief.
+    /// be taken for a thief. So it does not start if the deadline of the request could come before the second answer.
     ///
     /// # Errors
     /// Nothing was issued then, and this change can no longer happen, unless the second write got no answer either.
@@ -201,6 +202,8 @@ impl Store {
         change: &GrantChange,
         step: GrantStep<'_>,
     ) -> Result<Update<(), Grant>, InternalError> {
+        const CONTEXT: &str = "change the grant";
+        require_time_to_commit(CONTEXT)?;
         let call = self.grant_update(id, step).expression_attribute_names("#current", "current");
         let call = match change {
             // `state` and the challenge are compared only when the code is exchanged. ID tokens of refreshes repeat the
@@ -230,7 +233,7 @@ impl Store {
                 .expression_attribute_values(":rotatedAt", number_value(at.timestamp_millis())),
         };
         let own = |found: &Grant| (found.version == *step.to).then_some(());
-        match send(call, "change the grant", |_| Ok(()), own).await {
+        match send(call, CONTEXT, |_| Ok(()), own).await {
             Err(unanswered) => self.settle(id, step, unanswered).await,
             outcome => outcome,
         }

@@ -16,6 +16,7 @@ use super::item::{Item, read};
 use crate::{
     error::InternalError,
     random::Random,
+    runtime::deadline::require_time_to_commit,
     runtime::telemetry::{Phase, timed},
 };
 
@@ -62,7 +63,8 @@ impl<A, C> Update<A, C> {
     }
 }
 
-/// Lets a write that lost a race be decided again on what it lost to, a bounded number of times.
+/// Lets a write that lost a race be decided again on what it lost to, a bounded number of times, and only while there
+/// is enough time for another commit before the deadline of the request.
 #[derive(Debug)]
 pub struct Retry {
     context: &'static str,
@@ -85,7 +87,7 @@ impl Retry {
     /// Waits for a random time, so that those who lost the same race do not meet again.
     ///
     /// # Errors
-    /// When this was the last round.
+    /// When this was the last round, or too little time is left.
     pub async fn pause(&mut self) -> Result<(), InternalError> {
         self.rounds_left = self.rounds_left.saturating_sub(1);
         if self.rounds_left == 0 {
@@ -93,7 +95,7 @@ impl Retry {
         }
         let [factor] = self.random.bytes()?;
         tokio::time::sleep(self.pause_unit * u32::from(factor)).await;
-        Ok(())
+        require_time_to_commit(self.context)
     }
 }
 

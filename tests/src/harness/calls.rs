@@ -6,8 +6,9 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use aws_lc_rs::digest;
@@ -53,6 +54,12 @@ pub(crate) enum InjectedFault {
     Error(&'static str),
     /// The server does the work, but answers with this error.
     ErrorAfter(&'static str),
+    /// The server does the work, and its answer takes this many seconds, which [`pass`].
+    Slow(u64),
+    /// The server does the work, these seconds pass, and no answer ever comes.
+    Silent(u64),
+    /// Another process has just replaced the version of the grant that this write requires. The answer is slow.
+    LostRace(u64),
 }
 
 /// The errors of the services, with their HTTP status.
@@ -90,6 +97,7 @@ impl InjectedFault {
 #[derive(Debug, Default)]
 pub(crate) struct Calls {
     ticks: AtomicU64,
+    hang: AtomicBool,
     done: Mutex<Vec<Call>>,
     planned: Mutex<Vec<Planned>>,
     random: Mutex<Option<RandomFaults>>,
@@ -165,6 +173,11 @@ impl Calls {
     /// all get their answers, however busy the machine is; calls that are made one after the other hang.
     pub(crate) fn answer_together(&self, operation: &str, count: usize) {
         lock(&self.together).insert(operation.to_owned(), Arc::new(Barrier::new(count)));
+    }
+
+    /// From now on no call is answered.
+    pub(crate) fn hang(&self) {
+        self.hang.store(true, SeqCst);
     }
 
     /// Drops the faults that have not happened yet.
@@ -307,6 +320,9 @@ impl HttpConnector for Seen<SharedHttpConnector> {
         let (inner, calls) = (self.inner.clone(), Arc::clone(&self.calls));
         HttpConnectorFuture::new(async move {
             let started = calls.tick();
+            if calls.hang.load(SeqCst) {
+                return pending().await;
+            }
             let answer = match calls.next_fault(&operation, &invocation) {
                 None => inner.call(request).await,
                 Some(fault) => inject(fault, inner, request, &calls).await,
@@ -342,6 +358,7 @@ async fn inject(
             return pending().await;
         }
         InjectedFault::Error(kind) => return Ok(error(kind)),
+        InjectedFault::LostRace(_) => drop(inner.call(replacing_the_version(&request, calls.tick())).await?),
         _ => {}
     }
     let mut answer = inner.call(request).await?;
@@ -350,6 +367,15 @@ async fn inject(
     let half = body.slice(..body.len() / 2);
     match fault {
         InjectedFault::Late => pending().await,
+        InjectedFault::Silent(seconds) => {
+            pass(seconds).await;
+            pending().await
+        }
+        InjectedFault::Slow(seconds) | InjectedFault::LostRace(seconds) => {
+            pass(seconds).await;
+            *answer.body_mut() = SdkBody::from(body);
+            Ok(answer)
+        }
         InjectedFault::ErrorAfter(kind) => Ok(error(kind)),
         InjectedFault::Truncated => {
             answer.headers_mut().insert("content-length", half.len().to_string());
@@ -364,6 +390,37 @@ async fn inject(
         }
         _ => broken(),
     }
+}
+
+/// Lets these seconds pass at once: the runtime's clock is set forward. The runtime must have a single thread.
+async fn pass(seconds: u64) {
+    /// Also if the SDK gives up meanwhile, the clock runs again.
+    struct Resume;
+
+    impl Drop for Resume {
+        fn drop(&mut self) {
+            tokio::time::resume();
+        }
+    }
+
+    tokio::time::pause();
+    let _resume = Resume;
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+}
+
+/// The write of another process to the same grant.
+fn replacing_the_version(request: &HttpRequest, version: u64) -> HttpRequest {
+    let mut replacing = request.try_clone().unwrap();
+    let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+    let body = json!({
+        "TableName": body["TableName"], "Key": body["Key"],
+        "UpdateExpression": "SET version = :version",
+        "ExpressionAttributeValues": {":version": {"S": format!("{version:032x}")}},
+    });
+    let body = body.to_string();
+    replacing.headers_mut().insert("content-length", body.len().to_string());
+    *replacing.body_mut() = SdkBody::from(body);
+    replacing
 }
 
 fn error(kind: &str) -> HttpResponse {

@@ -15,6 +15,10 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::Value;
+use shared::{
+    clock::{Clock, SystemClock},
+    runtime::deadline::FUNCTION_TIMEOUT,
+};
 use tokio::{
     net::TcpListener,
     sync::{Notify, oneshot},
@@ -149,10 +153,11 @@ async fn next(State(runtime): State<Arc<Runtime>>) -> impl IntoResponse {
         }
         runtime.came.notified().await;
     };
+    let deadline = SystemClock.now() + FUNCTION_TIMEOUT;
     let headers = [
-        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
-        ("lambda-runtime-deadline-ms", "4102444800000"),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:local:000000000000:function:test"),
+        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned()),
+        ("lambda-runtime-deadline-ms", deadline.timestamp_millis().to_string()),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:local:000000000000:function:test".to_owned()),
     ];
     (headers, event.to_string())
 }

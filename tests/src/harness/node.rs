@@ -21,7 +21,7 @@ use super::{Calls, TestStack, calls};
 /// Production has 2 s and 5 s. These are shorter because many tests wait for them.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(600);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
-/// No request takes as many operations as fit into this time, so one that takes longer hangs.
+/// A request ends at its deadline, which is earlier, so one that takes longer hangs.
 const HANGS: Duration = Duration::from_secs(30);
 
 /// A set of functions and its AWS calls.
@@ -117,14 +117,24 @@ impl Node {
 
     /// As [`Self::start`], with other variables.
     pub(crate) fn start_with(stack: &TestStack, skew: TimeDelta, changes: &[(&str, &str)]) -> Self {
-        static REGIONS: AtomicUsize = AtomicUsize::new(0);
-        let environment = stack.local.environment();
-        let region = Region::new(format!("node-{}", REGIONS.fetch_add(1, Relaxed)));
-        let calls = Arc::new(Calls::default());
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .operation_timeout(OPERATION_TIMEOUT)
             .build();
+        Self::start_cold(stack, skew, changes, timeouts)
+    }
+
+    /// As [`Self::start`], with this timeout of an operation and of its attempts.
+    pub(crate) fn start_patient(stack: &TestStack, timeout: Duration) -> Self {
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(timeout).operation_timeout(timeout).build();
+        Self::start_cold(stack, TimeDelta::zero(), &[], timeouts)
+    }
+
+    fn start_cold(stack: &TestStack, skew: TimeDelta, changes: &[(&str, &str)], timeouts: TimeoutConfig) -> Self {
+        static REGIONS: AtomicUsize = AtomicUsize::new(0);
+        let environment = stack.local.environment();
+        let region = Region::new(format!("node-{}", REGIONS.fetch_add(1, Relaxed)));
+        let calls = Arc::new(Calls::default());
         let aws = environment.aws.to_builder().region(region).timeout_config(timeouts);
         let aws = aws.http_client(calls::client(stack.connector.clone(), &calls)).build();
         let clock = Arc::new(Skewed { clock: Arc::clone(&environment.clock), by: skew });
