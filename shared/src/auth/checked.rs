@@ -51,6 +51,21 @@ pub struct AccessClaims {
     pub expires_at: DateTime<Utc>,
 }
 
+/// Moves the claims that every access token has out of the claims of any of its formats. A macro, because those are
+/// three types with the same fields, whose other fields are moved out as well.
+macro_rules! access_claims {
+    ($claims:ident) => {
+        AccessClaims {
+            issuer: $claims.iss,
+            audience: $claims.aud.into(),
+            id: $claims.jti,
+            scopes: $claims.scope,
+            issued_at: $claims.iat,
+            expires_at: $claims.exp,
+        }
+    };
+}
+
 impl CheckedCredential {
     /// An opaque credential whose format and checksum are right.
     pub(super) fn parse_opaque(text: &str) -> Option<Self> {
@@ -75,16 +90,7 @@ impl CheckedRegistrationToken {
     /// Issuer, audience and expiry are not checked yet.
     pub(super) fn read(jwt: &VerifiedJwt) -> Option<Self> {
         let claims: RegistrationTokenClaims = jwt.claims().filter(|_| jwt.typ == TokenType::AtJwt)?;
-        let registration_id = claims.sub;
-        let claims = AccessClaims {
-            issuer: claims.iss,
-            audience: claims.aud,
-            id: claims.jti,
-            scopes: claims.scope,
-            issued_at: claims.iat,
-            expires_at: claims.exp,
-        };
-        Some(Self { registration_id, claims })
+        Some(Self { registration_id: claims.sub, claims: access_claims!(claims) })
     }
 }
 
@@ -98,14 +104,7 @@ impl CheckedUserToken {
                 is_rfc9068: true,
                 subject: claims.sub,
                 session_id: claims.sid,
-                claims: AccessClaims {
-                    issuer: claims.iss,
-                    audience: claims.aud,
-                    id: claims.jti,
-                    scopes: claims.scope,
-                    issued_at: claims.iat,
-                    expires_at: claims.exp,
-                },
+                claims: access_claims!(claims),
             }),
             TokenType::Jwt => {
                 let claims: ApiV1UserClaims = jwt.claims()?;
@@ -114,14 +113,7 @@ impl CheckedUserToken {
                     is_rfc9068: false,
                     subject: claims.sub,
                     session_id: claims.sid,
-                    claims: AccessClaims {
-                        issuer: claims.iss,
-                        audience: claims.aud.to_string(),
-                        id: claims.jti,
-                        scopes: claims.scope,
-                        issued_at: claims.iat,
-                        expires_at: claims.exp,
-                    },
+                    claims: access_claims!(claims),
                 })
             }
         }
