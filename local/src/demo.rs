@@ -210,7 +210,7 @@ impl<'a> Demo<'a> {
             let details = GrantDetails { code: credential.hash(), code_challenge, ..original.details.clone() };
             let copy = Grant { status, details, ..original.clone() };
             let session = credential.grant().session();
-            self.store.record_session(copy.details.user(), &session, self.now, expiry(expires_at, 2 * 86400)).await?;
+            self.store.record_session(&copy.details, &session, self.now, expiry(expires_at, 2 * 86400)).await?;
             let _ = self.store.create_grant(&session, &copy, self.now).await?;
         }
         Ok(())

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
 use shared::{
     auth::Permission,
-    credential::SessionId,
     error::{Constraint, ValidationError},
     id::{ClientId, ObjectId, RegistrationId, Slug},
     input::{JsonObject, Scope, Scopes, Subject, required},
     store::{Client, ClientChange, Registration, RegistrationChange},
+    tokens::sessions::Selection,
 };
 
 use crate::lists::ListKind;
@@ -31,8 +31,8 @@ pub(crate) enum Action {
     UpdateClient { client_id: ClientId, change: ClientChange, rotate_secret: bool },
     RevokeApiKey { api_key_id: ObjectId },
     List { kind: ListKind, organization_id: ObjectId, limit: usize, cursor: Option<String> },
-    ListSessions { client_id: ClientId, subject: Subject, limit: usize, cursor: Option<String> },
-    EndSessions { client_id: ClientId, subject: Subject, sid: Option<SessionId> },
+    ListSessions { subject: Subject, client_id: Option<ClientId>, limit: usize, cursor: Option<String> },
+    EndSessions { subject: Subject, client_id: Option<ClientId>, selection: Selection },
     RotateSigningKey { withdraw_previous: bool },
 }
 
@@ -84,15 +84,15 @@ impl Action {
                 cursor: event.string("cursor")?,
             },
             Name::ListSessions => Self::ListSessions {
-                client_id: required("clientId", event.parsed("clientId")?)?,
                 subject: required("subject", event.parsed("subject")?)?,
+                client_id: event.parsed("clientId")?,
                 limit: limit(&mut event)?,
                 cursor: event.string("cursor")?,
             },
             Name::EndSessions => Self::EndSessions {
-                client_id: required("clientId", event.parsed("clientId")?)?,
                 subject: required("subject", event.parsed("subject")?)?,
-                sid: event.parsed("sid")?,
+                client_id: event.parsed("clientId")?,
+                selection: selection(&mut event)?,
             },
             Name::RevokeApiKey => Self::RevokeApiKey { api_key_id: required("apiKeyId", event.parsed("apiKeyId")?)? },
             Name::RotateSigningKey => {
@@ -173,6 +173,16 @@ fn registration_scopes(event: &mut JsonObject) -> Result<Option<Scopes>, Validat
         Ok(scopes.map(Scopes::from))
     } else {
         Err(ValidationError::new("scopes", format!("must have at most {MAX_SCOPE_CHARACTERS} characters together")))
+    }
+}
+
+/// Which of the sessions to end.
+fn selection(event: &mut JsonObject) -> Result<Selection, ValidationError> {
+    match (event.parsed("sid")?, event.parsed("exceptSid")?) {
+        (None, None) => Ok(Selection::All),
+        (Some(session), None) => Ok(Selection::Only(session)),
+        (None, Some(session)) => Ok(Selection::AllBut(session)),
+        (Some(_), Some(_)) => Err(ValidationError::new("exceptSid", "must not be given together with sid")),
     }
 }
 
@@ -260,6 +270,11 @@ mod tests {
                 "maxAllowed must be a whole number from 1 to 1000",
             ),
             (r#"{"action":"createClient","redirectUris":[]}"#, "redirectUris must have at least one entry"),
+            (r#"{"action":"endSessions"}"#, "subject is required"),
+            (
+                r#"{"action":"endSessions","subject":"u","sid":"00000000000000000000000000000000","exceptSid":"00000000000000000000000000000001"}"#,
+                "exceptSid must not be given together with sid",
+            ),
         ] {
             assert_eq!(error_text(event), message);
         }

@@ -19,7 +19,7 @@ use shared::{
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
     store::{
-        ApiKey, Application, MAX_KEYS, Organization, RegistrationChange, SigningKeys, Store, Update, UserAtClient,
+        ApiKey, Application, MAX_KEYS, Organization, RegistrationChange, SessionFilter, SigningKeys, Store, Update,
     },
 };
 
@@ -91,11 +91,11 @@ impl Provision {
             Action::List { kind, organization_id, limit, cursor } => {
                 self.list((kind, organization_id), limit, cursor.as_deref()).await
             }
-            Action::ListSessions { client_id, subject, limit, cursor } => {
-                self.list_sessions(UserAtClient { client_id, subject: &subject }, limit, cursor.as_deref()).await
+            Action::ListSessions { subject, client_id, limit, cursor } => {
+                self.list_sessions(SessionFilter { subject: &subject, client_id }, limit, cursor.as_deref()).await
             }
-            Action::EndSessions { client_id, subject, sid } => {
-                self.end_sessions(UserAtClient { client_id, subject: &subject }, sid.as_ref()).await
+            Action::EndSessions { subject, client_id, selection } => {
+                self.end_sessions(SessionFilter { subject: &subject, client_id }, &selection).await
             }
             Action::UpdateRegistration { registration_id, change } => {
                 self.update_registration(&registration_id, &change).await?;

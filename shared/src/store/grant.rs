@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use super::{
     List, Store, Update, WriteId,
     item::{number_value, read, string_value},
-    key::{Key, UserAtClient},
+    key::{Key, SessionFilter},
     listing,
     write::send,
 };
@@ -98,13 +98,6 @@ pub struct GrantDetails {
     pub code_expires_at: DateTime<Utc>,
 }
 
-impl GrantDetails {
-    #[must_use]
-    pub fn user(&self) -> UserAtClient<'_> {
-        UserAtClient { client_id: self.client_id, subject: &self.subject }
-    }
-}
-
 /// How far a grant has come: `Issued`, then `Active`, and at any time `Revoked`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum GrantStatus {
@@ -181,7 +174,8 @@ impl Store {
         grant: &Grant,
         now: DateTime<Utc>,
     ) -> Result<Update<()>, InternalError> {
-        let listing = List::Sessions(grant.details.user()).entry(&id.as_str(), now);
+        let sessions = SessionFilter { subject: &grant.details.subject, client_id: None };
+        let listing = List::Sessions(sessions).entry(&id.as_str(), now);
         timed(Phase::Commit, self.create(Key::grant(id), grant, listing, "create the grant")).await
     }
 
@@ -267,13 +261,13 @@ impl Store {
         Ok(())
     }
 
-    /// Revokes a grant of this user at this client, unless it was revoked before, and returns whether it could still be
+    /// Revokes a grant that the filter includes, unless it was revoked before, and returns whether it could still be
     /// used at `now`. The write does not require that it could: the clock of the function that exchanges the code may
     /// differ from ours. A conflict means that the grant was revoked before, or belongs to another user or client.
     pub async fn end_grant(
         &self,
         id: &SessionId,
-        user: UserAtClient<'_>,
+        filter: SessionFilter<'_>,
         now: DateTime<Utc>,
     ) -> Result<Update<bool, GrantLifetime>, InternalError> {
         const CONTEXT: &str = "end the session";
@@ -281,11 +275,16 @@ impl Store {
         let call = self
             .grant_revocation(id, &write)
             .return_values(ReturnValue::AllOld)
-            .condition_expression("#clientId = :clientId AND #subject = :subject AND attribute_not_exists(#revoked)")
-            .expression_attribute_names("#clientId", "clientId")
             .expression_attribute_names("#subject", "subject")
-            .expression_attribute_values(":clientId", string_value(user.client_id))
-            .expression_attribute_values(":subject", string_value(user.subject.as_str()));
+            .expression_attribute_values(":subject", string_value(filter.subject.as_str()));
+        let condition = "attribute_not_exists(#revoked) AND #subject = :subject";
+        let call = match filter.client_id {
+            None => call.condition_expression(condition),
+            Some(client_id) => call
+                .condition_expression(format!("{condition} AND #clientId = :clientId"))
+                .expression_attribute_names("#clientId", "clientId")
+                .expression_attribute_values(":clientId", string_value(client_id)),
+        };
         let applied = |item| read::<GrantLifetime>(item, CONTEXT).map(|grant| grant.can_be_used(now));
         let own = |found: &GrantLifetime| (found.version == write).then(|| found.can_be_used(now));
         send(call, CONTEXT, applied, own).await

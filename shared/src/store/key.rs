@@ -10,15 +10,24 @@ use crate::{
     input::Subject,
 };
 
-/// A user at a client.
+/// A user's sessions at one client, or at all of them.
 #[derive(Clone, Copy, Debug)]
-pub struct UserAtClient<'a> {
-    pub client_id: ClientId,
+pub struct SessionFilter<'a> {
     pub subject: &'a Subject,
+    /// `None` means all clients.
+    pub client_id: Option<ClientId>,
 }
 
-/// The primary key of an item. The session entries of a user at a client share a partition; every other item has a
-/// partition of its own and the sort key `ITEM`.
+impl SessionFilter<'_> {
+    /// Whether a session of this user at this client is among them.
+    #[must_use]
+    pub fn includes(&self, client_id: ClientId) -> bool {
+        self.client_id.is_none_or(|only| only == client_id)
+    }
+}
+
+/// The primary key of an item. The session entries of a user share a partition; every other item has a partition of its
+/// own and the sort key `ITEM`.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pk: String,
@@ -55,12 +64,12 @@ impl Key {
     }
 
     /// The partition of a user's session entries.
-    pub(super) fn sessions(user: UserAtClient<'_>) -> String {
-        format!("SUBJECT#{}#{}", user.client_id, user.subject.as_str())
+    pub(super) fn sessions(subject: &Subject) -> String {
+        format!("SUBJECT#{}", subject.as_str())
     }
 
-    pub(super) fn session(user: UserAtClient<'_>, session: &SessionId) -> Self {
-        Self { pk: Self::sessions(user), sk: session.as_str().to_owned() }
+    pub(super) fn session(subject: &Subject, session: &SessionId) -> Self {
+        Self { pk: Self::sessions(subject), sk: session.as_str().to_owned() }
     }
 
     pub(super) fn grant(session: &SessionId) -> Self {

@@ -17,7 +17,7 @@ use serde::{
 use super::{
     Store,
     item::{Item, read},
-    key::{Key, UserAtClient},
+    key::{Key, SessionFilter},
 };
 use crate::{
     clock::rfc3339,
@@ -51,8 +51,9 @@ pub enum List<'a> {
     Clients(ObjectId),
     /// The integration tokens of an application, except revoked ones.
     AppTokens(ObjectId),
-    /// The grants of a user at a client, exchanged or not, expired or not, except revoked ones.
-    Sessions(UserAtClient<'a>),
+    /// The grants of a user, exchanged or not, expired or not, except revoked ones. The clients share one list in the
+    /// index, so [`Store::list`] needs a `keep` that applies the filter.
+    Sessions(SessionFilter<'a>),
 }
 
 impl List<'_> {
@@ -72,7 +73,7 @@ impl List<'_> {
             Self::Applications(organization) => format!("APPLICATIONS#{organization}"),
             Self::Clients(organization) => format!("CLIENTS#{organization}"),
             Self::AppTokens(application) => format!("APP_TOKENS#{application}"),
-            Self::Sessions(user) => format!("SESSIONS#{}#{}", user.client_id, user.subject.as_str()),
+            Self::Sessions(filter) => format!("SESSIONS#{}", filter.subject.as_str()),
         }
     }
 
@@ -109,7 +110,11 @@ impl List<'_> {
     }
 
     fn cursor_hash(&self, position: &Position) -> [u8; CURSOR_HASH_BYTES] {
-        truncated(&sha256(format!("cursor\0{}\0{}", self.owner(), position.0)))
+        let client = match self {
+            Self::Sessions(SessionFilter { client_id: Some(id), .. }) => id.to_string(),
+            _ => String::new(),
+        };
+        truncated(&sha256(format!("cursor\0{}\0{client}\0{}", self.owner(), position.0)))
     }
 }
 
@@ -293,7 +298,8 @@ mod tests {
     #[test]
     fn a_cursor_belongs_to_one_list() {
         let now = DateTime::from_timestamp(1_800_000_000, 250_000_000).unwrap();
-        let client_id = "11111111-1111-1111-1111-111111111111".parse().unwrap();
+        let clients = ["11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"];
+        let [here, there] = clients.map(|id| id.parse().ok());
         let [one, other] = ["a", "b"].map(|subject| subject.parse().unwrap());
         let lists = [
             List::ApiKeys(id('a')),
@@ -302,8 +308,11 @@ mod tests {
             List::Applications(id('a')),
             List::Clients(id('a')),
             List::AppTokens(id('a')),
-            List::Sessions(UserAtClient { client_id, subject: &one }),
-            List::Sessions(UserAtClient { client_id, subject: &other }),
+            List::Sessions(SessionFilter { subject: &one, client_id: None }),
+            List::Sessions(SessionFilter { subject: &one, client_id: here }),
+            List::Sessions(SessionFilter { subject: &one, client_id: there }),
+            List::Sessions(SessionFilter { subject: &other, client_id: None }),
+            List::Sessions(SessionFilter { subject: &other, client_id: here }),
         ];
         let position = Position::new(&id('c'), now);
         assert_eq!((position.created_at(), position.id()), ("2027-01-15T08:00:00.250Z", "c".repeat(24).as_str()));

@@ -32,7 +32,7 @@ pub use self::{
     application::Application,
     client::{Client, ClientChange},
     grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
-    key::UserAtClient,
+    key::SessionFilter,
     listing::{List, ListedApiKey, ListedApplication, ListedClient, ListedRegistration, Order, Page, Position, Start},
     organization::Organization,
     registration::{

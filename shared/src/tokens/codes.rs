@@ -69,7 +69,7 @@ pub async fn issue(
 
     let session = id.session();
     let ttl = expiry(expires_at, SESSION_LIFETIME_SECONDS);
-    let recorded = store.record_session(grant.details.user(), &session, now, ttl);
+    let recorded = store.record_session(&grant.details, &session, now, ttl);
     // Both must be written before anybody knows the code. If one fails, the other is of no use and does no harm.
     let (created, recorded) = tokio::join!(store.create_grant(&session, &grant, now), recorded);
     recorded?;

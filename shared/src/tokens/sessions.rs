@@ -1,15 +1,19 @@
-//! A user's grants at a client. A grant is a session once its code has been exchanged: listing shows only those, ending
-//! also ends grants whose code has not been exchanged. `provision` does both.
+//! A user's grants. A grant is a session once its code has been exchanged: listing shows only those, ending also ends
+//! grants whose code has not been exchanged. `provision` does both.
 
-use chrono::{DateTime, TimeDelta, Utc, serde::ts_seconds_option};
+use chrono::{
+    DateTime, TimeDelta, Utc,
+    serde::{ts_milliseconds_option, ts_seconds_option},
+};
 use futures_util::future::join_all;
 use serde::Deserialize;
 
 use crate::{
     credential::SessionId,
     error::InternalError,
+    id::ClientId,
     input::Scopes,
-    store::{List, Order, Page, SessionEntry, Start, Store, Update, UserAtClient},
+    store::{List, Order, Page, SessionEntry, SessionFilter, Start, Store, Update},
     tokens::codes::CODE_LIFETIME_SECONDS,
 };
 
@@ -23,11 +27,26 @@ const UNDER_WAY: TimeDelta = TimeDelta::seconds(CODE_LIFETIME_SECONDS as i64 + 1
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedSession {
+    /// The client that it was granted to.
+    pub client_id: ClientId,
     /// What was granted.
     pub scopes: Scopes,
+    /// When its refresh token was last rotated; `None` if it never was.
+    #[serde(default, with = "ts_milliseconds_option")]
+    pub rotated_at: Option<DateTime<Utc>>,
     /// When it ends; `None` if its code was not exchanged yet.
     #[serde(default, with = "ts_seconds_option")]
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Which sessions to end.
+#[derive(Debug)]
+pub enum Selection {
+    All,
+    /// The one with this id.
+    Only(SessionId),
+    /// All except the one with this id.
+    AllBut(SessionId),
 }
 
 /// A page of the sessions that can still be used, oldest first.
@@ -36,63 +55,38 @@ pub struct ListedSession {
 /// When the table does not answer.
 pub async fn list(
     store: &Store,
-    user: UserAtClient<'_>,
+    filter: SessionFilter<'_>,
     start: Start,
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<Page<ListedSession>, InternalError> {
-    let can_be_used = |session: &ListedSession| session.expires_at.is_some_and(|at| now < at);
-    store.list(&List::Sessions(user), (Order::OldestFirst, start), limit, can_be_used).await
+    let is_shown =
+        |session: &ListedSession| filter.includes(session.client_id) && session.expires_at.is_some_and(|at| now < at);
+    store.list(&List::Sessions(filter), (Order::OldestFirst, start), limit, is_shown).await
 }
 
-/// Ends one session, or a code that was not exchanged yet; whether it could still be used.
-///
-/// # Errors
-/// When the table does not answer. Calling it again is safe, but returns `false` for a session that was ended.
-pub async fn end(
-    store: &Store,
-    user: UserAtClient<'_>,
-    session: &SessionId,
-    now: DateTime<Utc>,
-) -> Result<bool, InternalError> {
-    let could_be_used = match store.end_grant(session, user, now).await? {
-        Update::Applied(could_be_used) => could_be_used,
-        Update::Conflict(grant) if grant.revoked => false,
-        // Another user's or client's, or missing.
-        Update::Conflict(_) | Update::Missing => return Ok(false),
-    };
-    store.forget_session(user, session).await?;
-    Ok(could_be_used)
-}
-
-/// Ends the grant of a session entry, and deletes the entry, so that the next call has less to do. The grant may be
-/// missing because its code is being issued, as `issue-code` writes both at the same time: then the entry is kept.
-async fn end_entry(
-    store: &Store,
-    user: UserAtClient<'_>,
-    entry: &SessionEntry,
-    now: DateTime<Utc>,
-) -> Result<bool, InternalError> {
-    let could_be_used = match store.end_grant(&entry.session, user, now).await? {
-        Update::Applied(could_be_used) => could_be_used,
-        Update::Missing if now < entry.issued_at + UNDER_WAY => return Ok(false),
-        Update::Conflict(_) | Update::Missing => false,
-    };
-    store.forget_session(user, &entry.session).await?;
-    Ok(could_be_used)
-}
-
-/// Ends all grants of the user at the client, exchanged or not, and returns how many could still be used. They are
-/// found by a strongly consistent query and not by the index, so every grant whose code was handed out before the call
-/// is found.
+/// Ends the selected grants, exchanged or not, and returns how many could still be used. They are found by a strongly
+/// consistent query and not by the index, so every grant whose code was handed out before the call is found.
 ///
 /// # Errors
 /// When the table does not answer. A failure to end one grant does not stop the others, but their number is lost.
 /// Calling it again ends what is left.
-pub async fn end_all(store: &Store, user: UserAtClient<'_>, now: DateTime<Utc>) -> Result<usize, InternalError> {
+pub async fn end(
+    store: &Store,
+    filter: SessionFilter<'_>,
+    selection: &Selection,
+    now: DateTime<Utc>,
+) -> Result<usize, InternalError> {
+    let (only, spared) = match selection {
+        Selection::All => (None, None),
+        Selection::Only(session) => (Some(session), None),
+        Selection::AllBut(session) => (None, Some(session)),
+    };
+    let mut entries = store.load_sessions(filter, only).await?;
+    entries.retain(|entry| Some(&entry.session) != spared);
     let (mut ended, mut failure) = (0, None);
-    for batch in store.load_sessions(user).await?.chunks(BATCH) {
-        for done in join_all(batch.iter().map(|entry| end_entry(store, user, entry, now))).await {
+    for batch in entries.chunks(BATCH) {
+        for done in join_all(batch.iter().map(|entry| end_one(store, filter, entry, now))).await {
             match done {
                 Ok(could_be_used) => ended += usize::from(could_be_used),
                 Err(error) => failure = Some(error),
@@ -100,4 +94,23 @@ pub async fn end_all(store: &Store, user: UserAtClient<'_>, now: DateTime<Utc>) 
         }
     }
     failure.map_or(Ok(ended), Err)
+}
+
+/// Ends the grant of a session entry, and deletes the entry, so that the next call has less to do. The entry is kept
+/// while its grant may still be written: `issue-code` writes both at the same time.
+async fn end_one(
+    store: &Store,
+    filter: SessionFilter<'_>,
+    entry: &SessionEntry,
+    now: DateTime<Utc>,
+) -> Result<bool, InternalError> {
+    let could_be_used = match store.end_grant(&entry.session, filter, now).await? {
+        Update::Applied(could_be_used) => could_be_used,
+        Update::Conflict(grant) if grant.revoked => false,
+        Update::Missing if now >= entry.issued_at + UNDER_WAY => false,
+        // The grant is good, and not of this user or client: no entry says so, unless the table is damaged.
+        Update::Conflict(_) | Update::Missing => return Ok(false),
+    };
+    store.forget_session(filter.subject, &entry.session).await?;
+    Ok(could_be_used)
 }
