@@ -16,10 +16,9 @@ use shared::{
     keys::SigningMode,
     runtime::Environment,
     store::{
-        ApiKey, AppToken, Grant, GrantDetails, GrantStatus, Organization, Registration, RegistrationToken, Store,
-        TokenWritePlan,
+        ApiKey, AppToken, Grant, GrantDetails, GrantSettings, GrantStatus, Organization, Registration,
+        RegistrationToken, Store, TokenWritePlan,
     },
-    tokens::grants::GRANT_LIFETIME_SECONDS,
 };
 
 use crate::lambda::Functions;
@@ -89,10 +88,10 @@ impl<'a> Demo<'a> {
         })
     }
 
-    /// Creates what does not exist yet, and a new code. `base_url` is that of the page that a login returns to.
-    pub(crate) async fn provision(&self, base_url: &str) -> Result<Issued, InternalError> {
+    /// Creates what does not exist yet, and a new code.
+    pub(crate) async fn provision(&self) -> Result<Issued, InternalError> {
         self.create_entities().await?;
-        self.register_callback(base_url).await?;
+        self.register_callbacks().await?;
         if self.signing_mode != SigningMode::Kms && self.store.load_signing_keys().await?.is_none() {
             self.call("provision", &json!({"action": "rotateSigningKey"})).await?;
         }
@@ -128,13 +127,12 @@ impl<'a> Demo<'a> {
         .await
     }
 
-    /// Lets the client return to the page, by either name of the loopback. With `--data-dir` the port may be another
-    /// one than before.
-    async fn register_callback(&self, base_url: &str) -> Result<(), InternalError> {
+    /// Lets the client return to the page, by each name of the loopback and at whatever port.
+    async fn register_callbacks(&self) -> Result<(), InternalError> {
         let client = self.store.load_client(require(CLIENT.parse().ok())?).await?;
         let before = client.map(|client| client.redirect_uris).unwrap_or_default();
         let before: Vec<_> = before.iter().map(|uri| uri.as_str().to_owned()).collect();
-        let after = redirect_uris(base_url, &before);
+        let after = redirect_uris(&before);
         if before != after {
             let update = json!({"action": "updateClient", "clientId": CLIENT, "redirectUris": after});
             self.call("provision", &update).await?;
@@ -196,11 +194,11 @@ impl<'a> Demo<'a> {
     async fn copy_grant(&self, code: &str) -> Result<(), InternalError> {
         let parse_code = |code| require(GrantCredential::parse_code(code));
         let original = require(self.store.load_grant(&parse_code(code)?.grant().session()).await?)?;
-        let expires_at = expiry(self.now, GRANT_LIFETIME_SECONDS);
+        let ends_at = expiry(self.now, GrantSettings::default().grant_ttl_seconds);
         let code = |code| parse_code(code).map(|code| (code, GrantStatus::Issued));
         let refresh_token = |token| {
             let token = require(GrantCredential::parse_refresh_token(token))?;
-            let status = GrantStatus::Active { current: token.hash(), rotation: None, expires_at };
+            let status = GrantStatus::Active { current: token.hash(), rotation: None, expires_at: ends_at, ends_at };
             Ok((token, status))
         };
         for (credential, status) in
@@ -210,7 +208,7 @@ impl<'a> Demo<'a> {
             let details = GrantDetails { code: credential.hash(), code_challenge, ..original.details.clone() };
             let copy = Grant { status, details, ..original.clone() };
             let session = credential.grant().session();
-            self.store.record_session(&copy.details, &session, self.now, expiry(expires_at, 2 * 86400)).await?;
+            self.store.record_session(&copy.details, &session, self.now, expiry(ends_at, 2 * 86400)).await?;
             let _ = self.store.create_grant(&session, &copy, self.now).await?;
         }
         Ok(())
@@ -269,18 +267,12 @@ fn request(path_parameters: &Value, body: &Value) -> Value {
 /// by it.
 const CALLBACK: &str = "/page/callback";
 
-/// The client's redirect URIs with those of the page at this URL, and without those of a page at another port.
-fn redirect_uris(base_url: &str, before: &[String]) -> Vec<String> {
+/// The client's redirect URIs with those of the page. Earlier versions registered the page with its port.
+fn redirect_uris(before: &[String]) -> Vec<String> {
     let of_a_page = |uri: &String| uri.starts_with("http://") && uri.ends_with(CALLBACK);
-    let mut uris: Vec<_> = before.iter().filter(|uri| !of_a_page(uri)).cloned().collect();
-    let port = base_url.rsplit(':').next().unwrap_or_default();
-    let hosts = [base_url.to_owned(), format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}")];
-    for uri in hosts.map(|host| format!("{host}{CALLBACK}")) {
-        if !uris.contains(&uri) {
-            uris.push(uri);
-        }
-    }
-    uris
+    let others = before.iter().filter(|uri| !of_a_page(uri)).cloned();
+    let pages = ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("http://{host}{CALLBACK}"));
+    others.chain(pages).collect()
 }
 
 #[cfg(test)]
@@ -288,12 +280,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_returns_to_the_page_at_its_port() {
-        let app = "https://app.example.com/callback".to_owned();
-        let uris = redirect_uris("http://127.0.0.1:3000", std::slice::from_ref(&app));
-        assert_eq!(uris, [&app, "http://127.0.0.1:3000/page/callback", "http://localhost:3000/page/callback"]);
-        assert_eq!(redirect_uris("http://127.0.0.1:3000", &uris), uris);
-        let moved = redirect_uris("http://127.0.0.1:4000", &uris);
-        assert_eq!(moved, [&app, "http://127.0.0.1:4000/page/callback", "http://localhost:4000/page/callback"]);
+    fn the_client_returns_to_the_page_at_any_port() {
+        let uris = |uris: &[&str]| uris.iter().map(|uri| (*uri).to_owned()).collect::<Vec<_>>();
+        let app = "https://app.example.com/callback";
+        let pages = ["http://127.0.0.1/page/callback", "http://localhost/page/callback", "http://[::1]/page/callback"];
+        let expected = uris(&[&[app], &pages[..]].concat());
+        assert_eq!(redirect_uris(&uris(&[app])), expected);
+        assert_eq!(redirect_uris(&uris(&["http://127.0.0.1:3000/page/callback", app])), expected);
+        assert_eq!(redirect_uris(&expected), expected);
     }
 }

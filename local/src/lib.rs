@@ -164,7 +164,7 @@ impl Stack {
     pub async fn provision_demo(&self) -> Result<String, StartError> {
         let failed = |error: InternalError| StartError::new("cannot provision the demo", error.chain());
         let demo = Demo::new(&self.gateway.functions, &self.environment).map_err(failed)?;
-        let issued = demo.provision(&self.base_url).await.map_err(failed)?;
+        let issued = demo.provision().await.map_err(failed)?;
         Ok(welcome::for_a_program(&self.base_url, &issued))
     }
 

@@ -129,6 +129,8 @@ enum Event {
 struct Model {
     now: i64,
     reuse: i64,
+    /// 0: none.
+    idle: i64,
     /// All issued refresh tokens.
     tokens: Vec<String>,
     /// The numbers of the current one and of the one that was rotated away last.
@@ -136,6 +138,8 @@ struct Model {
     rotated_from: Option<usize>,
     rotated_at: i64,
     ends_at: Option<i64>,
+    /// When the current token expires.
+    expires_at: i64,
     revoked: bool,
 }
 
@@ -160,6 +164,9 @@ impl Model {
         let over = self.ends_at.is_some_and(|ends_at| ends_at <= self.now);
         match presents {
             _ if self.revoked || over => Expected::Refused,
+            Presents::Forged | Presents::Token(_) if self.ends_at.is_some() && self.expires_at <= self.now => {
+                Expected::Refused
+            }
             Presents::Forged => Expected::Revoked,
             Presents::Code if self.ends_at.is_some() => Expected::Revoked,
             Presents::Code if self.now < 120 => Expected::Tokens,
@@ -191,6 +198,8 @@ impl Model {
             Presents::Token(_) => return assert_eq!(successor, self.tokens[self.current]),
             _ => self.ends_at = Some(self.now + 30 * DAY),
         }
+        let ends_at = self.ends_at.unwrap();
+        self.expires_at = if self.idle == 0 { ends_at } else { ends_at.min(self.now + self.idle) };
         assert!(!self.tokens.contains(&successor));
         self.tokens.push(successor);
         self.current = self.tokens.len() - 1;
@@ -219,19 +228,25 @@ fn the_state_machine_of_a_grant() {
         6 => (presents.clone(), trouble).prop_map(|(presents, trouble)| Event::Present(presents, trouble)),
         1 => presents.prop_map(Event::Race),
     ];
-    let runs = (prop_oneof![Just(0_i64), Just(20), Just(60)], vec(event, 1..20));
-    let result = runner(60).run(&runs, |(reuse, events)| {
+    let idle = prop_oneof![3 => Just(0_i64), 1 => Just(35), 1 => Just(DAY)];
+    let runs = (prop_oneof![Just(0_i64), Just(20), Just(60)], idle, vec(event, 1..20));
+    let result = runner(60).run(&runs, |(reuse, idle, events)| {
         // Every history begins with an exchange; otherwise most would consist of refusals.
         let events = [Event::Present(Presents::Code, Trouble::None)].into_iter().chain(events);
-        runtime.block_on(history(&stack, reuse, events))
+        runtime.block_on(history(&stack, (reuse, idle), events))
     });
     result.unwrap();
 }
 
-async fn history(stack: &TestStack, reuse: i64, events: impl Iterator<Item = Event>) -> Result<(), TestCaseError> {
-    let client = client(stack, &json!({"clientId": null, "refreshReuseSeconds": reuse})).await;
+async fn history(
+    stack: &TestStack,
+    (reuse, idle): (i64, i64),
+    events: impl Iterator<Item = Event>,
+) -> Result<(), TestCaseError> {
+    let settings = json!({"clientId": null, "refreshReuseSeconds": reuse, "idleTimeoutSeconds": idle});
+    let client = client(stack, &settings).await;
     let code = issue(stack, &json!({"clientId": client})).await;
-    let mut history = History { stack, client, code, model: Model { reuse, ..Model::default() } };
+    let mut history = History { stack, client, code, model: Model { reuse, idle, ..Model::default() } };
     for event in events {
         match event {
             Event::Pass(seconds) => {

@@ -4,6 +4,8 @@
 mod allowed_hosts;
 mod authorize;
 mod checklist;
+mod client_secrets;
+mod client_settings;
 mod create_app_token;
 mod create_token;
 mod deadlines;

@@ -138,8 +138,8 @@ async fn the_page_knows_the_demo_that_the_stack_provisions() {
 
     // The demo's client may return to the page, and to where it could before.
     let client = stack.store().load_client(setting("client").parse().unwrap()).await.unwrap().unwrap();
-    let port = stack.url("").rsplit_once(':').unwrap().1.to_owned();
-    let pages = ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}/page/callback"));
-    assert_eq!(json!(client.redirect_uris), json!(["https://app.example.com/callback", pages[0], pages[1]]));
+    for page in [&stack.url("/page/callback"), "http://localhost:1/page/callback", "https://app.example.com/callback"] {
+        assert!(client.redirect_uri(page).is_some(), "{page}");
+    }
     assert_eq!(settings["scopes"], json!(client.scopes));
 }

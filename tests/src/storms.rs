@@ -44,7 +44,7 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
         CaseName::IssueCode,
         CaseName::UpdateRegistration,
         CaseName::RevokeApiKey,
-        CaseName::UpdateClient,
+        CaseName::RotateSecret,
         CaseName::EndSessions,
         CaseName::RevokeToken,
         CaseName::RevokeAppToken,

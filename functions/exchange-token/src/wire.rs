@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use serde::Serialize;
 use serde_json::json;
 use shared::{
     credential::GrantCredential,
@@ -81,17 +82,29 @@ impl FromStr for AuthTime {
     }
 }
 
-/// The answer: the access token and the ID token that were signed, and the refresh token.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item<'a> {
+    access_token: String,
+    id_token: String,
+    expires_in: String,
+    token_type: &'static str,
+    redirect_uri: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+}
+
+/// The answer: the access token and the ID token that were signed, and the refresh token if there is one.
 pub(crate) fn tokens(exchanged: Exchanged<(String, String)>, redirect_uri: &str) -> Response {
     let (access_token, id_token) = exchanged.signed;
-    let item = json!({
-        "accessToken": access_token,
-        "idToken": id_token,
-        "expiresIn": exchanged.expires_at.timestamp().to_string(),
-        "tokenType": "Bearer",
-        "redirectUri": redirect_uri,
-        "refreshToken": exchanged.refresh_token.expose(),
-    });
+    let item = Item {
+        access_token,
+        id_token,
+        expires_in: exchanged.expires_at.timestamp().to_string(),
+        token_type: "Bearer",
+        redirect_uri,
+        refresh_token: exchanged.refresh_token.as_ref().map(GrantCredential::expose),
+    };
     let body = json!({"kind": "tokens", "totalItems": 1, "itemsLength": 1, "items": [item]});
     Response::new(StatusCode::CREATED, Outcome::Issued, &body)
 }

@@ -25,7 +25,7 @@ pub(crate) fn parse(event: &str, now: DateTime<Utc>) -> Result<CodeRequest, Vali
         service: required("service", event.string("service")?)?,
         redirect_uri: required("redirectUri", event.string("redirectUri")?)?,
         subject: required("subject", event.parsed("subject")?)?,
-        scopes: required("scope", event.parsed("scope")?)?,
+        scopes: event.parsed("scope")?,
         state: event.parsed("state")?.map(|Opaque(state)| state),
         nonce: event.parsed("nonce")?.map(|Opaque(nonce)| nonce),
         code_challenge: event.parsed("codeChallenge")?,

@@ -17,7 +17,7 @@ use shared::{
     keys::Signer,
     keys::jwt::TokenType,
     runtime::http::{Request, Response},
-    tokens::grants::{Binding, GrantRequest, Issuance, PresentedGrant, RequestClient, TOKEN_LIFETIME_SECONDS},
+    tokens::grants::{Binding, GrantRequest, Issuance, PresentedGrant, RequestClient},
     tokens::registration_tokens::IssueRequest,
 };
 
@@ -130,10 +130,11 @@ impl Endpoints {
         };
         let exchanged = self.grants.exchange(&request, now, sign).await?;
         let (access_token, id_token, scope) = exchanged.signed;
+        let expires_in = exchanged.expires_at.timestamp().saturating_sub(now.timestamp());
         let response = TokenResponse {
-            refresh_token: Some(exchanged.refresh_token.expose().to_owned()),
+            refresh_token: exchanged.refresh_token.map(|token| token.expose().to_owned()),
             id_token,
-            ..TokenResponse::new(access_token, TOKEN_LIFETIME_SECONDS.into(), scope)
+            ..TokenResponse::new(access_token, expires_in, scope)
         };
         Ok(response.into())
     }

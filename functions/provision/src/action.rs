@@ -6,18 +6,21 @@ use shared::{
     auth::Permission,
     error::{Constraint, ValidationError},
     id::{ClientId, ObjectId, RegistrationId, Slug},
-    input::{JsonObject, Scope, Scopes, Subject, required},
-    store::{Client, ClientChange, Registration, RegistrationChange},
+    input::{JsonObject, Scope, Scopes, Service, Subject, required},
+    store::{Client, ClientChange, GrantSettings, Registration, RegistrationChange},
     tokens::sessions::Selection,
 };
 
-use crate::lists::ListKind;
+use crate::{lists::ListKind, secret::NewSecret};
 
 /// The most entries of a list.
 const MAX_ENTRIES: usize = 50;
 /// The most characters of all scopes of a registration together.
 const MAX_SCOPE_CHARACTERS: usize = 1000;
 const MAX_ALLOWED: RangeInclusive<u32> = 1..=1000;
+const MAX_REFRESH_REUSE_SECONDS: u32 = 300;
+/// 30 days.
+const MAX_OVERLAP_SECONDS: u32 = 2_592_000;
 const TOKEN_TTL_SECONDS: RangeInclusive<u32> = 1..=Registration::MAX_TOKEN_TTL_SECONDS;
 
 #[derive(Debug)]
@@ -26,9 +29,10 @@ pub(crate) enum Action {
     CreateApiKey { organization_id: ObjectId, permissions: Scopes, description: Option<String> },
     CreateRegistration { registration_id: Option<RegistrationId>, registration: Registration },
     CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
-    CreateClient { client_id: Option<ClientId>, client: Client, confidential: bool },
+    CreateClient { client_id: Option<ClientId>, client: Box<Client>, secret: Option<NewSecret> },
     UpdateRegistration { registration_id: RegistrationId, change: RegistrationChange },
-    UpdateClient { client_id: ClientId, change: ClientChange, rotate_secret: bool },
+    UpdateClient { client_id: ClientId, change: Box<ClientChange> },
+    RotateSecret { client_id: ClientId, secret: NewSecret, overlap_seconds: u32 },
     RevokeApiKey { api_key_id: ObjectId },
     List { kind: ListKind, organization_id: ObjectId, limit: usize, cursor: Option<String> },
     ListSessions { subject: Subject, client_id: Option<ClientId>, limit: usize, cursor: Option<String> },
@@ -45,6 +49,7 @@ shared::named! {
         CreateClient = "createClient",
         UpdateRegistration = "updateRegistration",
         UpdateClient = "updateClient",
+        RotateSecret = "rotateSecret",
         RevokeApiKey = "revokeApiKey",
         List = "list",
         ListSessions = "listSessions",
@@ -77,6 +82,11 @@ impl Action {
             Name::CreateClient => Self::create_client(&mut event)?,
             Name::UpdateRegistration => Self::update_registration(&mut event)?,
             Name::UpdateClient => Self::update_client(&mut event)?,
+            Name::RotateSecret => Self::RotateSecret {
+                client_id: required("clientId", event.parsed("clientId")?)?,
+                secret: NewSecret::new(event.parsed("clientSecret")?),
+                overlap_seconds: event.integer("overlapSeconds", 0..=MAX_OVERLAP_SECONDS)?.unwrap_or(86400),
+            },
             Name::List => Self::List {
                 kind: required("kind", event.parsed("kind")?)?,
                 organization_id: required("organizationId", event.parsed("organizationId")?)?,
@@ -136,34 +146,60 @@ impl Action {
     }
 
     fn create_client(event: &mut JsonObject) -> Result<Self, ValidationError> {
-        Ok(Self::CreateClient {
-            client_id: event.parsed("clientId")?,
-            client: Client {
-                organization_id: event.parsed("organizationId")?,
-                secret_hash: None,
-                redirect_uris: required("redirectUris", list(event, "redirectUris")?)?,
-                services: required("services", list(event, "services")?)?,
-                scopes: required("scopes", list(event, "scopes")?)?.into(),
-                refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?.unwrap_or(60),
-                settings_version: None,
+        let defaults = GrantSettings::default();
+        let settings = client_settings(event)?;
+        let client = Client {
+            organization_id: event.parsed("organizationId")?,
+            name: settings.name,
+            secret_hash: None,
+            previous_secret: None,
+            redirect_uris: required("redirectUris", settings.redirect_uris)?,
+            services: settings.services.unwrap_or_else(|| vec![Service::default()]),
+            scopes: required("scopes", settings.scopes)?,
+            default_scopes: settings.default_scopes,
+            grants: GrantSettings {
+                access_token_ttl_seconds: settings
+                    .access_token_ttl_seconds
+                    .unwrap_or(defaults.access_token_ttl_seconds),
+                grant_ttl_seconds: settings.grant_ttl_seconds.unwrap_or(defaults.grant_ttl_seconds),
+                idle_timeout_seconds: settings.idle_timeout_seconds.unwrap_or(defaults.idle_timeout_seconds),
+                refresh_tokens: settings.refresh_tokens.unwrap_or(defaults.refresh_tokens),
             },
-            confidential: event.boolean("confidential")?.unwrap_or(false),
-        })
+            refresh_reuse_seconds: settings.refresh_reuse_seconds.unwrap_or(60),
+            settings_version: None,
+        };
+        let secret = NewSecret::new(event.parsed("clientSecret")?);
+        let secret = match (event.boolean("confidential")?.unwrap_or(false), secret) {
+            (true, secret) => Some(secret),
+            (false, NewSecret::Random) => None,
+            (false, NewSecret::BroughtAlong(_)) => {
+                return Err(ValidationError::new("clientSecret", "must not be given unless confidential is true"));
+            }
+        };
+        Ok(Self::CreateClient { client_id: event.parsed("clientId")?, client: Box::new(client), secret })
     }
 
     fn update_client(event: &mut JsonObject) -> Result<Self, ValidationError> {
-        Ok(Self::UpdateClient {
-            client_id: required("clientId", event.parsed("clientId")?)?,
-            change: ClientChange {
-                redirect_uris: list(event, "redirectUris")?,
-                services: list(event, "services")?,
-                scopes: list(event, "scopes")?.map(Scopes::from),
-                refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=300)?,
-                secret_hash: None,
-            },
-            rotate_secret: event.boolean("rotateSecret")?.unwrap_or(false),
-        })
+        let client_id = required("clientId", event.parsed("clientId")?)?;
+        Ok(Self::UpdateClient { client_id, change: Box::new(client_settings(event)?) })
     }
+}
+
+/// The settings of a client that its creation and its updates have in common.
+fn client_settings(event: &mut JsonObject) -> Result<ClientChange, ValidationError> {
+    Ok(ClientChange {
+        name: event.parsed("name")?.map(|Text(text)| text),
+        redirect_uris: list(event, "redirectUris")?,
+        services: list(event, "services")?,
+        scopes: list(event, "scopes")?.map(Scopes::from),
+        default_scopes: list(event, "defaultScopes")?.map(Scopes::from),
+        access_token_ttl_seconds: event.integer("accessTokenTtlSeconds", GrantSettings::ACCESS_TOKEN_TTL_SECONDS)?,
+        grant_ttl_seconds: event.integer("grantTtlSeconds", GrantSettings::GRANT_TTL_SECONDS)?,
+        idle_timeout_seconds: event.integer("idleTimeoutSeconds", GrantSettings::IDLE_TIMEOUT_SECONDS)?,
+        refresh_tokens: event.parsed("refreshTokens")?,
+        refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=MAX_REFRESH_REUSE_SECONDS)?,
+        ..ClientChange::default()
+    })
 }
 
 /// The scopes of a registration. They are limited because a token contains them, and it must fit into a header.
@@ -253,7 +289,8 @@ mod tests {
             (
                 r#"{"action":"createOrganisation","slug":"abc"}"#,
                 "action must be createOrganization, createApiKey, createRegistration, createApplication, createClient, \
-                 updateRegistration, updateClient, revokeApiKey, list, listSessions, endSessions or rotateSigningKey",
+                 updateRegistration, updateClient, rotateSecret, revokeApiKey, list, listSessions, endSessions or \
+                 rotateSigningKey",
             ),
             (r#"{"action":"createOrganization"}"#, "slug is required"),
             (r#"{"action":"createOrganization","slug":"abc","slug":"abd"}"#, "slug must be given once"),

@@ -6,6 +6,7 @@ mod clients;
 mod lists;
 mod provision;
 mod registration;
+mod secret;
 mod sessions;
 
 use std::sync::Arc;
@@ -82,11 +83,12 @@ impl Provision {
                 created("slug", &self.store.create_application(id, &application, now).await?)?;
                 Ok(json!({"applicationId": id}))
             }
-            Action::CreateClient { client_id, client, confidential } => {
-                self.create_client(client_id, client, confidential).await
+            Action::CreateClient { client_id, client, secret } => {
+                self.create_client(client_id, *client, secret.as_ref()).await
             }
-            Action::UpdateClient { client_id, change, rotate_secret } => {
-                self.update_client(client_id, change, rotate_secret).await
+            Action::UpdateClient { client_id, change } => self.update_client(client_id, *change).await,
+            Action::RotateSecret { client_id, secret, overlap_seconds } => {
+                self.rotate_secret(client_id, &secret, overlap_seconds).await
             }
             Action::List { kind, organization_id, limit, cursor } => {
                 self.list((kind, organization_id), limit, cursor.as_deref()).await

@@ -108,8 +108,8 @@ pub(super) fn client_id(query: &str) -> Result<ClientId, &'static str> {
 
 pub(super) fn check(query: &str, client_id: ClientId, client: &Client) -> Checked {
     let parameters = Parameters::parse(query);
-    // To the letter: a prefix or a pattern would let others receive the code (RFC 9700, 4.1.3).
-    let registered = |uri: &&str| client.redirect_uris.iter().any(|registered| registered.as_str() == *uri);
+    // A prefix or a pattern would let others receive the code (RFC 9700, 4.1.3).
+    let registered = |uri: &&str| client.redirect_uri(uri).is_some();
     let Some(redirect_uri) = parameters.only("redirect_uri").filter(registered) else {
         return Checked::Show("redirect_uri is missing, repeated, or not registered for this client.");
     };

@@ -117,7 +117,7 @@ impl Authenticator {
             ParsedClientId::UserClient(id) => {
                 let authenticate = async {
                     let client = store.load_client(id).await?;
-                    credentials.authenticate(client.as_ref())?;
+                    credentials.authenticate(client.as_ref(), now)?;
                     Ok((AuthenticatedClient::UserClient(id), reads.await))
                 };
                 timed(Phase::Load, authenticate).await

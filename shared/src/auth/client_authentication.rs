@@ -10,11 +10,12 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use chrono::{DateTime, Utc};
 use lambda_http::http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     auth::Principal,
-    credential::{Credential, CredentialKind},
+    credential::{Credential, CredentialHash, CredentialKind},
     error::{ApiError, Challenge, Constraint, OauthError, ValidationError},
     id::{ClientId, RegistrationId},
     input::{Parameters, form_decoded},
@@ -89,8 +90,8 @@ impl ClientCredentials {
         Ok(Some(basic))
     }
 
-    /// The credentials of the scheme `Basic` (RFC 7617, 2). Some clients form-encode them, as RFC 6749 (2.3.1) says,
-    /// and others do not. Our ids and secrets contain neither `%` nor `+`, so both readings agree.
+    /// The credentials of the scheme `Basic` (RFC 7617, 2), form-encoded as RFC 6749 (2.3.1) says. Some clients do not
+    /// encode them. Ours contain neither `%` nor `+`, so both readings agree; a secret that an operator chose may.
     fn from_basic(header: &HeaderValue) -> Result<Self, ApiError> {
         let encoded = basic_credentials(header).ok_or(OauthError::InvalidClient(None))?;
         let decoded = BASE64.decode(encoded.trim_ascii()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -128,13 +129,12 @@ impl ClientCredentials {
     ///
     /// # Errors
     /// [`OauthError::InvalidClient`].
-    pub fn authenticate(&self, client: Option<&Client>) -> Result<(), ApiError> {
-        let right =
-            client.is_some_and(|client| match (&client.secret_hash, self.secret(CredentialKind::ClientSecret)) {
-                (None, None) => self.secret.is_none(),
-                (Some(hash), Some(secret)) => *hash == secret.hash(),
-                _ => false,
-            });
+    pub fn authenticate(&self, client: Option<&Client>, now: DateTime<Utc>) -> Result<(), ApiError> {
+        let right = client.is_some_and(|client| match &self.secret {
+            None => !client.is_confidential(),
+            // Of any form: an operator may have chosen it.
+            Some(secret) => client.accepts_secret(&CredentialHash::of(secret), now),
+        });
         if right { Ok(()) } else { Err(self.invalid()) }
     }
 

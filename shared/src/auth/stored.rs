@@ -73,8 +73,9 @@ impl StoredCredential {
                 registration.find_active(token.claims.id, now)?;
                 Some(ActiveCredential::RegistrationToken { token, registration })
             }
+            // It lives on if the refresh token expires unused.
             Self::UserToken { token, grant } => match grant.status {
-                GrantStatus::Active { expires_at, .. } if now < expires_at => {
+                GrantStatus::Active { ends_at, .. } if now < ends_at => {
                     Some(ActiveCredential::UserToken { token, grant: &grant.details })
                 }
                 GrantStatus::Active { .. } | GrantStatus::Issued | GrantStatus::Revoked => None,
@@ -311,7 +312,7 @@ impl RevocableCredential {
     fn of_grant(session_id: SessionId, grant: &Grant, now: DateTime<Utc>) -> Option<Self> {
         let may_be_used = match grant.status {
             GrantStatus::Issued => true,
-            GrantStatus::Active { expires_at, .. } => now < expires_at,
+            GrantStatus::Active { ends_at, .. } => now < ends_at,
             GrantStatus::Revoked => false,
         };
         let GrantDetails { client_id, confidential, .. } = grant.details;

@@ -13,7 +13,8 @@ use crate::encoding::{base64url, sha256};
 pub struct CredentialHash(String);
 
 impl CredentialHash {
-    pub(super) fn of(text: &str) -> Self {
+    #[must_use]
+    pub fn of(text: &str) -> Self {
         Self(base64url(sha256(text)))
     }
 

@@ -6,14 +6,16 @@ mod json;
 pub mod oidc;
 mod parameters;
 mod pkce;
+mod redirect_uri;
 mod scopes;
 mod value;
 
 pub use self::{
     claims::{Claims, json_text},
-    fields::{Email, Language, RedirectUri, Service, Subject},
+    fields::{Email, Language, Service, Subject},
     json::{JsonObject, required},
     parameters::{Parameters, form_decoded},
     pkce::{CodeChallenge, CodeVerifier},
+    redirect_uri::RedirectUri,
     scopes::{Scope, Scopes, space_separated},
 };

@@ -5,6 +5,8 @@ use crate::error::ValidationError;
 
 /// The scope that asks for an ID token (3.1.2.1).
 pub const OPENID: &str = "openid";
+/// The scope with which a client asks for a refresh token (11).
+pub(crate) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The type of a standard claim's value (5.1): the characters that its JSON text can begin with, and the rule.
 type ClaimType = (&'static [char], &'static str);

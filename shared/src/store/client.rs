@@ -1,9 +1,14 @@
 //! Clients of the token endpoint (RFC 6749, 2).
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc, serde::ts_milliseconds};
 use serde::{Deserialize, Serialize};
 
-use super::{List, Store, Update, WriteId, item::Item, key::Key};
+use super::{
+    List, Store, Update, WriteId,
+    grant_settings::{GrantSettings, RefreshTokens},
+    item::Item,
+    key::Key,
+};
 use crate::{
     credential::CredentialHash,
     error::InternalError,
@@ -18,15 +23,26 @@ pub struct Client {
     /// The organization that it belongs to, if it belongs to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization_id: Option<ObjectId>,
+    /// What its owner calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The hash of its secret, if it is confidential (RFC 6749, 2.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_hash: Option<CredentialHash>,
+    /// The secret before it, which is good for some time after the rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_secret: Option<PreviousSecret>,
     /// The redirect URIs that its codes may be sent to.
     pub redirect_uris: Vec<RedirectUri>,
     /// The login services that it allows.
     pub services: Vec<Service>,
     /// The scopes that its tokens may have.
     pub scopes: Scopes,
+    /// The scopes of a login that asks for none. `None`: all of `scopes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_scopes: Option<Scopes>,
+    #[serde(flatten)]
+    pub grants: GrantSettings,
     /// For how many seconds after its rotation a refresh token may be used again, unless its successor was used: 0 to
     /// 300.
     pub refresh_reuse_seconds: u32,
@@ -36,18 +52,43 @@ pub struct Client {
     pub settings_version: Option<WriteId>,
 }
 
+/// A secret that was rotated away.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PreviousSecret {
+    pub hash: CredentialHash,
+    /// The end of the overlap.
+    #[serde(with = "ts_milliseconds")]
+    pub ends_at: DateTime<Utc>,
+}
+
 impl Client {
     /// Whether it has a secret (RFC 6749, 2.1).
     #[must_use]
     pub fn is_confidential(&self) -> bool {
         self.secret_hash.is_some()
     }
+
+    /// Whether this is the hash of its secret, or of the one before it during the overlap.
+    #[must_use]
+    pub fn accepts_secret(&self, hash: &CredentialHash, now: DateTime<Utc>) -> bool {
+        let is_previous = |previous: &PreviousSecret| now < previous.ends_at && previous.hash == *hash;
+        self.secret_hash.as_ref() == Some(hash) || self.previous_secret.as_ref().is_some_and(is_previous)
+    }
+
+    /// The redirect URI that is requested, if one that is registered permits it.
+    #[must_use]
+    pub fn redirect_uri(&self, requested: &str) -> Option<RedirectUri> {
+        self.redirect_uris.iter().find_map(|registered| registered.permitted(requested))
+    }
 }
 
 /// The settings of [`Client`] that an update writes; it leaves those that are `None` as they are.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_uris: Option<Vec<RedirectUri>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,9 +96,32 @@ pub struct ClientChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_scopes: Option<Scopes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token_ttl_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant_ttl_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_tokens: Option<RefreshTokens>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_reuse_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_hash: Option<CredentialHash>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_secret: Option<PreviousSecret>,
+}
+
+impl ClientChange {
+    /// Puts `to` in the place of the secret `from`, which stays good for the overlap. The one before `from` ends.
+    #[must_use]
+    pub fn rotate_secret(from: CredentialHash, to: CredentialHash, overlap_seconds: u32, now: DateTime<Utc>) -> Self {
+        let overlap = TimeDelta::seconds(overlap_seconds.into());
+        let ends_at = now.checked_add_signed(overlap).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let previous_secret = Some(PreviousSecret { hash: from, ends_at });
+        Self { secret_hash: Some(to), previous_secret, ..Self::default() }
+    }
 }
 
 impl Store {

@@ -109,8 +109,11 @@ pub enum GrantStatus {
         current: CredentialHash,
         /// How it took the place of another, unless it is the first.
         rotation: Option<Rotation>,
-        /// When the grant ends, however often it is refreshed.
+        /// When the current refresh token expires: with the grant, or earlier if the client had an idle timeout when
+        /// this one was issued.
         expires_at: DateTime<Utc>,
+        /// When the grant ends, however often it is refreshed.
+        ends_at: DateTime<Utc>,
     },
     /// It was ended.
     Revoked,
@@ -147,14 +150,18 @@ pub enum GrantChange {
     Exchange {
         /// The refresh token.
         refresh_token: CredentialHash,
-        /// When the grant ends.
+        /// When the refresh token expires.
         expires_at: DateTime<Utc>,
+        /// When the grant ends.
+        ends_at: DateTime<Utc>,
     },
     /// The current refresh token is exchanged for its successor.
     Rotate {
         rotation: Rotation,
         /// The successor.
         to: CredentialHash,
+        /// When the successor expires.
+        expires_at: DateTime<Utc>,
     },
 }
 
@@ -202,22 +209,26 @@ impl Store {
         let call = match change {
             // `state` and the challenge are compared only when the code is exchanged. ID tokens of refreshes repeat the
             // `nonce`.
-            GrantChange::Exchange { refresh_token, expires_at } => call
+            GrantChange::Exchange { refresh_token, expires_at, ends_at } => call
                 .update_expression(
-                    "SET #version = :newVersion, #current = :current, #expiresAt = :expiresAt, #ttl = :expiresAt \
-                     REMOVE #state, #codeChallenge",
+                    "SET #version = :newVersion, #current = :current, #expiresAt = :expiresAt, #endsAt = :endsAt, \
+                     #ttl = :endsAt REMOVE #state, #codeChallenge",
                 )
                 .expression_attribute_names("#state", "state")
                 .expression_attribute_names("#codeChallenge", "codeChallenge")
                 .expression_attribute_names("#expiresAt", "expiresAt")
+                .expression_attribute_names("#endsAt", "endsAt")
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":current", string_value(refresh_token.as_str()))
-                .expression_attribute_values(":expiresAt", number_value(expires_at.timestamp())),
-            GrantChange::Rotate { rotation: Rotation { from, at, reuse_seconds }, to } => call
+                .expression_attribute_values(":expiresAt", number_value(expires_at.timestamp()))
+                .expression_attribute_values(":endsAt", number_value(ends_at.timestamp())),
+            GrantChange::Rotate { rotation: Rotation { from, at, reuse_seconds }, to, expires_at } => call
                 .update_expression(
                     "SET #version = :newVersion, #current = :current, #rotatedFrom = :rotatedFrom, \
-                     #rotatedAt = :rotatedAt, #reuseSeconds = :reuseSeconds",
+                     #rotatedAt = :rotatedAt, #reuseSeconds = :reuseSeconds, #expiresAt = :expiresAt",
                 )
+                .expression_attribute_names("#expiresAt", "expiresAt")
+                .expression_attribute_values(":expiresAt", number_value(expires_at.timestamp()))
                 .expression_attribute_names("#reuseSeconds", "reuseSeconds")
                 .expression_attribute_values(":reuseSeconds", number_value(*reuse_seconds))
                 .expression_attribute_names("#rotatedFrom", "rotatedFrom")
@@ -347,6 +358,9 @@ struct Row {
     reuse_seconds: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_seconds_option")]
     expires_at: Option<DateTime<Utc>>,
+    /// Grants that were exchanged before there were idle timeouts lack it, and end when their refresh token expires.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_seconds_option")]
+    ends_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     revoked: bool,
     version: WriteId,
@@ -372,7 +386,10 @@ impl TryFrom<Row> for Grant {
         let status = match (row.revoked, row.current, row.expires_at, rotation) {
             (true, ..) => GrantStatus::Revoked,
             (false, None, None, None) => GrantStatus::Issued,
-            (false, Some(current), Some(expires_at), rotation) => GrantStatus::Active { current, rotation, expires_at },
+            (false, Some(current), Some(expires_at), rotation) => {
+                let ends_at = row.ends_at.unwrap_or(expires_at);
+                GrantStatus::Active { current, rotation, expires_at, ends_at }
+            }
             _ => return Err(DamagedGrant),
         };
         Ok(Self { details: row.details, salt: row.salt, status, version: row.version })
@@ -382,15 +399,29 @@ impl TryFrom<Row> for Grant {
 impl From<Grant> for Row {
     fn from(grant: Grant) -> Self {
         let revoked = grant.status == GrantStatus::Revoked;
-        let (current, rotation, expires_at) = match grant.status {
-            GrantStatus::Issued | GrantStatus::Revoked => (None, None, None),
-            GrantStatus::Active { current, rotation, expires_at } => (Some(current), rotation, Some(expires_at)),
+        let (current, rotation, expires_at, ends_at) = match grant.status {
+            GrantStatus::Issued | GrantStatus::Revoked => (None, None, None, None),
+            GrantStatus::Active { current, rotation, expires_at, ends_at } => {
+                (Some(current), rotation, Some(expires_at), Some(ends_at))
+            }
         };
         let (rotated_at, reuse_seconds) =
             rotation.as_ref().map(|rotation| (rotation.at, rotation.reuse_seconds)).unzip();
         let rotated_from = rotation.map(|rotation| rotation.from);
-        let ttl = expires_at.unwrap_or(grant.details.code_expires_at);
+        let ttl = ends_at.unwrap_or(grant.details.code_expires_at);
         let (details, salt, version) = (grant.details, grant.salt, grant.version);
-        Self { details, salt, current, rotated_from, rotated_at, reuse_seconds, expires_at, revoked, version, ttl }
+        Self {
+            details,
+            salt,
+            current,
+            rotated_from,
+            rotated_at,
+            reuse_seconds,
+            expires_at,
+            ends_at,
+            revoked,
+            version,
+            ttl,
+        }
     }
 }

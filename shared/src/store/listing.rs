@@ -16,6 +16,7 @@ use serde::{
 
 use super::{
     Store,
+    grant_settings::GrantSettings,
     item::{Item, read},
     key::{Key, SessionFilter},
 };
@@ -205,9 +206,15 @@ pub struct ListedApplication {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListedClient {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     redirect_uris: Vec<RedirectUri>,
     services: Vec<Service>,
     scopes: Scopes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_scopes: Option<Scopes>,
+    #[serde(flatten)]
+    grants: GrantSettings,
     refresh_reuse_seconds: u32,
     #[serde(rename(deserialize = "secretHash", serialize = "confidential"), default, deserialize_with = "is_present")]
     confidential: bool,

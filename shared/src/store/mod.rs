@@ -7,6 +7,7 @@ mod app_token;
 mod application;
 mod client;
 mod grant;
+mod grant_settings;
 mod item;
 mod key;
 mod listing;
@@ -30,8 +31,9 @@ pub use self::{
     api_key::ApiKey,
     app_token::AppToken,
     application::Application,
-    client::{Client, ClientChange},
+    client::{Client, ClientChange, PreviousSecret},
     grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
+    grant_settings::{GrantSettings, RefreshTokens},
     key::SessionFilter,
     listing::{List, ListedApiKey, ListedApplication, ListedClient, ListedRegistration, Order, Page, Position, Start},
     organization::Organization,

@@ -4,7 +4,6 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use super::grants::GRANT_LIFETIME_SECONDS;
 use crate::{
     clock::expiry,
     credential::{GrantCredential, GrantId},
@@ -13,14 +12,15 @@ use crate::{
     input::{Claims, CodeChallenge, Language, Scopes, Subject},
     random::Random,
     runtime::telemetry::{Phase, timed},
-    store::{Client, Grant, GrantDetails, Store, Update},
+    store::{Client, Grant, GrantDetails, GrantSettings, Store, Update},
 };
 
 /// How long a code is valid. RFC 6749, 4.1.2, recommends at most ten minutes.
 pub(super) const CODE_LIFETIME_SECONDS: u32 = 120;
-/// How long a grant is named among those of its user: as long as it can live, and two days more for clocks that are
-/// wrong.
-const SESSION_LIFETIME_SECONDS: u32 = GRANT_LIFETIME_SECONDS + 2 * 86400;
+/// How long a grant is named among those of its user: as long as any grant can live, and two days more for clocks that
+/// are wrong. What the client's grants live now is not enough: it may be raised before the code is exchanged, and a
+/// session whose entry is gone could not be ended.
+const SESSION_LIFETIME_SECONDS: u32 = GrantSettings::MAX_GRANT_TTL_SECONDS + 2 * 86400;
 
 /// What a code is issued for: who logged in, and what the client asked for.
 pub struct CodeRequest {
@@ -28,7 +28,8 @@ pub struct CodeRequest {
     pub service: String,
     pub redirect_uri: String,
     pub subject: Subject,
-    pub scopes: Scopes,
+    /// `None` asks for the client's default scopes.
+    pub scopes: Option<Scopes>,
     pub state: Option<String>,
     pub nonce: Option<String>,
     pub code_challenge: Option<CodeChallenge>,
@@ -91,14 +92,17 @@ fn decide(
     let client = client.ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
     let not_registered = |field| move || ValidationError::new(field, "is not registered for this client");
     let service = client.services.iter().find(|service| service.as_str() == request.service);
-    let redirect_uri = client.redirect_uris.iter().find(|uri| uri.as_str() == request.redirect_uri);
-    let scopes = Some(request.scopes).filter(|scopes| scopes.is_subset(&client.scopes));
+    let redirect_uri = client.redirect_uri(&request.redirect_uri);
+    let scopes = match request.scopes {
+        Some(scopes) => Some(scopes).filter(|scopes| scopes.is_subset(&client.scopes)),
+        None => Some(client.default_scopes.as_ref().unwrap_or(&client.scopes).clone()),
+    };
     Ok(GrantDetails {
         client_id: request.client_id,
         organization_id: client.organization_id,
         confidential: client.is_confidential(),
         service: service.ok_or_else(not_registered("service"))?.clone(),
-        redirect_uri: redirect_uri.ok_or_else(not_registered("redirectUri"))?.clone(),
+        redirect_uri: redirect_uri.ok_or_else(not_registered("redirectUri"))?,
         subject: request.subject,
         scopes: scopes.ok_or_else(not_registered("scope"))?,
         state: request.state,

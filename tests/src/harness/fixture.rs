@@ -102,7 +102,7 @@ impl Fixture {
             CaseName::CreateRegistration => self.create_registration(),
             CaseName::UpdateRegistration => self.update_registration().await,
             CaseName::RevokeApiKey => self.revoke_api_key().await,
-            CaseName::UpdateClient => self.update_client().await,
+            CaseName::RotateSecret => self.rotate_secret().await,
             CaseName::ListApplications => self.list_applications(),
             CaseName::ListSessions => self.session("listSessions").await.holding_nothing(),
             CaseName::EndSessions => self.session("endSessions").await,
@@ -176,7 +176,7 @@ impl Fixture {
         Subject { request: ApiRequest::provision(action), held: Held::Mark(items::api_key_key(&id)) }
     }
 
-    async fn update_client(&self) -> Subject {
+    async fn rotate_secret(&self) -> Subject {
         let create = json!({
             "action": "createClient", "redirectUris": ["https://a.example/"], "services": ["email"],
             "scopes": ["openid"], "confidential": true,
@@ -184,7 +184,7 @@ impl Fixture {
         let made = self.stack.provision(&create).await;
         Secrets::add_credential(made["clientSecret"].as_str().unwrap());
         let id = made["clientId"].as_str().unwrap();
-        let action = json!({"action": "updateClient", "clientId": id, "rotateSecret": true, "scopes": ["a"]});
+        let action = json!({"action": "rotateSecret", "clientId": id});
         Subject { request: ApiRequest::provision(action), held: Held::Secret(items::client_key(id)) }
     }
 

@@ -2,15 +2,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{
-    GRANT_LIFETIME_SECONDS,
-    request::{Binding, GrantRequest, PresentedGrant},
-};
+use super::request::{Binding, GrantRequest, PresentedGrant};
 use crate::{
     clock::expiry,
     credential::{CredentialHash, GrantCredential, SessionId},
     input::CodeVerifier,
-    store::{Client, Grant, GrantChange, GrantDetails, GrantStatus, Rotation},
+    store::{Client, Grant, GrantChange, GrantDetails, GrantSettings, GrantStatus, Rotation},
 };
 
 /// The request is granted.
@@ -18,8 +15,10 @@ use crate::{
 pub(super) struct Decision {
     /// What is to be recorded; `None` if the rotation has happened already and is repeated.
     pub(super) change: Option<GrantChange>,
-    /// The refresh token to hand out.
-    pub(super) refresh_token: GrantCredential,
+    /// The refresh token to hand out, if the grant has one.
+    pub(super) refresh_token: Option<GrantCredential>,
+    /// When the access token and the ID token expire.
+    pub(super) tokens_expire_at: DateTime<Utc>,
 }
 
 #[derive(Debug)]
@@ -66,7 +65,11 @@ impl Attempt<'_> {
         }
         match (&request.presented, &grant.status) {
             (_, GrantStatus::Revoked) => Err(Denial::BadCredential),
-            (_, GrantStatus::Active { expires_at, .. }) if *expires_at <= now => Err(Denial::BadCredential),
+            (_, GrantStatus::Active { ends_at, .. }) if *ends_at <= now => Err(Denial::BadCredential),
+            // Not a replay, even of an earlier token: the grant cannot be refreshed any more.
+            (PresentedGrant::RefreshToken(_), GrantStatus::Active { expires_at, .. }) if *expires_at <= now => {
+                Err(Denial::BadCredential)
+            }
             (PresentedGrant::Code { code, .. }, _) if code.hash() != grant.details.code => Err(Denial::BadCredential),
             // A second use of the code, or a refresh token before there was one.
             (PresentedGrant::Code { .. }, GrantStatus::Active { .. })
@@ -75,24 +78,46 @@ impl Attempt<'_> {
                 Err(Denial::BadCredential)
             }
             (PresentedGrant::Code { .. }, GrantStatus::Issued) => {
-                let expires_at = expiry(now, GRANT_LIFETIME_SECONDS);
-                let change = GrantChange::Exchange { refresh_token: first.hash(), expires_at };
-                Ok(Decision { change: Some(change), refresh_token: first.clone() })
-            }
-            (PresentedGrant::RefreshToken(token), GrantStatus::Active { current, rotation, .. }) => {
-                let refresh_token = token.successor(&grant.salt);
-                let from = token.hash();
-                if from == *current {
-                    let rotation = Rotation { from, at: now, reuse_seconds: reuse_seconds(client) };
-                    let change = GrantChange::Rotate { rotation, to: refresh_token.hash() };
-                    Ok(Decision { change: Some(change), refresh_token })
-                } else if rotation.as_ref().is_some_and(|rotation| may_be_repeated(rotation, &from, client, now)) {
-                    Ok(Decision { change: None, refresh_token })
+                let settings = &client.ok_or(Denial::BadCredential)?.grants;
+                let tokens_expire_at = expiry(now, settings.access_token_ttl_seconds);
+                let refreshes = settings.refresh_tokens.has_one(&grant.details.scopes);
+                let (expires_at, ends_at) = if refreshes {
+                    let ends_at = expiry(now, settings.grant_ttl_seconds);
+                    (refresh_token_expiry(settings, ends_at, now), ends_at)
                 } else {
-                    Err(Denial::Replay)
+                    (tokens_expire_at, tokens_expire_at)
+                };
+                let change = GrantChange::Exchange { refresh_token: first.hash(), expires_at, ends_at };
+                let refresh_token = refreshes.then(|| first.clone());
+                Ok(Decision { change: Some(change), refresh_token, tokens_expire_at })
+            }
+            (PresentedGrant::RefreshToken(token), GrantStatus::Active { current, rotation, ends_at, .. }) => {
+                let from = token.hash();
+                let rotates = from == *current;
+                if !rotates && !rotation.as_ref().is_some_and(|rotation| may_be_repeated(rotation, &from, client, now))
+                {
+                    return Err(Denial::Replay);
                 }
+                let client = client.ok_or(Denial::BadCredential)?;
+                let settings = &client.grants;
+                let successor = token.successor(&grant.salt);
+                let change = rotates.then(|| GrantChange::Rotate {
+                    rotation: Rotation { from, at: now, reuse_seconds: client.refresh_reuse_seconds },
+                    to: successor.hash(),
+                    expires_at: refresh_token_expiry(settings, *ends_at, now),
+                });
+                let tokens_expire_at = expiry(now, settings.access_token_ttl_seconds);
+                Ok(Decision { change, refresh_token: Some(successor), tokens_expire_at })
             }
         }
+    }
+}
+
+/// When a refresh token that is issued now expires.
+fn refresh_token_expiry(settings: &GrantSettings, ends_at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    match settings.idle_timeout_seconds {
+        0 => ends_at,
+        seconds => ends_at.min(expiry(now, seconds)),
     }
 }
 
@@ -122,18 +147,19 @@ fn reuse_seconds(client: Option<&Client>) -> u32 {
 
 /// Whether the request matches the authorization request and the client is still registered for it.
 fn is_bound(request: &GrantRequest, grant: &GrantDetails, client: &Client) -> bool {
-    let registered = client.redirect_uris.contains(&grant.redirect_uri) && client.services.contains(&grant.service);
+    let redirect_uri = grant.redirect_uri.as_str();
+    let registered = client.redirect_uri(redirect_uri).is_some() && client.services.contains(&grant.service);
     // A value that the authorization request lacked is not compared.
     let same = |issued: &Option<String>, given: &Option<String>| issued.is_none() || issued == given;
     let is_code = matches!(request.presented, PresentedGrant::Code { .. });
     let bound = match &request.binding {
-        Binding::ApiV1 { service, redirect_uri, state, nonce } => {
+        Binding::ApiV1 { service, redirect_uri: given, state, nonce } => {
             let code = !is_code || same(&grant.state, state) && same(&grant.nonce, nonce);
-            redirect_uri == grant.redirect_uri.as_str() && service == grant.service.as_str() && code
+            given == redirect_uri && service == grant.service.as_str() && code
         }
-        Binding::Code { redirect_uri } => {
+        Binding::Code { redirect_uri: given } => {
             let challenged = client.is_confidential() || grant.code_challenge.is_some();
-            redirect_uri == grant.redirect_uri.as_str() && challenged
+            given == redirect_uri && challenged
         }
         Binding::Refresh => true,
     };

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::{
-    TOKEN_LIFETIME_SECONDS,
     decide::{Attempt, Decision, Denial, forgives_lateness},
     request::{GrantRequest, PresentedGrant, RequestClient},
 };
 use crate::{
-    clock::expiry,
     credential::{GrantCredential, SessionId},
     error::{ApiError, InternalError, OauthError},
     input::Scopes,
@@ -47,7 +45,9 @@ pub struct Issuance<'a> {
 pub struct Exchanged<T> {
     /// What was signed.
     pub signed: T,
-    pub refresh_token: GrantCredential,
+    /// `None` if the client gets none for this grant.
+    pub refresh_token: Option<GrantCredential>,
+    /// When the access token and the ID token expire.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -69,7 +69,7 @@ impl Grants {
         let decision = self.enforce(attempt.decide(), &attempt.session).await?;
         prepared?;
 
-        let issuance = attempt.issuance();
+        let issuance = attempt.issuance(&decision);
         let signed = sign(&self.signer, &issuance).await?;
         let expires_at = issuance.expires_at;
 
@@ -78,14 +78,18 @@ impl Grants {
     }
 
     async fn load<'a>(&self, request: &'a GrantRequest, now: DateTime<Utc>) -> Result<Attempt<'a>, ApiError> {
-        let (grant, client) = self.load_grant_and_client(request).await?;
+        let (grant, client) = self.load_grant_and_client(request, now).await?;
         let grant_id = request.presented.credential().grant();
         let first = GrantCredential::generate_refresh_token(grant_id, self.random.as_ref())?;
         Ok(Attempt { request, session: request.presented.session_id(), grant, client, first, now })
     }
 
     /// The grant, and its client if the request is from it.
-    async fn load_grant_and_client(&self, request: &GrantRequest) -> Result<(Grant, Option<Client>), ApiError> {
+    async fn load_grant_and_client(
+        &self,
+        request: &GrantRequest,
+        now: DateTime<Utc>,
+    ) -> Result<(Grant, Option<Client>), ApiError> {
         let session = request.presented.session_id();
         let grant = self.store.load_grant(&session);
         let (grant, client) = match &request.client {
@@ -93,7 +97,7 @@ impl Grants {
                 let (grant, client) = tokio::join!(grant, self.store.load_client(*id));
                 let client = client?;
                 if let RequestClient::WithCredentials(_, credentials) = &request.client {
-                    credentials.authenticate(client.as_ref())?;
+                    credentials.authenticate(client.as_ref(), now)?;
                 }
                 let grant = grant?.ok_or(ApiError::BadCredential)?;
                 let is_its_client = *id == grant.details.client_id;
@@ -112,9 +116,13 @@ impl Grants {
         Ok((grant, client.filter(|client| authenticated || !client.is_confidential())))
     }
 
-    /// Records the decision and returns the refresh token. A write that loses a race is decided again on the grant that
-    /// it lost to.
-    async fn commit(&self, attempt: &mut Attempt<'_>, mut decision: Decision) -> Result<GrantCredential, ApiError> {
+    /// Records the decision and returns the refresh token, if the grant has one. A write that loses a race is decided
+    /// again on the grant that it lost to.
+    async fn commit(
+        &self,
+        attempt: &mut Attempt<'_>,
+        mut decision: Decision,
+    ) -> Result<Option<GrantCredential>, ApiError> {
         let to = self.store.write_id()?;
         let mut retry = self.store.retry("change the grant");
         loop {
@@ -153,14 +161,14 @@ impl Grants {
 }
 
 impl Attempt<'_> {
-    fn issuance(&self) -> Issuance<'_> {
+    fn issuance(&self, decision: &Decision) -> Issuance<'_> {
         Issuance {
             grant: &self.grant.details,
             session: self.session.clone(),
             scopes: self.request.scopes.as_ref().unwrap_or(&self.grant.details.scopes),
             is_code_exchange: matches!(self.request.presented, PresentedGrant::Code { .. }),
             issued_at: self.now,
-            expires_at: expiry(self.now, TOKEN_LIFETIME_SECONDS),
+            expires_at: decision.tokens_expire_at,
         }
     }
 }
