@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use shared::{
     auth::Permission,
     clock::expiry,
-    credential::{Credential, CredentialKind, GrantCredential},
+    credential::{AppBearer, Credential, CredentialKind, GrantCredential},
     error::InternalError,
     id::{ObjectId, RegistrationId, TokenId},
     keys::SigningMode,
     runtime::Environment,
     store::{
-        ApiKey, AppToken, Grant, GrantDetails, GrantSettings, GrantStatus, Organization, Registration,
-        RegistrationToken, Store, TokenWritePlan,
+        ApiKey, AppToken, CreationWrite, Entity, Grant, GrantDetails, GrantSettings, GrantStatus, Organization,
+        ReadOrganization, Registration, RegistrationToken, Store, TokenWritePlan,
     },
 };
 
@@ -33,18 +33,21 @@ const REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsB0PublicDemoRefreshTokenNot
 const CODE_WITH_PKCE: &str = "tmc_DemoGrantOfTheEventsC0PublicDemoCodeWithPkceNotASecret000000000013eeLjJ";
 const CODE_CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 const OAUTH2_REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsD0PublicDemoRefreshTokenNotASecret000000000020TE8ac";
-/// The registration and the application with the tokens that the sample events revoke.
+/// The registration and the application with the tokens that the sample events revoke, and the organization that they
+/// suspend and resume.
 pub(crate) const EVENTS: &str = "demo-events";
 const EVENTS_TOKEN: &str = "d3300000-0000-4000-8000-000000000001";
 const APP_BEARERS: [&str; 3] = [
-    "tma_PublicDemoAppTokenOfTheEventsNotASecret00011PEKvZ",
-    "tma_PublicDemoBearerOfTheAuthorizerNotASecret012e0uXa",
-    "tma_PublicDemoBearerToRevokeNotASecret0000000012NqDG4",
+    "tma_18VRuHboehV6198aEPublicDemoAppTokenOfTheEventsNotASecret00014IyN6L",
+    "tma_18VRuHboehV6198aEPublicDemoBearerOfTheAuthorizerNotASecret01112T9a",
+    "tma_18VRuHboehV6198aEPublicDemoBearerToRevokeNotASecret0000000010gseBI",
 ];
 pub(crate) const ORGANIZATION: &str = "demo";
 pub(crate) const REGISTRATION: &str = "demo";
 pub(crate) const APPLICATION: &str = "demo-app";
 pub(crate) const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
+/// The client whose secret the sample events rotate.
+const CONFIDENTIAL_CLIENT: &str = "22222222-2222-2222-2222-222222222222";
 pub(crate) const REDIRECT_URI: &str = "https://app.example.com/callback";
 pub(crate) const SCOPES: [&str; 3] = ["openid", "profile", "email"];
 const DESCRIPTION: &str = "The local demo";
@@ -88,7 +91,8 @@ impl<'a> Demo<'a> {
         })
     }
 
-    /// Creates what does not exist yet, and a new code.
+    /// Creates what does not exist yet and was not deleted, and a new code. What cannot be made because somebody has
+    /// deleted, disabled or suspended its owner is left out.
     pub(crate) async fn provision(&self) -> Result<Issued, InternalError> {
         self.create_entities().await?;
         self.register_callbacks().await?;
@@ -96,17 +100,22 @@ impl<'a> Demo<'a> {
             self.call("provision", &json!({"action": "rotateSigningKey"})).await?;
         }
         self.create_api_key().await?;
-        self.record_token().await?;
+        let had_tokens = self.had_tokens().await?;
         let [token, app_token] = self.create_revocable_tokens().await?;
+        if !had_tokens {
+            self.copy_token().await?;
+        }
         self.copy_app_token(&app_token).await?;
-        let code = string(&self.call("issue-code", &login()).await?["code"]);
+        let code = string(&self.try_call("issue-code", &login()).await?["code"]);
         self.copy_grant(&code).await?;
         Ok(Issued { code, token, app_token })
     }
 
     async fn create_entities(&self) -> Result<(), InternalError> {
         let (organization, scopes) = (self.organization, Permission::ALL.map(Permission::as_str));
-        self.create(&json!({"action": "createOrganization", "slug": ORGANIZATION})).await?;
+        for slug in [ORGANIZATION, EVENTS] {
+            self.create(&json!({"action": "createOrganization", "slug": slug})).await?;
+        }
         for id in [REGISTRATION, EVENTS] {
             self.create(&json!({
                 "action": "createRegistration", "organizationId": organization, "registrationId": id,
@@ -124,6 +133,15 @@ impl<'a> Demo<'a> {
             "action": "createClient", "organizationId": organization, "clientId": CLIENT,
             "redirectUris": [REDIRECT_URI], "services": ["email"], "scopes": SCOPES,
         }))
+        .await?;
+        self.create(&json!({
+            "action": "createClient", "organizationId": organization, "clientId": CONFIDENTIAL_CLIENT,
+            "redirectUris": [REDIRECT_URI], "scopes": SCOPES, "confidential": true,
+        }))
+        .await?;
+        self.create(&json!({
+            "action": "createApplication", "organizationId": EVENTS, "slug": APPLICATION, "name": DESCRIPTION,
+        }))
         .await
     }
 
@@ -135,7 +153,7 @@ impl<'a> Demo<'a> {
         let after = redirect_uris(&before);
         if before != after {
             let update = json!({"action": "updateClient", "clientId": CLIENT, "redirectUris": after});
-            self.call("provision", &update).await?;
+            self.try_call("provision", &update).await?;
         }
         Ok(())
     }
@@ -146,27 +164,38 @@ impl<'a> Demo<'a> {
             return Ok(());
         }
         let action = json!({"action": "createApiKey", "organizationId": self.organization, "description": DESCRIPTION});
-        let created = self.call("provision", &action).await?;
-        let original = require(Credential::parse(CredentialKind::ApiKey, &string(&created["apiKey"])))?;
+        let created = self.try_call("provision", &action).await?;
+        let original = Credential::parse(CredentialKind::ApiKey, &string(&created["apiKey"]));
+        let (Some(original), Some(organization)) = (original, self.store.load_organization(self.organization).await?)
+        else {
+            return Ok(());
+        };
         if let Some(api_key) = self.store.load_api_key(original.id()).await? {
             let copy = ApiKey { hash: secret.hash(), ..api_key };
-            let _ = self.store.create_api_key(secret.id(), &copy, self.now).await?;
+            let organization = ReadOrganization { id: self.organization, organization: &organization };
+            let write = CreationWrite { id: self.store.write_id()?, at: self.now };
+            let _ = self.store.create_entity(organization, &Entity::api_key(secret.id()), &copy, &write).await?;
         }
         self.call("provision", &json!({"action": "revokeApiKey", "apiKeyId": original.id()})).await?;
         Ok(())
     }
 
-    /// Records the sample events' token, unless the registration has ever had one: a revoked token must not come back.
-    async fn record_token(&self) -> Result<(), InternalError> {
+    /// Whether the registration of the sample events has ever had a token.
+    async fn had_tokens(&self) -> Result<bool, InternalError> {
+        let registration = self.store.load_registration(&require(EVENTS.parse().ok())?).await?;
+        Ok(registration.is_none_or(|registration| !registration.tokens.is_empty() || !registration.revoked.is_empty()))
+    }
+
+    /// Records the sample events' token beside one that was created.
+    async fn copy_token(&self) -> Result<(), InternalError> {
         let (id, token): (RegistrationId, TokenId) =
             (require(EVENTS.parse().ok())?, require(EVENTS_TOKEN.parse().ok())?);
         let registration = require(self.store.load_registration(&id).await?)?;
-        if registration.tokens.is_empty() && registration.revoked.is_empty() {
-            let expires_at = expiry(self.now, Registration::MAX_TOKEN_TTL_SECONDS);
-            let recorded = RegistrationToken { expires_at, email: None, idempotency: None };
-            let plan = TokenWritePlan { slot: token.into(), expired: Vec::new() };
-            let _ = self.store.record_token(&id, &recorded, &plan, &registration, self.now).await?;
-        }
+        let Some(original) = registration.tokens.values().next() else { return Ok(()) };
+        let expires_at = expiry(self.now, Registration::MAX_TOKEN_TTL_SECONDS);
+        let copy = RegistrationToken { expires_at, idempotency: None, ..original.clone() };
+        let plan = TokenWritePlan { slot: token.into(), replaces: None, removes: Vec::new() };
+        let _ = self.store.record_token(&id, &copy, &plan, &registration, self.now).await?;
         Ok(())
     }
 
@@ -184,7 +213,7 @@ impl<'a> Demo<'a> {
         let Ok(id) = id.parse() else { return Ok(()) };
         let original = require(self.store.load_app_token(id).await?)?;
         for bearer in APP_BEARERS {
-            let bearer = require(Credential::parse(CredentialKind::AppToken, bearer))?;
+            let bearer = require(AppBearer::parse(bearer))?;
             let copy = AppToken { app_token_id: bearer.id(), hash: bearer.hash(), ..original.clone() };
             let _ = self.store.create_app_token(&copy, self.now).await?;
         }
@@ -193,7 +222,8 @@ impl<'a> Demo<'a> {
 
     async fn copy_grant(&self, code: &str) -> Result<(), InternalError> {
         let parse_code = |code| require(GrantCredential::parse_code(code));
-        let original = require(self.store.load_grant(&parse_code(code)?.grant().session()).await?)?;
+        let Some(issued) = GrantCredential::parse_code(code) else { return Ok(()) };
+        let original = require(self.store.load_grant(&issued.grant().session()).await?)?;
         let ends_at = expiry(self.now, GrantSettings::default().grant_ttl_seconds);
         let code = |code| parse_code(code).map(|code| (code, GrantStatus::Issued));
         let refresh_token = |token| {
@@ -214,11 +244,18 @@ impl<'a> Demo<'a> {
         Ok(())
     }
 
-    /// Performs an action of `provision` that creates an entity, unless there is one with its id.
+    /// Performs an action of `provision` that creates an entity. One that is refused is skipped.
     async fn create(&self, action: &Value) -> Result<(), InternalError> {
-        match self.functions.call::<Value>("provision", action).await {
-            Err(error) if error.error_type != "Taken" => Err(failed(&error)),
-            _ => Ok(()),
+        self.try_call("provision", action).await.map(|_| ())
+    }
+
+    /// The answer, or `null` if the function refuses the request.
+    async fn try_call(&self, function: &str, event: &Value) -> Result<Value, InternalError> {
+        match self.functions.call(function, event).await {
+            Err(error) if ["Taken", "NotFound", "InvalidRequest"].contains(&error.error_type.as_str()) => {
+                Ok(Value::Null)
+            }
+            answer => answer.map_err(|error| failed(&error)),
         }
     }
 

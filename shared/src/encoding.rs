@@ -44,3 +44,20 @@ pub(crate) fn base62<const LENGTH: usize>(mut number: impl AsMut<[u8]>) -> Strin
     }
     text.into_iter().map(char::from).collect()
 }
+
+/// The number (big-endian) that [`base62`] wrote as this text; `None` if it is malformed or takes more bytes.
+pub(crate) fn from_base62<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    let mut number = [0; BYTES];
+    for character in text.bytes() {
+        let digit = BASE62.iter().position(|digit| *digit == character)?;
+        let carry = number.iter_mut().rev().fold(u16::try_from(digit).ok()?, |carry, byte| {
+            let product = u16::from(*byte) * 62 + carry;
+            *byte = u8::try_from(product & 0xff).unwrap_or(0);
+            product >> 8
+        });
+        if carry != 0 {
+            return None;
+        }
+    }
+    Some(number)
+}

@@ -65,6 +65,11 @@ async fn credentials(stack: &TestStack, tenant: &Tenant) -> Vec<(String, Value)>
     ]
 }
 
+/// How many items a decision reads at the same time: an app token and its application, a user's grant and its client.
+fn reads(context: &Value) -> usize {
+    if ["appToken", "userToken"].contains(&context["kind"].as_str().unwrap()) { 2 } else { 1 }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_credential_is_allowed_until_it_is_revoked() {
     let stack = TestStack::start().await;
@@ -74,11 +79,14 @@ async fn every_kind_of_credential_is_allowed_until_it_is_revoked() {
     authorize(&stack, &event(&credentials[2].0)).await;
     for (bearer, context) in &credentials {
         stack.calls.reset();
+        // All reads are in one round: none is answered before the last one is sent.
+        stack.calls.answer_together("GetItem", reads(context));
         let decision = authorize(&stack, &event(bearer)).await;
         assert_eq!(decision, json!({"isAuthorized": true, "context": context}));
-        assert_eq!(stack.calls.count(), calls(&[("GetItem", 1)]));
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", reads(context))]));
         assert!(context.as_object().unwrap().values().all(Value::is_string));
     }
+    stack.calls.answer_together("GetItem", 1);
     for (bearer, _) in credentials {
         assert_eq!(stack.post_form("/oauth2/revoke", &[("token", &bearer)]).await.status, 200);
         assert_eq!(authorize(&stack, &event(&bearer)).await, denied());
@@ -194,15 +202,17 @@ async fn a_failure_of_aws_is_a_function_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_envelope_signing_it_takes_one_read_once_it_is_warm() {
+async fn with_envelope_signing_it_takes_one_round_once_it_is_warm() {
     let stack = TestStack::start_with(|options| options.signing_mode = SigningMode::Envelope).await;
     stack.provision(&json!({"action": "rotateSigningKey"})).await;
     let tenant = Tenant::new(&stack, "acme").await;
     for (bearer, context) in credentials(&stack, &tenant).await {
         authorize(&stack, &event(&bearer)).await;
         stack.calls.reset();
+        stack.calls.answer_together("GetItem", reads(&context));
         assert_eq!(authorize(&stack, &event(&bearer)).await, json!({"isAuthorized": true, "context": context}));
-        assert_eq!(stack.calls.count(), calls(&[("GetItem", 1)]));
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", reads(&context))]));
+        stack.calls.answer_together("GetItem", 1);
     }
 }
 

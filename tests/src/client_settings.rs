@@ -61,7 +61,7 @@ async fn a_client_has_the_defaults_of_the_contract_and_lists_what_it_was_given()
         "redirectUris": ["https://app.example.com/callback", "https://app.example.com/other"],
         "services": ["default"], "scopes": ["openid", "profile", "email"], "refreshReuseSeconds": 60,
         "accessTokenTtlSeconds": 3600, "grantTtlSeconds": 2_592_000, "idleTimeoutSeconds": 0,
-        "refreshTokens": "always", "confidential": false,
+        "refreshTokens": "always", "confidential": false, "enabled": true, "suspended": false,
     });
     assert_eq!(listed(&stack, &tenant).await, defaults);
     let given = json!({

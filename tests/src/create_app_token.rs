@@ -57,7 +57,7 @@ fn has_checksum(bearer: &str) -> bool {
         };
         value * 62 + u64::from(digit)
     });
-    bearer.starts_with("tma_") && bearer.len() == 53 && value == u64::from(crc)
+    bearer.starts_with("tma_") && bearer.len() == 70 && value == u64::from(crc)
 }
 
 #[tokio::test(flavor = "multi_thread")]

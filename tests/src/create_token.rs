@@ -8,8 +8,8 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, CREATE_TOKEN, ISSUER, InjectedFault, START, Secrets, Tenant, TestStack, calls, current_kid, items, runner,
-    verified,
+    Answer, CREATE_TOKEN, ISSUER, InjectedFault, START, Secrets, Tenant, TestStack, calls, current_key, current_kid,
+    items, runner, verified,
 };
 
 fn message(text: &str) -> Value {
@@ -64,7 +64,8 @@ async fn a_created_token_is_recorded_and_verifiable() {
 
     let entry = &stack.registration_item(&caller.registration).await["tokens"]["M"][id]["M"];
     let exp = (START + 365 * 86400).to_string();
-    assert_eq!(*entry, json!({"exp": {"N": exp}, "email": {"S": "user@example.com"}}));
+    let key = current_key(&stack).await;
+    assert_eq!(*entry, json!({"exp": {"N": exp}, "key": key, "email": {"S": "user@example.com"}}));
     let dump = stack.dump().await;
     let signature = access_token.rsplit('.').next().unwrap();
     assert!(!dump.contains(&caller.key) && !dump.contains(signature) && !dump.contains("tmk_"));
@@ -445,9 +446,9 @@ async fn two_hundred_creates_at_once_fill_the_quota_exactly() {
 async fn racing_creates_share_the_places_of_expired_tokens() {
     let stack = TestStack::start().await;
     let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 400})).await;
-    let expired: serde_json::Map<_, _> = (0..400)
-        .map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"M": {"exp": {"N": START.to_string()}}})))
-        .collect();
+    let expired = json!({"M": {"exp": {"N": START.to_string()}, "key": current_key(&stack).await}});
+    let expired: serde_json::Map<_, _> =
+        (0..400).map(|n| (format!("00000000-0000-4000-8000-{n:012}"), expired.clone())).collect();
     let key = items::registration_key(&caller.registration);
     stack.update_item(&key, "SET tokens = :expired", json!({":expired": {"M": expired}})).await;
     let answers = join_all((0..30).map(|_| caller.create_token(&stack))).await;

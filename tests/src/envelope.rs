@@ -475,3 +475,43 @@ async fn the_number_of_signing_keys_has_a_bound() {
     assert!(refused["errorMessage"].as_str().unwrap().starts_with("withdrawPrevious must be true: "), "{refused}");
     rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
 }
+
+/// A key that a process does not know yet may be newer than its copy of the keys. It is not taken for a withdrawn one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_with_an_older_copy_of_the_keys_loses_no_token() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let (old, new) = (node(&fixture, "envelope"), node(&fixture, "envelope"));
+    let registration = fixture.registration(3).await;
+    let request = fixture.create_token(&registration);
+    let first = old.send(&request).await;
+    rotate(&fixture.stack, &json!({})).await;
+    let keyed = request.clone().with_idempotency_key("once");
+    let token = new.send(&keyed).await;
+    let bearer = token.body["token"]["accessToken"].as_str().unwrap().to_owned();
+    assert_ne!(kid(&bearer), kid(first.body["token"]["accessToken"].as_str().unwrap()));
+
+    let third = old.send(&request).await;
+    assert_eq!((third.status, &third.body["activeTokens"]), (201, &json!(3)));
+    assert_eq!(old.send(&request).await.status, 400, "the quota is full");
+    let again = old.send(&keyed).await;
+    assert_eq!(again.body["token"]["id"], token.body["token"]["id"]);
+    for node in [&old, &new] {
+        assert!(is_trusted(&fixture, node, &bearer).await);
+    }
+}
+
+/// A list asks which keys are trusted, beside its other reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_waits_for_no_key() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let node = node(&fixture, "envelope");
+    let request = fixture.subject(CaseName::ListTokens).await.request;
+    assert_eq!(node.send(&request).await.status, 200);
+    for seconds in [30, 61] {
+        fixture.stack.clock.advance(seconds);
+        node.calls.reset();
+        node.calls.answer_together("GetItem", 3);
+        assert_eq!(node.send(&request).await.status, 200);
+        assert_eq!(node.calls.count(), calls(&[("GetItem", 3)]), "{seconds}");
+    }
+}

@@ -361,7 +361,8 @@ async fn a_second_use_of_a_code_revokes_what_the_first_gave() {
     stack.calls.reset();
     let unknown = json!({"service": "sms", "client_id": "33333333-3333-3333-3333-333333333333"});
     post(&stack, &with(&code_body(&code), &unknown)).await.assert(400, &bad_credential());
-    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("UpdateItem", 1)]));
+    // The client of the grant is read before somebody else's replay ends it.
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 3), ("UpdateItem", 1)]));
     stack.calls.reset();
     refresh(&stack, &token).await.assert(400, &bad_credential());
     exchange(&stack, &code).await.assert(400, &bad_credential());
@@ -529,4 +530,26 @@ async fn a_revocation_that_fails_is_500_and_is_made_up_for() {
     }
     exchange(&stack, &code).await.assert(400, &bad_credential());
     refresh(&stack, &token).await.assert(400, &bad_credential());
+}
+
+/// While a client is disabled its grants sleep: not even a replay in another client's name ends them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_ends_a_grant_of_a_disabled_client_by_a_replay() {
+    let stack = start().await;
+    let other = "99999999-9999-9999-9999-999999999999";
+    client(&stack, &json!({"clientId": other})).await;
+    let code = issue(&stack, &json!({})).await;
+    let first = exchange(&stack, &code).await.refresh_token();
+    let second = refresh(&stack, &first).await.refresh_token();
+    let enable = async |enabled: bool| {
+        stack.provision(&json!({"action": "updateClient", "clientId": CLIENT, "enabled": enabled})).await;
+    };
+    enable(false).await;
+    for (body, client_id) in [(refresh_body(&first), CLIENT), (refresh_body(&first), other), (code_body(&code), other)]
+    {
+        let body = with(&body, &json!({"client_id": client_id}));
+        post(&stack, &body).await.assert(400, &bad_credential());
+    }
+    enable(true).await;
+    assert_eq!(refresh(&stack, &second).await.status, 201);
 }

@@ -101,7 +101,8 @@ async fn exhaust_all_of(function: &str) {
 }
 
 /// Functions with many calls have a test of their own, so that these run at the same time.
-const WITH_THEIR_OWN: [&str; 5] = ["create-token", "create-app-token", "exchange-token", "manage-tokens", "oauth2"];
+const WITH_THEIR_OWN: [&str; 6] =
+    ["create-token", "create-app-token", "exchange-token", "manage-tokens", "oauth2", "provision"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_costs_or_doubles_an_oauth_token() {
@@ -126,6 +127,11 @@ async fn no_fault_costs_or_doubles_a_token_of_a_standard_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_fault_keeps_a_token_from_being_revoked() {
     exhaust_all_of("manage-tokens").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_fault_keeps_an_operator_from_anything() {
+    exhaust_all_of("provision").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,9 +21,7 @@ async fn every_binary_answers_its_events_as_the_local_stack_does() {
         stack.clock.meet_the_systems();
         stack.local.provision_demo().await.unwrap();
     }
-    let mut events = events();
-    events.sort_by(|(one, _), (two, _)| one.cmp(two));
-    for events in events.chunk_by(|(one, _), (two, _)| one.split('.').next() == two.split('.').next()) {
+    for events in events().chunk_by(|(one, _), (two, _)| one.split('.').next() == two.split('.').next()) {
         let function = events[0].0.split('.').next().unwrap();
         let lambda = Lambda::start(&stack, function).await;
         for (name, event) in events {

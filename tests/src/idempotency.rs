@@ -6,7 +6,8 @@ use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Answer, ApiRequest, CREATE_TOKEN, InjectedFault, Lambda, START, Secrets, Tenant, TestStack, calls, items,
+    Answer, ApiRequest, CREATE_TOKEN, InjectedFault, Lambda, START, Secrets, Tenant, TestStack, calls, current_key,
+    items,
 };
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -221,15 +222,18 @@ async fn another_request_with_the_same_key_is_422() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_registration_fits_its_item() {
     let stack = TestStack::start().await;
-    let caller = Tenant::with_registration(&stack, "acme", &json!({"maxAllowed": 1000})).await;
+    // The longest name and scopes, and times that DynamoDB cannot shorten.
+    let scopes: Vec<_> = (0..50).map(|n| format!("{n:020}")).collect();
+    let settings = json!({"maxAllowed": 1000, "name": "\u{1F511}".repeat(200), "scopes": scopes});
+    let caller = Tenant::with_registration(&stack, "acme", &settings).await;
     let email =
         ["x".repeat(63), "@".to_owned(), "a".repeat(63), ".".to_owned(), "b".repeat(63), ".".to_owned()].concat();
     let email = format!("{email}{}.com", "c".repeat(58));
     assert_eq!(email.len(), 254);
     let largest = json!({"M": {
-        "exp": {"N": (START + 1000).to_string()}, "email": {"S": email},
-        "idempotency": {"M": {
-            "iat": {"N": START.to_string()}, "jti": {"S": "00000000-0000-4000-8000-000000000000"},
+        "key": current_key(&stack).await, "exp": {"N": (START + 1_234_567).to_string()}, "email": {"S": email},
+        "idem": {"M": {
+            "iat": {"N": (START + 1_234_567).to_string()}, "jti": {"S": "00000000-0000-4000-8000-000000000000"},
             "scopes": {"N": "4294967295"},
         }},
     }});

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use shared::{
     clock::Clock as _,
     credential::{Credential, CredentialKind},
-    store::Update,
+    store::{EndedToken, TokenEnd, Update},
 };
 
 use crate::harness::{
-    ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack,
-    exchange_token::{self, code_body, refresh_body},
-    unverified_claims, with,
+    ApiRequest, InjectedFault, Node, Outcome, Secrets, Tenant, TestStack, authorizer_event,
+    exchange_token::{self, CLIENT, code_body, refresh_body},
+    items, oauth2, unverified_claims, with,
 };
 
 struct Scene {
@@ -163,9 +163,9 @@ async fn a_late_removal_of_expired_tokens_removes_no_live_one() {
     scene.stack.clock.advance(10);
     let (store, id) = (scene.stack.store(), scene.tenant.registration.parse().unwrap());
     let before = store.load_registration(&id).await.unwrap().unwrap();
-    let expired: Vec<_> = before.tokens.keys().copied().collect();
+    let expired: Vec<_> = before.tokens.keys().map(|slot| EndedToken { slot: *slot, end: TokenEnd::Expired }).collect();
     let (_, live) = token(&node.send(&request).await);
-    let update = store.remove_expired_tokens(&id, &expired, scene.stack.clock.now()).await.unwrap();
+    let update = store.remove_ended_tokens(&id, &expired, scene.stack.clock.now()).await.unwrap();
     assert!(matches!(update, Update::Conflict(_)), "{update:?}");
     assert!(node.accepts(&live).await);
 }
@@ -376,5 +376,235 @@ async fn a_slow_tab_is_not_a_thief() {
         // The same token a second time is no longer late.
         assert_eq!(send(&fast, &first).await.status, 400);
         assert_eq!(send(&fast, &refresh_body(&third)).await.status, 400, "{operation}: the grant is over");
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ endings
+
+impl Scene {
+    /// Sends an action of an operator, which must succeed.
+    async fn provision(&self, node: &Node, action: Value) -> Value {
+        let answer = node.send(&ApiRequest::provision(action.clone())).await;
+        assert_eq!(answer.status, 200, "{action}: {answer:?}");
+        answer.body
+    }
+
+    /// For each kind of owner, the member of an action that names it, and a new token that it has issued.
+    async fn owners_and_tokens(&self) -> [(Value, String); 3] {
+        let stack = &self.stack;
+        let app_token = self.tenant.create_app_token(stack, &json!({})).await.json()["data"]["bearer"].clone();
+        [
+            (json!({"registrationId": self.tenant.registration}), self.tenant.create_token(stack).await.access_token()),
+            (json!({"applicationId": self.tenant.application}), app_token.as_str().unwrap().to_owned()),
+            (json!({"clientId": CLIENT}), oauth2::user(stack).await.access_token),
+        ]
+    }
+}
+
+async fn is_authorized(node: &Node, bearer: &str) -> bool {
+    let request = ApiRequest { function: "authorize", event: authorizer_event(bearer) };
+    node.send(&request).await.body["isAuthorized"] == true
+}
+
+/// Each write of a suspension arrives once more when the organization is resumed, and the other way round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_that_arrives_late_suspends_nothing_again() {
+    /// The organization, and three entities with their members.
+    const WRITES: usize = 7;
+    let scene = Scene::new(&json!({})).await;
+    let fast = scene.node();
+    let action = |name: &str| json!({"action": name, "organizationId": scene.tenant.organization});
+    let (suspend, resume) = (action("suspendOrganization"), action("resumeOrganization"));
+    for nth in 0..WRITES {
+        for is_suspension in [true, false] {
+            let slow = scene.node();
+            slow.calls.fail_nth("UpdateItem", nth, &[InjectedFault::Overtaken]);
+            let (first, second) = if is_suspension { (&suspend, &resume) } else { (&resume, &suspend) };
+            if !is_suspension {
+                scene.provision(&fast, suspend.clone()).await;
+            }
+            let done = scene.provision(&slow, first.clone()).await;
+            assert_eq!(done, json!({if is_suspension { "suspended" } else { "resumed" }: 3}), "{nth}");
+            assert!(slow.calls.all_failed(), "{nth}");
+            scene.provision(&fast, second.clone()).await;
+            slow.calls.deliver().await;
+            for (owner, token) in [("apiKey", &scene.tenant.key)] {
+                assert_eq!(is_authorized(&fast, token).await, is_suspension, "{owner} {nth}");
+            }
+            for key in [
+                items::organization_key(&scene.tenant.organization),
+                items::registration_key(&scene.tenant.registration),
+                items::application_key(&scene.tenant.application),
+            ] {
+                let number = scene.stack.item(&key).await["suspension"]["N"].as_str().unwrap().parse::<u64>().unwrap();
+                assert_eq!(number % 2 == 0, is_suspension, "{key} {nth}");
+            }
+            if !is_suspension {
+                scene.provision(&fast, resume.clone()).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_end_of_all_tokens_ends_none_that_was_issued_since() {
+    let scene = Scene::new(&json!({})).await;
+    exchange_token::client(&scene.stack, &json!({"organizationId": scene.tenant.organization})).await;
+    let fast = scene.node();
+    let public =
+        ApiRequest { function: "manage-tokens", ..scene.create() }.with_route("POST /api/v1/revoke-tokens", "");
+    for (nth, public) in [(0, None), (1, None), (2, None), (0, Some(public))] {
+        let slow = scene.node();
+        let (owner, old) = scene.owners_and_tokens().await[nth].clone();
+        assert!(is_authorized(&fast, &old).await, "{owner}");
+        slow.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
+        let revoke = ApiRequest::provision(with(&owner, &json!({"action": "revokeTokens"})));
+        let ended = slow.send(&public.unwrap_or(revoke)).await;
+        assert_eq!(ended.status, 200, "{ended:?}");
+        assert!(slow.calls.all_failed() && !is_authorized(&fast, &old).await, "{owner}");
+        let (_, new) = scene.owners_and_tokens().await[nth].clone();
+        slow.calls.deliver().await;
+        assert!(is_authorized(&fast, &new).await && !is_authorized(&fast, &old).await, "{owner}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_disabled_is_not_enabled_by_a_late_update() {
+    let scene = Scene::new(&json!({})).await;
+    exchange_token::client(&scene.stack, &json!({"organizationId": scene.tenant.organization})).await;
+    let fast = scene.node();
+    let actions = ["updateRegistration", "updateApplication", "updateClient"];
+    for ((owner, token), action) in scene.owners_and_tokens().await.into_iter().zip(actions) {
+        let slow = scene.node();
+        let enabled = |enabled: bool| with(&owner, &json!({"action": action, "enabled": enabled}));
+        slow.calls.fail("UpdateItem", &[InjectedFault::Overtaken]);
+        scene.provision(&slow, enabled(true)).await;
+        assert!(slow.calls.all_failed() && is_authorized(&fast, &token).await, "{action}");
+        scene.provision(&fast, enabled(false)).await;
+        slow.calls.deliver().await;
+        assert!(!is_authorized(&fast, &token).await, "{action}");
+        scene.provision(&fast, enabled(true)).await;
+        assert!(is_authorized(&fast, &token).await, "{action}");
+    }
+}
+
+/// All attempts of a creation arrive after the organization was deleted, or suspended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_arrives_late_creates_nothing() {
+    let scene = Scene::new(&json!({})).await;
+    let fast = scene.node();
+    for ending in [
+        json!({"action": "delete", "kind": "organization", "id": "late"}),
+        json!({"action": "suspendOrganization", "organizationId": "late"}),
+    ] {
+        let slug = format!("late-{}", ending["action"].as_str().unwrap());
+        let organization = scene.stack.organization(&slug).await;
+        let ending = if ending["kind"].is_null() {
+            with(&ending, &json!({"organizationId": slug}))
+        } else {
+            with(&ending, &json!({"id": slug}))
+        };
+        let ids = json!({"organizationId": organization});
+        for create in [
+            json!({"action": "createApiKey"}),
+            json!({"action": "createRegistration", "name": "late", "registrationId": format!("{slug}-1")}),
+            json!({"action": "createApplication", "slug": "late"}),
+            json!({"action": "createClient", "redirectUris": ["https://a.example/"], "scopes": ["openid"]}),
+        ] {
+            let slow = scene.node();
+            slow.calls.fail("TransactWriteItems", &[InjectedFault::Overtaken; 3]);
+            let lost = slow.send(&ApiRequest::provision(with(&ids, &create))).await;
+            assert_eq!(lost.status, 500, "{lost:?}");
+            assert!(slow.calls.all_failed());
+            // Of the first one only: later ones find it ended, and their request is refused before the write.
+            scene.provision(&fast, ending.clone()).await;
+            let before = scene.stack.dynamodb("Scan", json!({})).await;
+            slow.calls.deliver().await;
+            assert_eq!(scene.stack.dynamodb("Scan", json!({})).await, before, "{create} after {ending}");
+            if ending["kind"].is_null() {
+                scene.provision(&fast, with(&ids, &json!({"action": "resumeOrganization"}))).await;
+            } else {
+                let refused = fast.send(&ApiRequest::provision(with(&ids, &create))).await;
+                assert_eq!(refused.body["errorType"], "NotFound", "{refused:?}");
+                break;
+            }
+        }
+    }
+}
+
+/// All attempts of the deletion arrive after something was created in the organization.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_deletion_deletes_no_organization_that_has_something() {
+    let scene = Scene::new(&json!({})).await;
+    let organization = scene.stack.organization("late").await;
+    let (slow, fast) = (scene.node(), scene.node());
+    slow.calls.fail("PutItem", &[InjectedFault::Overtaken; 3]);
+    let delete = json!({"action": "delete", "kind": "organization", "id": "late"});
+    assert_eq!(slow.send(&ApiRequest::provision(delete.clone())).await.status, 500);
+    assert!(slow.calls.all_failed());
+    let create = json!({"action": "createApplication", "organizationId": organization, "slug": "app"});
+    let application = scene.provision(&fast, create).await["applicationId"].clone();
+    slow.calls.deliver().await;
+    let get = json!({"action": "get", "kind": "organization", "id": "late"});
+    scene.provision(&fast, get.clone()).await;
+    scene.provision(&fast, json!({"action": "delete", "kind": "application", "id": application})).await;
+    scene.provision(&fast, delete).await;
+    assert_eq!(fast.send(&ApiRequest::provision(get)).await.body["errorType"], "NotFound");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_repeat_of_a_deletion_or_a_creation_changes_nothing() {
+    let scene = Scene::new(&json!({})).await;
+    let (slow, fast) = (scene.node(), scene.node());
+    let create = json!({
+        "action": "createRegistration", "organizationId": "acme", "name": "late", "registrationId": "late",
+    });
+    slow.calls.fail("TransactWriteItems", &[InjectedFault::Overtaken]);
+    scene.provision(&slow, create.clone()).await;
+    slow.calls.fail("PutItem", &[InjectedFault::Overtaken]);
+    scene.provision(&slow, json!({"action": "delete", "kind": "registration", "id": "late"})).await;
+    assert!(slow.calls.all_failed());
+    scene.stack.clock.advance(1);
+    let before = scene.stack.dynamodb("Scan", json!({})).await;
+    slow.calls.deliver().await;
+    assert_eq!(scene.stack.dynamodb("Scan", json!({})).await, before);
+    let refused = fast.send(&ApiRequest::provision(create)).await;
+    assert_eq!(refused.body["errorMessage"], "registrationId is already taken");
+}
+
+/// DynamoDB says that an earlier attempt is under way, until the SDK gives up. That attempt has done the work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_knows_its_earlier_attempt() {
+    const IN_PROGRESS: InjectedFault = InjectedFault::Error("TransactionInProgressException");
+    const CANCELED: InjectedFault = InjectedFault::Error("TransactionCanceledException");
+    let scene = Scene::new(&json!({})).await;
+    let key = Credential::parse(CredentialKind::ApiKey, &scene.tenant.key).unwrap().id();
+    let ids = json!({"organizationId": scene.tenant.organization});
+    for (nth, faults) in [
+        vec![InjectedFault::AnswerLost],
+        vec![CANCELED],
+        vec![CANCELED, CANCELED],
+        vec![InjectedFault::AnswerLost, CANCELED],
+        vec![InjectedFault::AnswerLost, IN_PROGRESS, IN_PROGRESS],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for action in [
+            with(
+                &ids,
+                &json!({"action": "createRegistration", "name": "test", "registrationId": format!("once-{nth}")}),
+            ),
+            with(&ids, &json!({"action": "createApplication", "slug": format!("once-{nth}")})),
+            json!({"action": "rotateApiKey", "apiKeyId": key}),
+        ] {
+            let node = scene.node();
+            node.calls.fail("TransactWriteItems", &faults);
+            let items = scene.stack.count_items("").await;
+            let made = scene.provision(&node, action.clone()).await;
+            made["apiKey"].as_str().inspect(|secret| Secrets::add_credential(secret));
+            assert!(node.calls.all_failed(), "{action}");
+            assert_eq!(scene.stack.count_items("").await, items + 2, "the entity and its member: {action} {faults:?}");
+        }
     }
 }

@@ -7,7 +7,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::auth::Permission;
 
-use crate::harness::{Answer, Node, Secrets, Tenant, TestStack, app_tokens, calls, items, with, with_bearer};
+use crate::harness::{
+    Answer, Node, Secrets, Tenant, TestStack, app_tokens, calls, current_key, items, with, with_bearer,
+};
 
 const LIST: &str = "/api/v1/list-tokens";
 const REVOKE: &str = "/api/v1/revoke-token";
@@ -106,9 +108,11 @@ async fn active_tokens_are_listed_by_expiry_then_id() {
 async fn a_thousand_tokens_are_listed_in_two_reads() {
     let stack = TestStack::start().await;
     let tenant = tenant(&stack, "acme").await;
+    let key_of_tokens = current_key(&stack).await;
     let mut tokens = serde_json::Map::new();
     for n in 0..1000 {
-        let entry = json!({"M": {"exp": {"N": "1800003600"}, "email": {"S": "user@example.com"}}});
+        let email = json!({"S": "user@example.com"});
+        let entry = json!({"M": {"exp": {"N": "1800003600"}, "key": key_of_tokens, "email": email}});
         tokens.insert(format!("00000000-0000-4000-8000-{n:012}"), entry);
     }
     let values = json!({":tokens": {"M": tokens}, ":max": {"N": "1000"}});
@@ -361,7 +365,7 @@ async fn a_revoked_app_token_leaves_the_list() {
     stack.calls.reset();
     let deleted = json!({"status": true, "data": {"delete": "OK"}});
     tenant.revoke_app(&stack, &ids[0].to_uppercase()).await.assert(200, &deleted);
-    assert_eq!(stack.calls.count(), calls(&[("GetItem", 2), ("UpdateItem", 1)]));
+    assert_eq!(stack.calls.count(), calls(&[("GetItem", 3), ("UpdateItem", 1)]));
     assert_eq!(stack.calls.rounds(), 2);
     stack.calls.reset();
     let items = tenant.list_apps(&stack, "").await.json()["data"]["items"].clone();
@@ -445,7 +449,7 @@ async fn write_app_tokens(stack: &TestStack, tenant: &Tenant, owner: &str) {
                 "createdAt": {"S": format!("{created_at}#{id}")}, "appTokenId": {"S": id},
                 "hash": {"S": "x".repeat(43)}, "organizationId": {"S": tenant.organization},
                 "applicationId": {"S": tenant.application}, "description": {"S": "CI of the mobile app"},
-                "scopes": {"L": [{"S": "sdk"}, {"S": "content.read"}]},
+                "scopes": {"L": [{"S": "sdk"}, {"S": "content.read"}]}, "generation": {"N": "0"},
             }}})
         });
         let request = json!({"RequestItems": {"tokenmint": puts.collect::<Vec<_>>()}});

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::{credential::GrantCredential, random::SystemRandom};
 
 use crate::harness::{
-    InjectedFault, Node, Secrets, TestStack,
+    ApiRequest, InjectedFault, Node, Secrets, TestStack,
     exchange_token::{self, CLIENT, exchange, issue},
     with,
 };
@@ -181,7 +181,7 @@ async fn each_kind_is_listed_without_a_secret_or_a_hash() {
         Secrets::add_credential(secret.as_str().unwrap());
     }
     let created_at = "2027-01-15T08:00:00.250Z";
-    let of_all = with(&ids, &json!({"createdAt": created_at}));
+    let of_all = with(&ids, &json!({"createdAt": created_at, "suspended": false}));
     let described = json!({
         "apiKeyId": key["apiKeyId"], "permissions": ["oauth.token.list"], "description": "CI",
     });
@@ -192,14 +192,16 @@ async fn each_kind_is_listed_without_a_secret_or_a_hash() {
     assert!(keys.len() == 2 && expected_keys.iter().all(|key| keys.contains(key)));
     let expected_registration = json!({
         "registrationId": registration, "name": "new", "maxAllowed": 3, "tokenTtlSeconds": 60,
-        "scopes": ["oauth.token.create"],
+        "scopes": ["oauth.token.create"], "enabled": true,
     });
-    let expected_application =
-        json!({"applicationId": application["applicationId"], "slug": "my-app", "name": "My app"});
+    let expected_application = json!({
+        "applicationId": application["applicationId"], "slug": "my-app", "name": "My app", "enabled": true,
+    });
     let expected_client = json!({
         "clientId": client["clientId"], "redirectUris": ["https://a.example/"], "services": ["email"],
         "scopes": ["openid"], "accessTokenTtlSeconds": 3600, "grantTtlSeconds": 2_592_000, "idleTimeoutSeconds": 0,
         "refreshTokens": "always", "refreshReuseSeconds": 60, "confidential": true,
+        "enabled": true,
     });
     for (kind, expected) in
         [("registrations", expected_registration), ("applications", expected_application), ("clients", expected_client)]
@@ -321,4 +323,45 @@ async fn a_revoked_api_key_is_refused_at_once_by_every_process() {
     let revoke = json!({"action": "revokeApiKey", "apiKeyId": other["apiKeyId"]});
     assert_eq!(stack.try_provision(&revoke).await, Ok(json!({"apiKeyId": other["apiKeyId"]})));
     assert!(stack.calls.all_failed());
+}
+
+// ------------------------------------------------------------------------------------------------ transactions
+
+/// A creation locks the item of its organization for a moment. What meets it is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_meets_a_creation_is_tried_again() {
+    let stack = TestStack::start().await;
+    let organization = stack.organization("acme").await;
+    let key = stack.provision(&json!({"action": "createApiKey", "organizationId": organization})).await;
+    Secrets::add_credential(key["apiKey"].as_str().unwrap());
+    let conflict = [InjectedFault::Error("TransactionConflictException")];
+    for (operation, action) in [
+        ("UpdateItem", json!({"action": "suspendOrganization", "organizationId": organization})),
+        ("UpdateItem", json!({"action": "resumeOrganization", "organizationId": organization})),
+        ("UpdateItem", json!({"action": "revokeApiKey", "apiKeyId": key["apiKeyId"]})),
+        ("PutItem", json!({"action": "delete", "kind": "organization", "id": organization})),
+    ] {
+        let node = Node::start(&stack, TimeDelta::zero());
+        node.calls.fail(operation, &conflict);
+        let answer = node.send(&ApiRequest::provision(action.clone())).await;
+        assert!(answer.body["errorType"].is_null(), "{action}: {answer:?}");
+        assert!(node.calls.all_failed());
+    }
+}
+
+/// The answer of the first attempt is lost, and the second one meets the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_recognizes_itself_in_a_later_round() {
+    let stack = TestStack::start().await;
+    let organization = stack.organization("acme").await;
+    let node = Node::start(&stack, TimeDelta::zero());
+    let in_progress = InjectedFault::Error("TransactionInProgressException");
+    node.calls.fail("TransactWriteItems", &[InjectedFault::AnswerLost, in_progress]);
+    let create = json!({
+        "action": "createRegistration", "organizationId": organization, "name": "test", "registrationId": "mine",
+    });
+    let created = node.send(&ApiRequest::provision(create.clone())).await;
+    assert_eq!(created.body, json!({"registrationId": "mine"}));
+    assert!(node.calls.all_failed());
+    assert_eq!(stack.try_provision(&create).await.unwrap_err(), error("Taken", "registrationId is already taken"));
 }

@@ -72,14 +72,20 @@ fn allowed(function: &str, properties: &Value) -> BTreeSet<String> {
     let mut allowed = BTreeSet::new();
     for statement in statements(properties) {
         assert_eq!(statement["Effect"], "Allow");
-        let action = statement["Action"].as_str().unwrap();
-        assert!(!action.contains('*') && statement["Resource"] != "*", "{function}: {statement}");
-        if action.starts_with("dynamodb:") {
-            let keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"].as_array().unwrap();
-            assert!(!keys.is_empty() && !keys.contains(&json!("*")), "{function}");
-            allowed.extend(keys.iter().map(|key| format!("{action} {}", key.as_str().unwrap())));
-        } else {
-            allowed.insert(action.to_owned());
+        let actions: Vec<_> = match &statement["Action"] {
+            Value::Array(actions) => actions.iter().map(|action| action.as_str().unwrap()).collect(),
+            action => vec![action.as_str().unwrap()],
+        };
+        for action in actions {
+            assert!(!action.contains('*') && statement["Resource"] != "*", "{function}: {statement}");
+            if action.starts_with("dynamodb:") {
+                let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+                let keys = keys.as_array().unwrap();
+                assert!(!keys.is_empty() && !keys.contains(&json!("*")), "{function}");
+                allowed.extend(keys.iter().map(|key| format!("{action} {}", key.as_str().unwrap())));
+            } else {
+                allowed.insert(action.to_owned());
+            }
         }
     }
     allowed

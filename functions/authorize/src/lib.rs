@@ -71,7 +71,7 @@ impl Function for Authorize {
         }
         let Ok(text) = bearer(&event.headers) else { return denied(Outcome::Unauthenticated) };
         let now = self.clock.now();
-        let found = match timed(Phase::Load, self.verifier.find(text, now)).await {
+        let found = match timed(Phase::Load, self.verifier.find_bearer(text, now)).await {
             Ok(found) => found,
             // A function error, so that the caller gets a 500 and not a 403.
             Err(error) => return Handled::of(Err(error.into())),

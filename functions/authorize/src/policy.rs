@@ -113,7 +113,7 @@ mod tests {
 
     fn grant(organization: Option<&str>, scopes: &[&str]) -> &'static GrantDetails {
         leaked(json!({
-            "clientId": CLIENT, "organizationId": organization, "service": "", "redirectUri": "", "subject": "",
+            "clientId": CLIENT, "generation": 0, "organizationId": organization, "service": "", "redirectUri": "", "subject": "",
             "scopes": scopes, "authTime": 0, "claims": "{}", "code": "", "codeExpiresAt": 0,
         }))
     }
@@ -133,11 +133,13 @@ mod tests {
         match kind {
             ActiveKind::ApiKey => ActiveCredential::ApiKey {
                 id: ORGANIZATION.parse().unwrap(),
-                api_key: leaked(json!({"hash": "", "organizationId": ORGANIZATION, "permissions": scopes})),
+                api_key: leaked(json!({
+                    "hash": "", "organizationId": ORGANIZATION, "permissions": scopes, "suspension": 0,
+                })),
             },
             ActiveKind::AppToken => ActiveCredential::AppToken(leaked(json!({
                 "hash": "", "appTokenId": ORGANIZATION, "organizationId": ORGANIZATION, "applicationId": ORGANIZATION,
-                "scopes": scopes,
+                "scopes": scopes, "generation": 0,
             }))),
             ActiveKind::RegistrationToken => ActiveCredential::RegistrationToken {
                 token: Box::leak(Box::new(CheckedRegistrationToken {
@@ -146,7 +148,7 @@ mod tests {
                 })),
                 registration: leaked(json!({
                     "organizationId": ORGANIZATION, "name": "", "maxAllowed": 1, "tokenTtlSeconds": 1, "scopes": [],
-                    "scopesRevision": 0, "tokens": {}, "revoked": {},
+                    "scopesRevision": 0, "tokens": {}, "revoked": {}, "enabled": true, "suspension": 0, "generation": 0,
                 })),
             },
             ActiveKind::UserToken => user_token(Some(ORGANIZATION), scopes),

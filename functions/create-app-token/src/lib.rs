@@ -48,7 +48,7 @@ impl Endpoint for CreateAppToken {
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
         let now = self.clock.now();
-        let parsed = CreateAppTokenRequest::parse(&request);
+        let parsed = CreateAppTokenRequest::parse(&request, now);
         let reads =
             async |body: &CreateAppTokenRequest| self.tokens.store.load_application(body.path.application_id).await;
         let (caller, body, application) = self.authenticator.admit(&request.headers, now, parsed, reads).await?;
@@ -59,6 +59,7 @@ impl Endpoint for CreateAppToken {
             application_id: body.path.application_id,
             description: body.description,
             scopes: body.scopes,
+            expires_at: body.expires_at,
             idempotency_key: body.idempotency_key.as_ref(),
         };
         self.tokens.create(&caller, application?, request, now).await.map(wire::created)

@@ -1,8 +1,10 @@
 //! The wire format of the endpoint: `{"status": …, "data": …}` and `{"status": false, "error": …}`.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::{
     auth::IdempotencyKey,
+    clock::rfc3339,
     error::{Outcome, ValidationError},
     id::ObjectId,
     input::Scopes,
@@ -18,11 +20,12 @@ pub(crate) struct CreateAppTokenRequest {
     pub(crate) path: ApplicationPath,
     pub(crate) description: Option<String>,
     pub(crate) scopes: Scopes,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
 }
 
 impl CreateAppTokenRequest {
-    pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
+    pub(crate) fn parse(request: &Request, now: DateTime<Utc>) -> Result<Self, ValidationError> {
         let path = ApplicationPath::parse(request)?;
         let mut body = request.fields()?;
         let description = body.string("description")?;
@@ -31,12 +34,14 @@ impl CreateAppTokenRequest {
             return Err(ValidationError::new("description", rule));
         }
         let scopes = body.distinct("scopes", MAX_SCOPES)?.unwrap_or_default().into();
+        let expires_at = body.expiry("expiresAt", now)?;
         let idempotency_key = request.header(IdempotencyKey::HEADER)?;
-        Ok(Self { path, description, scopes, idempotency_key })
+        Ok(Self { path, description, scopes, expires_at, idempotency_key })
     }
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct CreatedData<'a> {
     id: ObjectId,
     organization: ObjectId,
@@ -45,6 +50,8 @@ struct CreatedData<'a> {
     description: Option<&'a str>,
     bearer: &'a str,
     scopes: &'a Scopes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
 }
 
 pub(crate) fn created(CreatedAppToken { token, secret, replayed }: CreatedAppToken) -> Response {
@@ -55,6 +62,7 @@ pub(crate) fn created(CreatedAppToken { token, secret, replayed }: CreatedAppTok
         description: token.description.as_deref(),
         bearer: secret.expose(),
         scopes: &token.scopes,
+        expires_at: token.expires_at.map(rfc3339),
     };
     let response = app_tokens::success(Outcome::Issued, &data);
     if replayed { response.replayed() } else { response }

@@ -34,15 +34,17 @@ impl Endpoint for CreateToken {
         let issuers = Issuers::from_environment(environment)?;
         let issuer = issuers.api_v1().clone();
         let audience = issuers.audience_of(&issuer);
+        let authenticator = Authenticator::from_environment(environment, &keys, &store)?;
         Ok(Self {
-            authenticator: Authenticator::from_environment(environment, &keys, &store)?,
             tokens: RegistrationTokens {
                 store,
                 signer: keys.signer(environment)?,
+                keys: Arc::clone(&authenticator.verifier.keys),
                 issuer,
                 audience,
                 random: Arc::clone(&environment.random),
             },
+            authenticator,
             clock: Arc::clone(&environment.clock),
         })
     }
@@ -55,7 +57,7 @@ impl Endpoint for CreateToken {
         let now = self.clock.now();
         let parsed = CreateTokenRequest::parse(&request);
         let reads = async |body: &CreateTokenRequest| {
-            tokio::join!(self.tokens.store.load_registration(&body.registration_id), self.tokens.signer.prepare())
+            tokio::join!(self.tokens.store.load_registration(&body.registration_id), self.tokens.prepare())
         };
         let (caller, body, (registration, prepared)) =
             self.authenticator.admit(&request.headers, now, parsed, reads).await?;

@@ -22,11 +22,12 @@ use shared::{
 const MAX_REACH: usize = 10_000;
 const DEFAULT_LIMIT: usize = 50;
 
-pub(crate) struct ListTokensRequest {
+/// A request about all tokens of a registration.
+pub(crate) struct RegistrationRequest {
     pub(crate) registration_id: RegistrationId,
 }
 
-impl ListTokensRequest {
+impl RegistrationRequest {
     pub(crate) fn parse(request: &Request) -> Result<Self, ValidationError> {
         let mut body = request.fields()?;
         Ok(Self { registration_id: required("registrationId", body.parsed("registrationId")?)? })
@@ -151,6 +152,12 @@ pub(crate) fn token_revoked(active_tokens: usize, max_allowed: u32) -> Response 
     Response::new(StatusCode::OK, Outcome::Done, &body)
 }
 
+pub(crate) fn tokens_revoked(max_allowed: u32) -> Response {
+    let message = "Tokens revoked successfully";
+    let body = json!({"message": message, "activeTokens": 0, "maxAllowed": max_allowed});
+    Response::new(StatusCode::OK, Outcome::Done, &body)
+}
+
 pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: &Page<ListedAppToken>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -162,6 +169,8 @@ pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: &Page<ListedAppTo
         description: Option<&'a str>,
         scopes: &'a Scopes,
         created_at: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<String>,
     }
     let items = page.items.iter().map(|(position, token)| Item {
         id: position.id(),
@@ -170,6 +179,7 @@ pub(crate) fn app_tokens(request: &ListAppTokensRequest, page: &Page<ListedAppTo
         description: token.description.as_deref(),
         scopes: &token.scopes,
         created_at: position.created_at(),
+        expires_at: token.expires_at.map(rfc3339),
     });
     // A page that would be refused is no next page.
     let within_reach = request.page.saturating_add(1).saturating_mul(request.limit) <= MAX_REACH;

@@ -47,6 +47,7 @@ impl Endpoint for Oauth2 {
                 tokens: RegistrationTokens {
                     store: store.clone(),
                     signer,
+                    keys: Arc::clone(&authenticator.verifier.keys),
                     audience: issuers.audience_of(&issuer),
                     issuer,
                     random: random(),

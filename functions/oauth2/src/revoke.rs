@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use shared::{
-    auth::{AuthenticatedClient, ClientCredentials, RevocableCredential},
+    auth::{AuthenticatedClient, ClientCredentials, Lookup, RevocableCredential},
     error::{ApiError, OauthError, Outcome},
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
@@ -21,7 +21,7 @@ impl Endpoints {
         let load = Box::pin(async {
             let verifier = &self.authenticator.verifier;
             let stored = match verifier.check(form.required("token")?, now).await? {
-                Some(checked) => verifier.load(checked).await?,
+                Some(checked) => verifier.load(checked, Lookup::CredentialOnly).await?,
                 None => None,
             };
             Ok::<_, ApiError>(stored.and_then(|stored| stored.revocable(now)))

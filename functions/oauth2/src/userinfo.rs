@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::{
-    auth::{ActiveCredential, CheckedCredential, bearer},
+    auth::{ActiveCredential, CheckedCredential, Lookup, bearer},
     error::{ApiError, Outcome, Unauthenticated},
     input::{Claims, Subject, oidc::OPENID},
     runtime::http::{Request, Response, StatusCode},
@@ -25,7 +25,7 @@ impl Endpoints {
         let stored = match verifier.check(bearer(&request.headers)?, now).await? {
             // An access token of the token endpoint beside this one.
             Some(CheckedCredential::UserToken(token)) if token.is_rfc9068 => {
-                timed(Phase::Load, verifier.load(CheckedCredential::UserToken(token))).await?
+                timed(Phase::Load, verifier.load(CheckedCredential::UserToken(token), Lookup::WithIssuer)).await?
             }
             _ => None,
         };

@@ -2,42 +2,67 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
+use chrono::{DateTime, Utc};
 use shared::{
     auth::Permission,
     error::{Constraint, ValidationError},
     id::{ClientId, ObjectId, RegistrationId, Slug},
     input::{JsonObject, Scope, Scopes, Service, Subject, required},
-    store::{Client, ClientChange, GrantSettings, Registration, RegistrationChange},
+    store::{
+        Application, ApplicationChange, Client, ClientChange, GrantSettings, OwnerState, Registration,
+        RegistrationChange, Suspension,
+    },
     tokens::sessions::Selection,
 };
 
-use crate::{lists::ListKind, secret::NewSecret};
+use crate::{
+    secret::NewSecret,
+    target::{ListQuery, Owner, Target, optional_organization, organization},
+};
 
 /// The most entries of a list.
 const MAX_ENTRIES: usize = 50;
 /// The most characters of all scopes of a registration together.
 const MAX_SCOPE_CHARACTERS: usize = 1000;
 const MAX_ALLOWED: RangeInclusive<u32> = 1..=1000;
+const MAX_APP_TOKEN_TTL_SECONDS: RangeInclusive<u32> = 60..=315_360_000;
+/// How long what a rotation replaces may go on working.
+const OVERLAP_SECONDS: RangeInclusive<u32> = 0..=2_592_000;
+const DEFAULT_OVERLAP_SECONDS: u32 = 86_400;
 const MAX_REFRESH_REUSE_SECONDS: u32 = 300;
-/// 30 days.
-const MAX_OVERLAP_SECONDS: u32 = 2_592_000;
 const TOKEN_TTL_SECONDS: RangeInclusive<u32> = 1..=Registration::MAX_TOKEN_TTL_SECONDS;
 
 #[derive(Debug)]
 pub(crate) enum Action {
-    CreateOrganization { slug: Slug },
-    CreateApiKey { organization_id: ObjectId, permissions: Scopes, description: Option<String> },
+    CreateOrganization { slug: Slug, name: Option<String> },
+    CreateApiKey(NewApiKey),
     CreateRegistration { registration_id: Option<RegistrationId>, registration: Registration },
-    CreateApplication { organization_id: ObjectId, slug: Slug, name: Option<String> },
+    CreateApplication(Application),
     CreateClient { client_id: Option<ClientId>, client: Box<Client>, secret: Option<NewSecret> },
+    UpdateOrganization { organization_id: ObjectId, name: Option<String> },
     UpdateRegistration { registration_id: RegistrationId, change: RegistrationChange },
+    UpdateApplication { application_id: ObjectId, change: ApplicationChange },
     UpdateClient { client_id: ClientId, change: Box<ClientChange> },
     RotateSecret { client_id: ClientId, secret: NewSecret, overlap_seconds: u32 },
+    RotateApiKey { api_key_id: ObjectId, overlap_seconds: u32 },
     RevokeApiKey { api_key_id: ObjectId },
-    List { kind: ListKind, organization_id: ObjectId, limit: usize, cursor: Option<String> },
+    RevokeTokens(Owner),
+    SuspendOrganization { organization_id: ObjectId },
+    ResumeOrganization { organization_id: ObjectId },
+    Delete(Target),
+    Get(Target),
+    List { query: ListQuery, limit: usize, cursor: Option<String> },
     ListSessions { subject: Subject, client_id: Option<ClientId>, limit: usize, cursor: Option<String> },
     EndSessions { subject: Subject, client_id: Option<ClientId>, selection: Selection },
     RotateSigningKey { withdraw_previous: bool },
+}
+
+#[derive(Debug)]
+pub(crate) struct NewApiKey {
+    pub(crate) organization_id: ObjectId,
+    pub(crate) permissions: Scopes,
+    pub(crate) description: Option<String>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
 }
 
 shared::named! {
@@ -47,10 +72,18 @@ shared::named! {
         CreateRegistration = "createRegistration",
         CreateApplication = "createApplication",
         CreateClient = "createClient",
+        UpdateOrganization = "updateOrganization",
         UpdateRegistration = "updateRegistration",
+        UpdateApplication = "updateApplication",
         UpdateClient = "updateClient",
         RotateSecret = "rotateSecret",
+        RotateApiKey = "rotateApiKey",
         RevokeApiKey = "revokeApiKey",
+        RevokeTokens = "revokeTokens",
+        SuspendOrganization = "suspendOrganization",
+        ResumeOrganization = "resumeOrganization",
+        Delete = "delete",
+        Get = "get",
         List = "list",
         ListSessions = "listSessions",
         EndSessions = "endSessions",
@@ -59,37 +92,48 @@ shared::named! {
 }
 
 impl Action {
-    pub(crate) fn parse(event: &str) -> Result<Self, ValidationError> {
+    pub(crate) fn parse(event: &str, now: DateTime<Utc>) -> Result<Self, ValidationError> {
         let mut event = JsonObject::from_json(event.as_bytes())?;
         let action = match required("action", event.parsed("action")?)? {
-            Name::CreateOrganization => Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)? },
-            Name::CreateApiKey => Self::CreateApiKey {
-                organization_id: required("organizationId", event.parsed("organizationId")?)?,
-                permissions: event
-                    .distinct::<Permission>("permissions", MAX_ENTRIES)?
-                    .unwrap_or_else(|| Permission::ALL.into())
-                    .into_iter()
-                    .map(Scope::from)
-                    .collect(),
-                description: event.parsed("description")?.map(|Text(text)| text),
-            },
+            Name::CreateOrganization => {
+                Self::CreateOrganization { slug: required("slug", event.parsed("slug")?)?, name: name(&mut event)? }
+            }
+            Name::CreateApiKey => Self::create_api_key(&mut event, now)?,
             Name::CreateRegistration => Self::create_registration(&mut event)?,
-            Name::CreateApplication => Self::CreateApplication {
-                organization_id: required("organizationId", event.parsed("organizationId")?)?,
-                slug: required("slug", event.parsed("slug")?)?,
-                name: event.parsed("name")?.map(|Text(text)| text),
-            },
+            Name::CreateApplication => Self::create_application(&mut event)?,
             Name::CreateClient => Self::create_client(&mut event)?,
+            Name::UpdateOrganization => {
+                Self::UpdateOrganization { organization_id: organization(&mut event)?, name: name(&mut event)? }
+            }
             Name::UpdateRegistration => Self::update_registration(&mut event)?,
+            Name::UpdateApplication => Self::UpdateApplication {
+                application_id: required("applicationId", event.parsed("applicationId")?)?,
+                change: ApplicationChange {
+                    name: name(&mut event)?,
+                    max_app_token_ttl_seconds: event.integer("maxAppTokenTtlSeconds", MAX_APP_TOKEN_TTL_SECONDS)?,
+                    enabled: event.boolean("enabled")?,
+                },
+            },
             Name::UpdateClient => Self::update_client(&mut event)?,
             Name::RotateSecret => Self::RotateSecret {
                 client_id: required("clientId", event.parsed("clientId")?)?,
                 secret: NewSecret::new(event.parsed("clientSecret")?),
-                overlap_seconds: event.integer("overlapSeconds", 0..=MAX_OVERLAP_SECONDS)?.unwrap_or(86400),
+                overlap_seconds: overlap(&mut event)?,
             },
+            Name::RotateApiKey => Self::RotateApiKey {
+                api_key_id: required("apiKeyId", event.parsed("apiKeyId")?)?,
+                overlap_seconds: overlap(&mut event)?,
+            },
+            Name::RevokeTokens => Self::RevokeTokens(Owner::parse(&mut event)?),
+            Name::SuspendOrganization => Self::SuspendOrganization { organization_id: organization(&mut event)? },
+            Name::ResumeOrganization => Self::ResumeOrganization { organization_id: organization(&mut event)? },
+            Name::Delete => Self::Delete(Target::to_delete(&mut event)?),
+            Name::Get => {
+                let kind = required("kind", event.parsed("kind")?)?;
+                Self::Get(Target::parse(&mut event, kind)?)
+            }
             Name::List => Self::List {
-                kind: required("kind", event.parsed("kind")?)?,
-                organization_id: required("organizationId", event.parsed("organizationId")?)?,
+                query: ListQuery::parse(&mut event)?,
                 limit: limit(&mut event)?,
                 cursor: event.string("cursor")?,
             },
@@ -113,11 +157,33 @@ impl Action {
         Ok(action)
     }
 
+    fn create_api_key(event: &mut JsonObject, now: DateTime<Utc>) -> Result<Self, ValidationError> {
+        let permissions = event.distinct::<Permission>("permissions", MAX_ENTRIES)?;
+        let permissions = permissions.unwrap_or_else(|| Permission::ALL.into());
+        Ok(Self::CreateApiKey(NewApiKey {
+            organization_id: organization(event)?,
+            permissions: permissions.into_iter().map(Scope::from).collect(),
+            description: event.parsed("description")?.map(|Text(text)| text),
+            expires_at: event.expiry("expiresAt", now)?,
+        }))
+    }
+
+    fn create_application(event: &mut JsonObject) -> Result<Self, ValidationError> {
+        Ok(Self::CreateApplication(Application {
+            organization_id: organization(event)?,
+            slug: required("slug", event.parsed("slug")?)?,
+            name: name(event)?,
+            max_app_token_ttl_seconds: event.integer("maxAppTokenTtlSeconds", MAX_APP_TOKEN_TTL_SECONDS)?,
+            settings_version: None,
+            state: OwnerState::new(Suspension::default()),
+        }))
+    }
+
     fn create_registration(event: &mut JsonObject) -> Result<Self, ValidationError> {
         let registration_id = event.parsed("registrationId")?;
         let registration = Registration {
-            organization_id: required("organizationId", event.parsed("organizationId")?)?,
-            name: required("name", event.parsed("name")?.map(|Text(text)| text))?,
+            organization_id: organization(event)?,
+            name: required("name", name(event)?)?,
             max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?.unwrap_or(10),
             token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?.unwrap_or(31_536_000),
             scopes: registration_scopes(event)?
@@ -128,6 +194,7 @@ impl Action {
             revoked: BTreeMap::new(),
             revoked_emptied_by: None,
             settings_version: None,
+            state: OwnerState::new(Suspension::default()),
         };
         Ok(Self::CreateRegistration { registration_id, registration })
     }
@@ -136,7 +203,8 @@ impl Action {
         Ok(Self::UpdateRegistration {
             registration_id: required("registrationId", event.parsed("registrationId")?)?,
             change: RegistrationChange {
-                name: event.parsed("name")?.map(|Text(text)| text),
+                name: name(event)?,
+                enabled: event.boolean("enabled")?,
                 max_allowed: event.integer("maxAllowed", MAX_ALLOWED)?,
                 token_ttl_seconds: event.integer("tokenTtlSeconds", TOKEN_TTL_SECONDS)?,
                 scopes: registration_scopes(event)?,
@@ -149,7 +217,7 @@ impl Action {
         let defaults = GrantSettings::default();
         let settings = client_settings(event)?;
         let client = Client {
-            organization_id: event.parsed("organizationId")?,
+            organization_id: optional_organization(event)?,
             name: settings.name,
             secret_hash: None,
             previous_secret: None,
@@ -167,6 +235,7 @@ impl Action {
             },
             refresh_reuse_seconds: settings.refresh_reuse_seconds.unwrap_or(60),
             settings_version: None,
+            state: OwnerState::new(Suspension::default()),
         };
         let secret = NewSecret::new(event.parsed("clientSecret")?);
         let secret = match (event.boolean("confidential")?.unwrap_or(false), secret) {
@@ -181,14 +250,15 @@ impl Action {
 
     fn update_client(event: &mut JsonObject) -> Result<Self, ValidationError> {
         let client_id = required("clientId", event.parsed("clientId")?)?;
-        Ok(Self::UpdateClient { client_id, change: Box::new(client_settings(event)?) })
+        let change = ClientChange { enabled: event.boolean("enabled")?, ..client_settings(event)? };
+        Ok(Self::UpdateClient { client_id, change: Box::new(change) })
     }
 }
 
 /// The settings of a client that its creation and its updates have in common.
 fn client_settings(event: &mut JsonObject) -> Result<ClientChange, ValidationError> {
     Ok(ClientChange {
-        name: event.parsed("name")?.map(|Text(text)| text),
+        name: name(event)?,
         redirect_uris: list(event, "redirectUris")?,
         services: list(event, "services")?,
         scopes: list(event, "scopes")?.map(Scopes::from),
@@ -200,6 +270,14 @@ fn client_settings(event: &mut JsonObject) -> Result<ClientChange, ValidationErr
         refresh_reuse_seconds: event.integer("refreshReuseSeconds", 0..=MAX_REFRESH_REUSE_SECONDS)?,
         ..ClientChange::default()
     })
+}
+
+fn name(event: &mut JsonObject) -> Result<Option<String>, ValidationError> {
+    Ok(event.parsed("name")?.map(|Text(text)| text))
+}
+
+fn overlap(event: &mut JsonObject) -> Result<u32, ValidationError> {
+    Ok(event.integer("overlapSeconds", OVERLAP_SECONDS)?.unwrap_or(DEFAULT_OVERLAP_SECONDS))
 }
 
 /// The scopes of a registration. They are limited because a token contains them, and it must fit into a header.
@@ -258,23 +336,26 @@ mod tests {
     use super::*;
 
     fn error_text(event: &str) -> String {
-        Action::parse(event).unwrap_err().to_string()
+        Action::parse(event, DateTime::UNIX_EPOCH).unwrap_err().to_string()
     }
 
     #[test]
     fn defaults_are_those_of_the_contract() {
         let id = "0".repeat(24);
-        let Action::CreateRegistration { registration_id: None, registration } =
-            Action::parse(&format!(r#"{{"action":"createRegistration","organizationId":"{id}","name":"n"}}"#)).unwrap()
-        else {
+        let Action::CreateRegistration { registration_id: None, registration } = Action::parse(
+            &format!(r#"{{"action":"createRegistration","organizationId":"{id}","name":"n"}}"#),
+            DateTime::UNIX_EPOCH,
+        )
+        .unwrap() else {
             panic!("another action")
         };
         assert_eq!((registration.max_allowed, registration.token_ttl_seconds), (10, 31_536_000));
         assert_eq!(registration.scopes.to_string(), "oauth.token.create");
-        let Action::CreateApiKey { permissions, description, .. } =
-            Action::parse(&format!(r#"{{"action":"createApiKey","organizationId":"{id}","description":null}}"#))
-                .unwrap()
-        else {
+        let Action::CreateApiKey(NewApiKey { permissions, description, expires_at: None, .. }) = Action::parse(
+            &format!(r#"{{"action":"createApiKey","organizationId":"{id}","description":null}}"#),
+            DateTime::UNIX_EPOCH,
+        )
+        .unwrap() else {
             panic!("another action")
         };
         assert_eq!(permissions.to_string(), Permission::ALL.map(Permission::as_str).join(" "));
@@ -289,13 +370,17 @@ mod tests {
             (
                 r#"{"action":"createOrganisation","slug":"abc"}"#,
                 "action must be createOrganization, createApiKey, createRegistration, createApplication, createClient, \
-                 updateRegistration, updateClient, rotateSecret, revokeApiKey, list, listSessions, endSessions or \
+                 updateOrganization, updateRegistration, updateApplication, updateClient, rotateSecret, \
+                 rotateApiKey, revokeApiKey, revokeTokens, suspendOrganization, resumeOrganization, delete, get, list, listSessions, endSessions or \
                  rotateSigningKey",
             ),
             (r#"{"action":"createOrganization"}"#, "slug is required"),
             (r#"{"action":"createOrganization","slug":"abc","slug":"abd"}"#, "slug must be given once"),
             (r#"{"action":"createOrganization","slug":"abc","Slug":"abc"}"#, "Slug is not a field of this request"),
-            (r#"{"action":"createApiKey","organizationId":"abc"}"#, "organizationId must be 24 hexadecimal digits"),
+            (
+                r#"{"action":"createApiKey","organizationId":"ab"}"#,
+                "organizationId must match ^(([a-fA-F0-9]{24})|([a-zA-Z0-9\\-]{3,}))$ and have at most 128 characters",
+            ),
             (
                 r#"{"action":"createApiKey","organizationId":"000000000000000000000000","permissions":["all"]}"#,
                 "permissions entries must be oauth.token.create, oauth.token.list, oauth.token.revoke, \
@@ -320,7 +405,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_event_panics(event in r#"\{("(action|slug|maxAllowed|scopes|redirectUris)":("createClient"|\["a"\]|-?[0-9]{1,30}|null|\{\}),?){0,4}\}?"#) {
-            let _ = Action::parse(&event);
+            let _ = Action::parse(&event, DateTime::UNIX_EPOCH);
         }
     }
 }

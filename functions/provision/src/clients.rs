@@ -6,7 +6,7 @@ use shared::{
     error::{InvocationError, ValidationError},
     id::ClientId,
     input::Scopes,
-    store::{Client, ClientChange, Update},
+    store::{Client, ClientChange, Entity, OwnerState, Update},
 };
 
 use crate::{
@@ -24,15 +24,18 @@ impl Provision {
         mut client: Client,
         secret: Option<&NewSecret>,
     ) -> Result<Value, InvocationError> {
-        let (now, random) = (self.clock.now(), self.random.as_ref());
+        let random = self.random.as_ref();
         check_change(&ClientChange::default(), &client)?;
-        if let Some(organization) = client.organization_id {
-            self.require_organization(organization).await?;
-        }
         let id = id.map_or_else(|| ClientId::random(random), Ok)?;
         let (hash, shown) = secret.map(|secret| secret.make(random)).transpose()?.unzip();
         client.secret_hash = hash;
-        created("clientId", &self.store.create_client(id, &client, now).await?)?;
+        match client.organization_id {
+            None => created("clientId", &self.store.create_client(id, &client, self.clock.now()).await?)?,
+            Some(organization) => {
+                let item = |suspension| Client { state: OwnerState::new(suspension), ..client.clone() };
+                self.create_in(organization, &Entity::client(id), "clientId", item).await?;
+            }
+        }
         Ok(answer(id, shown.flatten().as_ref()))
     }
 
@@ -63,6 +66,10 @@ impl Provision {
         let mut client = self.store.load_client(id).await?.ok_or(MISSING)?;
         let mut retry = self.store.patient_retry("rotate the secret");
         loop {
+            if client.state.suspension.is_suspended() {
+                let rule = "must not be that of a client of a suspended organization";
+                return Err(ValidationError::new("clientId", rule).into());
+            }
             let public = || ValidationError::new("clientId", "must be that of a confidential client");
             let current = client.secret_hash.clone().ok_or_else(public)?;
             // A new one each time. An earlier attempt may have recorded its own, and others may have rotated that away
@@ -71,6 +78,9 @@ impl Provision {
             // The repeat of a call whose answer was lost. Another rotation would end the secret before this one.
             if current == hash {
                 return Ok(answer(id, None));
+            }
+            if client.previous_secret.as_ref().is_some_and(|previous| previous.hash == hash) {
+                return Err(ValidationError::new("clientSecret", "must not be the one that was replaced last").into());
             }
             let change = ClientChange::rotate_secret(current, hash, overlap_seconds, now);
             match self.store.update_client(id, &change, &client).await? {

@@ -2,30 +2,32 @@
 //! it.
 
 mod action;
+mod api_keys;
+mod applications;
 mod clients;
+mod endings;
 mod lists;
+mod organizations;
 mod provision;
 mod registration;
 mod secret;
 mod sessions;
+mod target;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shared::{
-    credential::{Credential, CredentialKind},
     error::{InvocationError, ValidationError},
-    id::{KeyId, ObjectId, RegistrationId},
+    id::KeyId,
     keys::{SigningMode, WrappingKey},
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
-    store::{
-        ApiKey, Application, MAX_KEYS, Organization, RegistrationChange, SessionFilter, SigningKeys, Store, Update,
-    },
+    store::{MAX_KEYS, SessionFilter, SigningKeys, Store, Update},
 };
 
+use self::action::Action;
 pub use self::provision::Provision;
-use self::{action::Action, provision::created};
 
 impl Function for Provision {
     const NAME: &'static str = "provision";
@@ -46,7 +48,7 @@ impl Function for Provision {
     }
 
     async fn handle(&self, event: &str) -> Handled<Value> {
-        Handled::of(match Action::parse(event) {
+        Handled::of(match Action::parse(event, self.clock.now()) {
             Ok(action) => self.perform(action).await,
             Err(invalid) => Err(invalid.into()),
         })
@@ -55,34 +57,13 @@ impl Function for Provision {
 
 impl Provision {
     async fn perform(&self, action: Action) -> Result<Value, InvocationError> {
-        let (now, random) = (self.clock.now(), self.random.as_ref());
         match action {
-            Action::CreateOrganization { slug } => {
-                created("slug", &self.store.create_organization(&slug).await?)?;
-                Ok(json!({"organizationId": Organization::id(&slug)}))
-            }
-            Action::CreateApiKey { organization_id, permissions, description } => {
-                self.require_organization(organization_id).await?;
-                let secret = Credential::generate(CredentialKind::ApiKey, random)?;
-                let hash = secret.hash();
-                let api_key = ApiKey { hash, organization_id, permissions, description, revoked_at: None };
-                created("apiKey", &self.store.create_api_key(secret.id(), &api_key, now).await?)?;
-                Ok(json!({"apiKeyId": secret.id(), "apiKey": secret.expose()}))
-            }
+            Action::CreateOrganization { slug, name } => self.create_organization(slug, name).await,
+            Action::CreateApiKey(new) => self.create_api_key(new).await,
             Action::CreateRegistration { registration_id, registration } => {
-                self.require_organization(registration.organization_id).await?;
-                let id = registration_id.map_or_else(|| ObjectId::random(random).map(RegistrationId::from), Ok)?;
-                let registration = self.store.create_registration(&id, &registration, now).await?;
-                created("registrationId", &registration)?;
-                Ok(json!({"registrationId": id.as_str()}))
+                self.create_registration(registration_id, registration).await
             }
-            Action::CreateApplication { organization_id, slug, name } => {
-                self.require_organization(organization_id).await?;
-                let id = Application::id(organization_id, &slug);
-                let application = Application { organization_id, slug, name };
-                created("slug", &self.store.create_application(id, &application, now).await?)?;
-                Ok(json!({"applicationId": id}))
-            }
+            Action::CreateApplication(application) => self.create_application(application).await,
             Action::CreateClient { client_id, client, secret } => {
                 self.create_client(client_id, *client, secret.as_ref()).await
             }
@@ -90,9 +71,25 @@ impl Provision {
             Action::RotateSecret { client_id, secret, overlap_seconds } => {
                 self.rotate_secret(client_id, &secret, overlap_seconds).await
             }
-            Action::List { kind, organization_id, limit, cursor } => {
-                self.list((kind, organization_id), limit, cursor.as_deref()).await
+            Action::UpdateOrganization { organization_id, name } => {
+                self.update_organization(organization_id, name).await
             }
+            Action::UpdateApplication { application_id, change } => {
+                self.update_application(application_id, &change).await
+            }
+            Action::RotateApiKey { api_key_id, overlap_seconds } => {
+                self.rotate_api_key(api_key_id, overlap_seconds).await
+            }
+            Action::RevokeTokens(owner) => self.revoke_tokens(&owner).await,
+            Action::SuspendOrganization { organization_id } => {
+                Ok(json!({"suspended": self.set_suspended(organization_id, true).await?}))
+            }
+            Action::ResumeOrganization { organization_id } => {
+                Ok(json!({"resumed": self.set_suspended(organization_id, false).await?}))
+            }
+            Action::Delete(target) => self.delete(&target).await,
+            Action::Get(target) => self.get(&target).await,
+            Action::List { query, limit, cursor } => self.list(query, limit, cursor.as_deref()).await,
             Action::ListSessions { subject, client_id, limit, cursor } => {
                 self.list_sessions(SessionFilter { subject: &subject, client_id }, limit, cursor.as_deref()).await
             }
@@ -103,33 +100,8 @@ impl Provision {
                 self.update_registration(&registration_id, &change).await?;
                 Ok(json!({"registrationId": registration_id}))
             }
-            Action::RevokeApiKey { api_key_id } => match self.store.revoke_api_key(api_key_id, now).await? {
-                Update::Applied(()) => Ok(json!({"apiKeyId": api_key_id})),
-                Update::Conflict(()) | Update::Missing => Err(InvocationError::NotFoundOrRevoked("apiKeyId")),
-            },
+            Action::RevokeApiKey { api_key_id } => self.revoke_api_key(api_key_id).await,
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,
-        }
-    }
-
-    /// Changes a registration. Its tokens keep what they were issued with, so earlier scopes are stored for as long as
-    /// a token that can be repeated has them.
-    async fn update_registration(
-        &self,
-        id: &RegistrationId,
-        asked: &RegistrationChange,
-    ) -> Result<(), InvocationError> {
-        let now = self.clock.now();
-        let missing = InvocationError::NotFound("registrationId");
-        let Some(mut registration) = self.store.load_registration(id).await? else { return Err(missing) };
-        let mut retry = self.store.patient_retry("update the registration");
-        loop {
-            let change = registration::decide(asked, &registration, now)?;
-            match self.store.update_registration(id, &change, &registration).await? {
-                Update::Applied(()) => return Ok(()),
-                Update::Conflict(current) => registration = current,
-                Update::Missing => return Err(missing),
-            }
-            retry.pause().await?;
         }
     }
 

@@ -59,7 +59,7 @@ impl Provision {
         Ok(json!({"ended": sessions::end(&self.store, filter, selection, now).await?}))
     }
 
-    /// The client, if one is named, must exist. Clients are never deleted.
+    /// The client, if one is named, must exist.
     async fn require_client(&self, id: Option<ClientId>) -> Result<(), InvocationError> {
         let Some(id) = id else { return Ok(()) };
         self.store.load_client(id).await?.map(|_| ()).ok_or(InvocationError::NotFound("clientId"))

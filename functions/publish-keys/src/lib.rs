@@ -93,12 +93,13 @@ impl PublishKeys {
         Ok(json!({"keys": keys.collect::<Value>()}))
     }
 
-    /// The same keys in the format for clients of the token endpoint. `None` if the client does not exist.
+    /// The same keys in the format for clients of the token endpoint. `None` if the client does not exist, or is
+    /// disabled or suspended.
     async fn app_keys(&self, request: &Request) -> Result<Option<Value>, InternalError> {
         let Ok(client) = request.path_parameter::<ClientId>("clientId") else { return Ok(None) };
         let (client, keys) =
             timed(Phase::Load, async { tokio::join!(self.store.load_client(client), self.keys.all()) }).await;
-        if client?.is_none() {
+        if client?.is_none_or(|client| !client.state.is_usable()) {
             return Ok(None);
         }
         let items = keys?

@@ -11,7 +11,7 @@ use lambda_http::http::{HeaderMap, header};
 use crate::{
     auth::{
         ActiveCredential, AuthenticatedClient, AuthenticatedRegistration, CheckedCredential, ClientCredentials,
-        CredentialVerifier, ParsedClientId, Principal, PrincipalId,
+        CredentialVerifier, Lookup, ParsedClientId, Principal, PrincipalId,
     },
     clock::age,
     credential::CredentialKind,
@@ -73,7 +73,7 @@ impl Authenticator {
         let remembered_as = RecentCredential::of(&bearer);
         let was_good = remembered_as.is_some_and(|credential| self.recent.contains(credential, now));
         let lookup = async {
-            let stored = self.verifier.load(bearer).await?;
+            let stored = self.verifier.load(bearer, Lookup::WithIssuer).await?;
             let active = stored.as_ref().and_then(|stored| stored.active(now));
             let principal = active.and_then(|active| principal(&active));
             if let Some(credential) = remembered_as {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    credential::{Credential, CredentialKind, GrantCredential, SessionId},
+    credential::{AppBearer, Credential, CredentialKind, GrantCredential, SessionId},
     id::{ClientId, RegistrationId, TokenId},
     input::{Scopes, Subject},
     keys::jwt::{ApiV1UserClaims, RegistrationTokenClaims, TokenType, TokenUse, UserTokenClaims, VerifiedJwt},
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub enum CheckedCredential {
     ApiKey(Credential),
-    AppToken(Credential),
+    AppToken(AppBearer),
     Code(GrantCredential),
     RefreshToken(GrantCredential),
     RegistrationToken(CheckedRegistrationToken),
@@ -69,10 +69,9 @@ macro_rules! access_claims {
 impl CheckedCredential {
     /// An opaque credential whose format and checksum are right.
     pub(super) fn parse_opaque(text: &str) -> Option<Self> {
-        let opaque = |kind| Credential::parse(kind, text);
-        let api_key = opaque(CredentialKind::ApiKey).map(Self::ApiKey);
+        let api_key = Credential::parse(CredentialKind::ApiKey, text).map(Self::ApiKey);
         api_key
-            .or_else(|| opaque(CredentialKind::AppToken).map(Self::AppToken))
+            .or_else(|| AppBearer::parse(text).map(Self::AppToken))
             .or_else(|| GrantCredential::parse_code(text).map(Self::Code))
             .or_else(|| GrantCredential::parse_refresh_token(text).map(Self::RefreshToken))
     }

@@ -130,7 +130,7 @@ impl ClientCredentials {
     /// # Errors
     /// [`OauthError::InvalidClient`].
     pub fn authenticate(&self, client: Option<&Client>, now: DateTime<Utc>) -> Result<(), ApiError> {
-        let right = client.is_some_and(|client| match &self.secret {
+        let right = client.filter(|client| client.state.is_usable()).is_some_and(|client| match &self.secret {
             None => !client.is_confidential(),
             // Of any form: an operator may have chosen it.
             Some(secret) => client.accepts_secret(&CredentialHash::of(secret), now),

@@ -16,6 +16,6 @@ pub use self::{
     },
     idempotency::IdempotencyKey,
     principal::{Permission, Principal, PrincipalId},
-    stored::{ActiveCredential, ActiveKind, RevocableCredential, StoredCredential},
+    stored::{ActiveCredential, ActiveKind, Lookup, RevocableCredential, RevocableToken, StoredCredential},
     verifier::CredentialVerifier,
 };

@@ -6,7 +6,7 @@ use crate::{
     error::ApiError,
     id::{ObjectId, RegistrationId},
     input::{Scope, Scopes},
-    store::{AppToken, Application, Registration},
+    store::{Application, Registration},
 };
 
 crate::named! {
@@ -68,45 +68,30 @@ impl Principal {
         permissions.try_for_each(|permission| self.require(permission))
     }
 
-    /// The registration, if it belongs to the caller's organization: another organization's looks like none.
+    /// The registration, if it is enabled and belongs to the caller's organization: another looks like none.
     ///
     /// # Errors
     /// [`ApiError::NotFound`].
     pub fn require_registration(&self, registration: Option<Registration>) -> Result<Registration, ApiError> {
-        registration.filter(|registration| registration.organization_id == self.organization).ok_or(ApiError::NotFound)
+        let is_usable = |registration: &Registration| {
+            registration.organization_id == self.organization && registration.state.is_usable()
+        };
+        registration.filter(is_usable).ok_or(ApiError::NotFound)
     }
 
-    /// Requires that this application of this organization exists and belongs to the caller's. The organization exists
-    /// if it is the caller's; every other looks like none.
+    /// The application of this organization, if it is enabled and belongs to the caller's. The organization exists if
+    /// it is the caller's; every other looks like none.
     ///
     /// # Errors
     /// [`ApiError::NotFound`].
     pub fn require_application(
         &self,
         organization_id: ObjectId,
-        application: Option<&Application>,
-    ) -> Result<(), ApiError> {
-        let belongs = application.is_some_and(|application| application.organization_id == organization_id);
-        if organization_id == self.organization && belongs { Ok(()) } else { Err(ApiError::NotFound) }
-    }
-
-    /// The token of this application of this organization, if it was not revoked and belongs to the caller's
-    /// organization: another organization's looks like none.
-    ///
-    /// # Errors
-    /// [`ApiError::TokenNotFound`].
-    pub fn require_app_token(
-        &self,
-        organization_id: ObjectId,
-        application_id: ObjectId,
-        token: Option<AppToken>,
-    ) -> Result<AppToken, ApiError> {
-        let is_named = |token: &AppToken| {
-            token.organization_id == organization_id
-                && token.application_id == application_id
-                && token.revoked_at.is_none()
-        };
-        let token = token.filter(|token| self.organization == organization_id && is_named(token));
-        token.ok_or(ApiError::TokenNotFound)
+        application: Option<Application>,
+    ) -> Result<Application, ApiError> {
+        let is_usable =
+            |application: &Application| application.organization_id == organization_id && application.state.is_usable();
+        let application = application.filter(|_| organization_id == self.organization);
+        application.filter(is_usable).ok_or(ApiError::NotFound)
     }
 }

@@ -1,8 +1,8 @@
 //! The one answer to "is this credential good": for bearers, introspection, the authorizer, user information and
 //! revocation.
 //!
-//! [`StoredCredential::load`] reads what the table has of a credential. What is active of it and what may be revoked of
-//! it are decided without another read.
+//! [`StoredCredential::load`] reads the item of a credential and that of what issued it, at the same time if the
+//! credential names both. What is active of it and what may be revoked of it are decided without another read.
 
 use chrono::{DateTime, Utc};
 
@@ -10,48 +10,85 @@ use super::{AccessClaims, CheckedCredential, CheckedRegistrationToken, CheckedUs
 use crate::{
     credential::{GrantCredential, SessionId},
     error::InternalError,
-    id::{ClientId, ObjectId, RegistrationId, TokenId},
+    id::{ClientId, ObjectId, RegistrationId, TokenId, TrustedKeys},
     input::Scopes,
-    store::{ApiKey, AppToken, Grant, GrantDetails, GrantStatus, Registration, Store},
+    keys::PublicKeys,
+    store::{ApiKey, AppToken, Application, Client, Grant, GrantDetails, GrantStatus, Registration, Store},
 };
 
-/// A credential that was presented, and the item that it belongs to. It may be expired or revoked.
+/// A credential that was presented, the item that it belongs to and what issued it. It may be expired or revoked. What
+/// issued it is `None` if it was deleted, or not looked up.
 #[derive(Debug)]
 pub enum StoredCredential {
     ApiKey { id: ObjectId, api_key: ApiKey },
-    AppToken(AppToken),
-    RegistrationToken { token: CheckedRegistrationToken, registration: Registration },
-    UserToken { token: CheckedUserToken, grant: Grant },
-    RefreshToken { token: GrantCredential, grant: Grant },
+    AppToken { token: AppToken, application: Option<Application> },
+    RegistrationToken { token: CheckedRegistrationToken, registration: Registration, keys: TrustedKeys },
+    UserToken { token: CheckedUserToken, grant: Grant, client: Option<Client> },
+    RefreshToken { token: GrantCredential, grant: Grant, client: Option<Client> },
     Code { code: GrantCredential, grant: Grant },
 }
 
+/// What is looked up of a credential.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lookup {
+    /// With the application or client that issued it.
+    WithIssuer,
+    /// To revoke it. What is disabled may be revoked, so its issuer does not matter.
+    CredentialOnly,
+}
+
 impl StoredCredential {
-    /// Looks a credential up, in one read. `None` if the table has no item of it.
-    pub async fn load(store: &Store, credential: CheckedCredential) -> Result<Option<Self>, InternalError> {
+    /// Looks a credential up, and what issued it beside it. Only the client of a refresh token is known after its
+    /// grant. `None` if the table has no item of the credential.
+    pub async fn load(
+        store: &Store,
+        keys: &PublicKeys,
+        credential: CheckedCredential,
+        lookup: Lookup,
+    ) -> Result<Option<Self>, InternalError> {
+        let load_client = async |id: ClientId| match lookup {
+            Lookup::WithIssuer => store.load_client(id).await,
+            Lookup::CredentialOnly => Ok(None),
+        };
         match credential {
             CheckedCredential::ApiKey(secret) => {
                 let api_key = store.load_api_key(secret.id()).await?.filter(|api_key| api_key.hash == secret.hash());
                 Ok(api_key.map(|api_key| Self::ApiKey { id: secret.id(), api_key }))
             }
             CheckedCredential::AppToken(secret) => {
-                let token = store.load_app_token(secret.id()).await?;
-                Ok(token.filter(|token| token.hash == secret.hash()).map(Self::AppToken))
+                let application = async {
+                    match lookup {
+                        Lookup::WithIssuer => store.load_application(secret.application_id()).await,
+                        Lookup::CredentialOnly => Ok(None),
+                    }
+                };
+                let (token, application) = tokio::join!(store.load_app_token(secret.id()), application);
+                let token = token?
+                    .filter(|token| token.hash == secret.hash() && token.application_id == secret.application_id());
+                let Some(token) = token else { return Ok(None) };
+                Ok(Some(Self::AppToken { token, application: application? }))
             }
             CheckedCredential::RegistrationToken(token) => {
-                let registration = store.load_registration(&token.registration_id).await?;
-                Ok(registration.map(|registration| Self::RegistrationToken { token, registration }))
+                let Some(registration) = store.load_registration(&token.registration_id).await? else {
+                    return Ok(None);
+                };
+                let keys =
+                    keys.load_trusted(registration.find(token.claims.id).map(|(_, token)| &token.key).into_iter());
+                let keys = keys.await?;
+                Ok(Some(Self::RegistrationToken { token, registration, keys }))
             }
             CheckedCredential::UserToken(token) => {
-                let grant = store.load_grant(&token.session_id).await?;
-                let was_issued_under = |Grant { details, .. }: &Grant| {
+                let (grant, client) = tokio::join!(store.load_grant(&token.session_id), load_client(token.client_id));
+                let grant = grant?.filter(|Grant { details, .. }| {
                     details.client_id == token.client_id && details.subject == token.subject
-                };
-                Ok(grant.filter(was_issued_under).map(|grant| Self::UserToken { token, grant }))
+                });
+                let Some(grant) = grant else { return Ok(None) };
+                Ok(Some(Self::UserToken { token, grant, client: client? }))
             }
             CheckedCredential::RefreshToken(token) => {
-                let grant = store.load_grant(&token.grant().session()).await?;
-                Ok(grant.map(|grant| Self::RefreshToken { token, grant }))
+                let Some(grant) = store.load_grant(&token.grant().session()).await? else { return Ok(None) };
+                let client = load_client(grant.details.client_id).await?;
+                Ok(Some(Self::RefreshToken { token, grant, client }))
             }
             CheckedCredential::Code(code) => {
                 let grant = store.load_grant(&code.grant().session()).await?;
@@ -60,28 +97,34 @@ impl StoredCredential {
         }
     }
 
-    /// What is active of it: `None` if it has expired, was revoked or was rotated away.
+    /// What is active of it: `None` if it has expired, was revoked or was rotated away, or what issued it is disabled,
+    /// deleted or has ended it.
     #[must_use]
     pub fn active(&self, now: DateTime<Utc>) -> Option<ActiveCredential<'_>> {
         match self {
             Self::ApiKey { id, api_key } => {
-                api_key.revoked_at.is_none().then_some(ActiveCredential::ApiKey { id: *id, api_key })
+                api_key.is_active(now).then_some(ActiveCredential::ApiKey { id: *id, api_key })
             }
-            Self::AppToken(token) => token.revoked_at.is_none().then_some(ActiveCredential::AppToken(token)),
-            Self::RegistrationToken { token, registration } => {
+            Self::AppToken { token, application } => {
+                let application = application.as_ref()?;
+                token.is_active(&application.state, now).then_some(ActiveCredential::AppToken(token))
+            }
+            Self::RegistrationToken { token, registration, keys } => {
                 // The token must be recorded with this `jti`. A token in the same slot is not enough.
-                registration.find_active(token.claims.id, now)?;
-                Some(ActiveCredential::RegistrationToken { token, registration })
+                registration.find_active(token.claims.id, now, keys)?;
+                registration.state.is_usable().then_some(ActiveCredential::RegistrationToken { token, registration })
             }
             // It lives on if the refresh token expires unused.
-            Self::UserToken { token, grant } => match grant.status {
-                GrantStatus::Active { ends_at, .. } if now < ends_at => {
+            Self::UserToken { token, grant, client } => match grant.status {
+                GrantStatus::Active { ends_at, .. } if now < ends_at && is_accepted(grant, client.as_ref()) => {
                     Some(ActiveCredential::UserToken { token, grant: &grant.details })
                 }
                 GrantStatus::Active { .. } | GrantStatus::Issued | GrantStatus::Revoked => None,
             },
-            Self::RefreshToken { token, grant } => match &grant.status {
-                GrantStatus::Active { current, expires_at, .. } if now < *expires_at && *current == token.hash() => {
+            Self::RefreshToken { token, grant, client } => match &grant.status {
+                GrantStatus::Active { current, expires_at, .. }
+                    if now < *expires_at && *current == token.hash() && is_accepted(grant, client.as_ref()) =>
+                {
                     let (session_id, expires_at) = (token.grant().session(), *expires_at);
                     Some(ActiveCredential::RefreshToken { session_id, grant: &grant.details, expires_at })
                 }
@@ -92,21 +135,25 @@ impl StoredCredential {
         }
     }
 
-    /// What its holder may revoke (RFC 7009): `None` if it has expired, was revoked or was rotated away long ago.
+    /// What its holder may revoke (RFC 7009): `None` if it has expired, was revoked or was rotated away long ago. What
+    /// is disabled may be revoked.
     #[must_use]
     pub fn revocable(self, now: DateTime<Utc>) -> Option<RevocableCredential> {
         match self {
-            Self::ApiKey { id, api_key } => api_key.revoked_at.is_none().then_some(RevocableCredential::ApiKey(id)),
-            Self::AppToken(token) => {
-                token.revoked_at.is_none().then_some(RevocableCredential::AppToken(token.app_token_id))
+            Self::ApiKey { id, api_key } => (!api_key.is_over(now)).then_some(RevocableCredential::ApiKey(id)),
+            Self::AppToken { token, .. } => {
+                let expired = token.expires_at.is_some_and(|at| at <= now);
+                let is_over = token.revoked_at.is_some() || expired;
+                (!is_over).then_some(RevocableCredential::AppToken(token.app_token_id))
             }
-            Self::RegistrationToken { token, registration } => {
-                registration.find_active(token.claims.id, now)?;
+            Self::RegistrationToken { token, registration, keys } => {
+                registration.find_active(token.claims.id, now, &keys)?;
                 let (registration_id, token_id) = (token.registration_id, token.claims.id);
-                Some(RevocableCredential::RegistrationToken { registration_id, registration, token_id })
+                let token = RevocableToken { registration_id, registration, token_id, keys };
+                Some(RevocableCredential::RegistrationToken(Box::new(token)))
             }
-            Self::UserToken { token, grant } => RevocableCredential::of_grant(token.session_id, &grant, now),
-            Self::RefreshToken { token, grant } => {
+            Self::UserToken { token, grant, .. } => RevocableCredential::of_grant(token.session_id, &grant, now),
+            Self::RefreshToken { token, grant, .. } => {
                 let hash = token.hash();
                 let is_recent = match &grant.status {
                     GrantStatus::Active { current, rotation, .. } => {
@@ -119,6 +166,11 @@ impl StoredCredential {
             Self::Code { code, grant } => RevocableCredential::of_grant(code.grant().session(), &grant, now),
         }
     }
+}
+
+/// Whether the client of a grant accepts what it was issued.
+fn is_accepted(grant: &Grant, client: Option<&Client>) -> bool {
+    client.is_some_and(|client| client.state.accepts(grant.details.generation))
 }
 
 /// An active credential. Each of its attributes (RFC 7662, 2.2) is an exhaustive match, so that none is forgotten for a
@@ -257,7 +309,8 @@ impl ActiveCredential<'_> {
             Self::RegistrationToken { token, .. } => Some(token.claims.expires_at),
             Self::UserToken { token, .. } => Some(token.claims.expires_at),
             Self::RefreshToken { expires_at, .. } => Some(*expires_at),
-            Self::ApiKey { .. } | Self::AppToken(_) => None,
+            Self::ApiKey { api_key, .. } => api_key.expires_at,
+            Self::AppToken(token) => token.expires_at,
         }
     }
 }
@@ -294,11 +347,7 @@ impl ActiveKind {
 pub enum RevocableCredential {
     ApiKey(ObjectId),
     AppToken(ObjectId),
-    RegistrationToken {
-        registration_id: RegistrationId,
-        registration: Registration,
-        token_id: TokenId,
-    },
+    RegistrationToken(Box<RevocableToken>),
     /// Of a code, or of a refresh token or access token of a user.
     Grant {
         session_id: SessionId,
@@ -306,6 +355,15 @@ pub enum RevocableCredential {
         /// Whether only its client may revoke it.
         confidential: bool,
     },
+}
+
+/// A token of a registration, with what decides whether it is active.
+#[derive(Debug)]
+pub struct RevocableToken {
+    pub registration_id: RegistrationId,
+    pub registration: Registration,
+    pub token_id: TokenId,
+    pub keys: TrustedKeys,
 }
 
 impl RevocableCredential {

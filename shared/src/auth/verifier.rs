@@ -3,11 +3,14 @@
 //! 1. [`CredentialVerifier::check`] does every check that needs no read of the table: format and checksum of an opaque
 //!    credential; signature, issuer, audience, type and expiry of a JWT. It reads only public keys, at most once a
 //!    second for an unknown one.
-//! 2. [`CredentialVerifier::load`] reads its item. Whether the credential is good is for [`StoredCredential`] to say.
+//! 2. [`CredentialVerifier::load`] reads its item, and that of its application or client. Whether the credential is
+//!    good is for [`StoredCredential`] to say.
+
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::{CheckedCredential, CheckedRegistrationToken, CheckedUserToken, StoredCredential};
+use super::{CheckedCredential, CheckedRegistrationToken, CheckedUserToken, Lookup, StoredCredential};
 use crate::{
     error::InternalError,
     keys::jwt::{ACCESS_TOKEN_PREFIX, UnverifiedJwt, VerifiedJwt},
@@ -19,7 +22,8 @@ use crate::{
 /// Verifies the credentials of this deployment.
 #[derive(Debug)]
 pub struct CredentialVerifier {
-    keys: PublicKeys,
+    /// What verifies JWTs, and says which tokens of registrations are over because their key was withdrawn.
+    pub keys: Arc<PublicKeys>,
     issuers: Issuers,
     pub(super) store: Store,
 }
@@ -27,7 +31,7 @@ pub struct CredentialVerifier {
 impl CredentialVerifier {
     /// Reads what names the trusted keys, the issuers and the audience.
     pub fn from_environment(environment: &Environment, keys: &Keys, store: &Store) -> Result<Self, SettingsError> {
-        let keys = keys.public_keys(environment)?;
+        let keys = Arc::new(keys.public_keys(environment)?);
         Ok(Self { keys, issuers: Issuers::from_environment(environment)?, store: store.clone() })
     }
 
@@ -71,16 +75,28 @@ impl CredentialVerifier {
     pub async fn find(&self, text: &str, now: DateTime<Utc>) -> Result<Option<StoredCredential>, InternalError> {
         match self.check(text, now).await? {
             None | Some(CheckedCredential::Code(_)) => Ok(None),
-            Some(checked) => self.load(checked).await,
+            Some(checked) => self.load(checked, Lookup::WithIssuer).await,
+        }
+    }
+
+    /// [`Self::check`] and [`Self::load`] of what can be a bearer: a code or refresh token costs no read.
+    pub async fn find_bearer(&self, text: &str, now: DateTime<Utc>) -> Result<Option<StoredCredential>, InternalError> {
+        match self.check(text, now).await? {
+            None | Some(CheckedCredential::Code(_) | CheckedCredential::RefreshToken(_)) => Ok(None),
+            Some(checked) => self.load(checked, Lookup::WithIssuer).await,
         }
     }
 
     /// Looks the credential up. If it is a JWT and it is time, the public keys are refreshed at the same time, so that
     /// the next one need not wait for them.
-    pub async fn load(&self, credential: CheckedCredential) -> Result<Option<StoredCredential>, InternalError> {
+    pub async fn load(
+        &self,
+        credential: CheckedCredential,
+        lookup: Lookup,
+    ) -> Result<Option<StoredCredential>, InternalError> {
         let is_jwt = credential.is_jwt();
         // Boxed, because it is part of many futures.
-        let stored = Box::pin(StoredCredential::load(&self.store, credential));
+        let stored = Box::pin(StoredCredential::load(&self.store, &self.keys, credential, lookup));
         if is_jwt { tokio::join!(stored, self.keys.refresh_if_due()).0 } else { stored.await }
     }
 }

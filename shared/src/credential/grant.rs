@@ -98,13 +98,13 @@ pub struct GrantCredential {
 impl GrantCredential {
     /// A new code of a grant.
     pub fn generate_code(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
-        let credential = Credential::of_grant(CredentialKind::AuthorizationCode, &grant.0, random.bytes()?);
+        let credential = Credential::with_id(CredentialKind::AuthorizationCode, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
     /// A new refresh token of a grant.
     pub fn generate_refresh_token(grant: &GrantId, random: &dyn Random) -> Result<Self, InternalError> {
-        let credential = Credential::of_grant(CredentialKind::RefreshToken, &grant.0, random.bytes()?);
+        let credential = Credential::with_id(CredentialKind::RefreshToken, &grant.0, random.bytes()?);
         Ok(Self { grant: grant.clone(), credential })
     }
 
@@ -114,7 +114,7 @@ impl GrantCredential {
     pub fn successor(&self, salt: &GrantSalt) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, salt.0.as_bytes());
         let secret = truncated(hmac::sign(&key, self.expose().as_bytes()).as_ref());
-        let credential = Credential::of_grant(CredentialKind::RefreshToken, &self.grant.0, secret);
+        let credential = Credential::with_id(CredentialKind::RefreshToken, &self.grant.0, secret);
         Self { grant: self.grant.clone(), credential }
     }
 

@@ -9,6 +9,8 @@ use crate::{encoding::base62, error::InternalError, id::ObjectId, random::Random
 const SECRET_CHARACTERS: usize = 43;
 /// 62^22 is above 2^128.
 pub(super) const GRANT_ID_CHARACTERS: usize = 22;
+/// 62^17 is above 2^96.
+pub(super) const APPLICATION_ID_CHARACTERS: usize = 17;
 /// 62^6 is above 2^32.
 const CHECKSUM_CHARACTERS: usize = 6;
 
@@ -38,9 +40,11 @@ impl CredentialKind {
         }
     }
 
-    const fn grant_id_characters(self) -> usize {
+    /// The length of the id of what it belongs to, which it starts with.
+    const fn id_characters(self) -> usize {
         match self {
-            Self::ApiKey | Self::AppToken | Self::ClientSecret => 0,
+            Self::ApiKey | Self::ClientSecret => 0,
+            Self::AppToken => APPLICATION_ID_CHARACTERS,
             Self::AuthorizationCode | Self::RefreshToken => GRANT_ID_CHARACTERS,
         }
     }
@@ -62,11 +66,11 @@ impl Credential {
     /// The credential with these 256 secret bits, which must be indistinguishable from random ones.
     #[must_use]
     pub fn of_secret(kind: CredentialKind, secret: [u8; 32]) -> Self {
-        Self::of_grant(kind, "", secret)
+        Self::with_id(kind, "", secret)
     }
 
-    pub(super) fn of_grant(kind: CredentialKind, grant_id: &str, secret: [u8; 32]) -> Self {
-        let mut text = format!("{}{grant_id}{}", kind.prefix(), base62::<SECRET_CHARACTERS>(secret));
+    pub(super) fn with_id(kind: CredentialKind, id: &str, secret: [u8; 32]) -> Self {
+        let mut text = format!("{}{id}{}", kind.prefix(), base62::<SECRET_CHARACTERS>(secret));
         text.push_str(&checksum(&text));
         Self { kind, text }
     }
@@ -76,7 +80,7 @@ impl Credential {
     #[must_use]
     pub fn parse(kind: CredentialKind, text: &str) -> Option<Self> {
         let rest = text.strip_prefix(kind.prefix())?;
-        let length = kind.grant_id_characters() + SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
+        let length = kind.id_characters() + SECRET_CHARACTERS + CHECKSUM_CHARACTERS;
         if rest.len() != length || !rest.bytes().all(|c| c.is_ascii_alphanumeric()) {
             return None;
         }

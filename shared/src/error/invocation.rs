@@ -14,6 +14,9 @@ pub enum InvocationError {
     /// What this field names does not exist, or is already revoked.
     #[error("{0} does not exist or is already revoked")]
     NotFoundOrRevoked(&'static str),
+    /// What this field names does not exist, is revoked or has expired.
+    #[error("{0} does not exist, or is revoked or expired")]
+    NotFoundOrOver(&'static str),
     /// The id or slug in this field is already taken.
     #[error("{0} is already taken")]
     Taken(&'static str),
@@ -36,7 +39,7 @@ impl InvocationError {
     pub const fn error_type(&self) -> ErrorType {
         match self {
             Self::Invalid(_) => ErrorType::InvalidRequest,
-            Self::NotFound(_) | Self::NotFoundOrRevoked(_) => ErrorType::NotFound,
+            Self::NotFound(_) | Self::NotFoundOrRevoked(_) | Self::NotFoundOrOver(_) => ErrorType::NotFound,
             Self::Taken(_) => ErrorType::Taken,
             Self::Internal(_) => ErrorType::InternalError,
         }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    encoding::{base64url, sha256, truncated},
     error::{Constraint, InternalError},
     random::Random,
 };
@@ -24,6 +25,47 @@ impl KeyId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    #[must_use]
+    pub fn fingerprint(&self) -> KeyFingerprint {
+        KeyFingerprint(base64url(truncated::<6>(&sha256(&self.0))))
+    }
+}
+
+/// What a registration keeps of the id of the key that signed a token: 48 bits of its SHA-256, so that the item with
+/// the most tokens fits into 400 KB.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct KeyFingerprint(String);
+
+impl KeyFingerprint {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The keys whose tokens are accepted. A token of any other key is over, like a revoked one.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedKeys(Vec<KeyFingerprint>);
+
+impl TrustedKeys {
+    #[must_use]
+    pub fn contains(&self, key: &KeyFingerprint) -> bool {
+        self.0.contains(key)
+    }
+
+    /// These keys and another one.
+    #[must_use]
+    pub fn with(mut self, key: KeyFingerprint) -> Self {
+        self.0.push(key);
+        self
+    }
+}
+
+impl<'a> FromIterator<&'a KeyId> for TrustedKeys {
+    fn from_iter<I: IntoIterator<Item = &'a KeyId>>(ids: I) -> Self {
+        Self(ids.into_iter().map(KeyId::fingerprint).collect())
     }
 }
 

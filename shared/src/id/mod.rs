@@ -8,7 +8,7 @@ mod slug;
 mod uuid;
 
 pub use self::{
-    key::{KeyId, KmsKey},
+    key::{KeyFingerprint, KeyId, KmsKey, TrustedKeys},
     object_id::ObjectId,
     registration_id::RegistrationId,
     slug::{IdOrSlug, Slug},

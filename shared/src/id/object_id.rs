@@ -27,6 +27,10 @@ impl ObjectId {
         Self::of_sha256(format!("{namespace}\0{slug}").as_bytes())
     }
 
+    pub(crate) fn bytes(self) -> [u8; 12] {
+        self.0
+    }
+
     /// The first 96 bits of the SHA-256 of `bytes`.
     #[must_use]
     pub(crate) fn of_sha256(bytes: &[u8]) -> Self {
@@ -62,6 +66,12 @@ impl TryFrom<String> for ObjectId {
 
     fn try_from(text: String) -> Result<Self, Constraint> {
         text.parse()
+    }
+}
+
+impl From<[u8; 12]> for ObjectId {
+    fn from(bytes: [u8; 12]) -> Self {
+        Self(bytes)
     }
 }
 

@@ -91,7 +91,7 @@ impl From<TokenSlot> for TokenId {
 }
 
 /// The id of a client (RFC 6749, 2.2).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClientId(Uuid);
 

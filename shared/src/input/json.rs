@@ -2,6 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use serde::{
     Deserializer as _,
     de::{MapAccess, Visitor},
@@ -10,6 +11,9 @@ use serde_json::{Value, value::RawValue};
 
 use super::{claims::Claims, value::PlainValue};
 use crate::error::{Constraint, ValidationError};
+
+/// Ten years with their leap days.
+const MAX_EXPIRY_DAYS: i64 = 3653;
 
 /// The fields of a JSON object. A request takes each field that it knows. HTTP endpoints ignore the others; the invoked
 /// functions reject them with [`JsonObject::refuse_others`].
@@ -112,6 +116,23 @@ impl JsonObject {
                 format!("must be a whole number from {} to {}", range.start(), range.end()),
             )),
         }
+    }
+
+    /// An instant (RFC 3339) in the future, at most ten years from now. What is smaller than a millisecond is dropped.
+    pub fn expiry(&mut self, name: &'static str, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, ValidationError> {
+        let Some(at) = self.instant(name)? else { return Ok(None) };
+        if at <= now || now + TimeDelta::days(MAX_EXPIRY_DAYS) < at {
+            return Err(ValidationError::new(name, "must be in the future and at most ten years from now"));
+        }
+        Ok(Some(at))
+    }
+
+    /// An instant (RFC 3339). What is smaller than a millisecond is dropped.
+    pub fn instant(&mut self, name: &'static str) -> Result<Option<DateTime<Utc>>, ValidationError> {
+        let Some(text) = self.string(name)? else { return Ok(None) };
+        let at = DateTime::parse_from_rfc3339(&text);
+        let at = at.map_err(|_| ValidationError::new(name, "must be an instant such as 2027-04-02T12:00:00Z"))?;
+        Ok(Some(at.with_timezone(&Utc).trunc_subsecs(3)))
     }
 
     /// `true` or `false`.

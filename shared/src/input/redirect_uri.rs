@@ -24,13 +24,16 @@ checked_text!(
     )
 );
 
+const MAX_LENGTH: usize = 2048;
+
 impl RedirectUri {
     /// The URI that is requested, if this registered one permits it: the same to the letter, or at a loopback host the
     /// same with another port, because the operating system chooses the port of a native app (RFC 8252, 7.3).
     #[must_use]
     pub fn permitted(&self, requested: &str) -> Option<Self> {
         let same = self.0 == requested;
-        let permits = same || Loopback::parse(&self.0).is_some_and(|own| Loopback::parse(requested) == Some(own));
+        let is_own_loopback = || Loopback::parse(&self.0).is_some_and(|own| Loopback::parse(requested) == Some(own));
+        let permits = same || requested.len() <= MAX_LENGTH && is_own_loopback();
         permits.then(|| Self(requested.to_owned()))
     }
 }
@@ -59,7 +62,7 @@ fn is_redirect_uri(text: &str) -> bool {
         "http" => Loopback::parse(text).is_some(),
         own => is_own_scheme(own) && !rest.is_empty() && authority.is_none_or(|authority| !authority.contains('@')),
     };
-    form && text.len() <= 2048 && text.bytes().all(is_uri_character)
+    form && text.len() <= MAX_LENGTH && text.bytes().all(is_uri_character)
 }
 
 /// The characters of RFC 3986, 2, without `#` and `*`. It has no backslash, which browsers read as a slash.

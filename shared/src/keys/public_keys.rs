@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use crate::{
     clock::{Clock, age},
     error::InternalError,
-    id::KmsKey,
+    id::{KeyFingerprint, KmsKey, TrustedKeys},
     keys::signing_keys_cache::SigningKeysCache,
     keys::verification_key::VerificationKey,
     runtime::telemetry::{Metric, warn_and_count},
@@ -115,7 +115,7 @@ impl PublicKeys {
     }
 
     /// Refreshes the keys of the table if it is time. A failure is harmless: whoever needs them reads them again.
-    pub(crate) async fn refresh_if_due(&self) {
+    pub async fn refresh_if_due(&self) {
         if let Some(cache) = self.cache() {
             let _ = cache.refresh_if_due().await;
         }
@@ -128,6 +128,24 @@ impl PublicKeys {
             (None, Some(cache)) => cache.find(kid).await,
             (None, None) => Ok(None),
         }
+    }
+
+    /// The keys whose tokens are accepted: those of the settings, whatever KMS says of them at the moment, and those of
+    /// the table. The copy of the process is used if it has the keys of all these tokens. Otherwise the table is read
+    /// again, because the missing one may be newer than the copy. Call it after the tokens were read.
+    pub async fn load_trusted<'a>(
+        &self,
+        mut of_tokens: impl Iterator<Item = &'a KeyFingerprint>,
+    ) -> Result<TrustedKeys, InternalError> {
+        let of_kms = || self.keys.iter().map(|key| key.key.id());
+        let Some(cache) = self.cache() else { return Ok(of_kms().collect()) };
+        let copy = cache.get().await?;
+        let known: TrustedKeys = of_kms().chain(copy.key_ids()).collect();
+        if of_tokens.all(|key| known.contains(key)) {
+            return Ok(known);
+        }
+        let current = cache.load().await?;
+        Ok(of_kms().chain(current.key_ids()).collect())
     }
 
     fn cache(&self) -> Option<&SigningKeysCache> {

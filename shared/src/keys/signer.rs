@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     error::InternalError,
-    id::{KeyId, KmsKey},
+    id::{KeyFingerprint, KeyId, KmsKey},
     keys::WrappingKey,
     keys::data_key::PrivateKey,
     keys::jwt::{self, TokenType},
@@ -88,17 +88,26 @@ impl Signer {
     /// A compact JWT with these claims. RS256 is deterministic (RFC 8017, 8.2.1): the same claims and key give the same
     /// token.
     pub async fn sign(&self, typ: TokenType, claims: &impl Serialize) -> Result<String, InternalError> {
+        self.sign_and_name_key(typ, claims).await.map(|(jwt, _)| jwt)
+    }
+
+    /// As [`Self::sign`], with the key that signed.
+    pub async fn sign_and_name_key(
+        &self,
+        typ: TokenType,
+        claims: &impl Serialize,
+    ) -> Result<(String, KeyFingerprint), InternalError> {
         let signed = async {
             match self.0.as_ref() {
                 Backend::Kms(kms) => {
                     let (signing_input, digest) = signing_input(typ, kms.key.id(), claims)?;
-                    Ok(jwt::compact(signing_input, &kms.sign(&digest).await?))
+                    Ok((jwt::compact(signing_input, &kms.sign(&digest).await?), kms.key.id().fingerprint()))
                 }
                 Backend::Envelope(envelope) => {
                     let key = envelope.private_key().await?;
                     let (signing_input, digest) = signing_input(typ, &key.kid, claims)?;
                     let signature = key.sign(&digest).map_err(|error| InternalError::new(CONTEXT, error))?;
-                    Ok(jwt::compact(signing_input, &signature))
+                    Ok((jwt::compact(signing_input, &signature), key.kid.fingerprint()))
                 }
             }
         };

@@ -20,6 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::{
     clock::{Clock, age},
     error::InternalError,
+    id::KeyId,
     keys::verification_key::VerificationKey,
     store::{DataKeyPair, SigningKeys, Store},
 };
@@ -147,6 +148,11 @@ impl SigningKeysCache {
 }
 
 impl Snapshot {
+    /// The ids of all keys.
+    pub(crate) fn key_ids(&self) -> impl Iterator<Item = &KeyId> {
+        self.keys.iter().flat_map(SigningKeys::public_keys).map(|(kid, _)| kid)
+    }
+
     /// The key that signs.
     pub(crate) fn current(&self) -> Option<&DataKeyPair> {
         self.keys.as_ref().map(|keys| &keys.current)

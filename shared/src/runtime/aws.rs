@@ -10,6 +10,10 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_runtime::{request_info::RequestInfoInterceptor, user_agent::UserAgentInterceptor};
+use aws_sdk_dynamodb::{
+    error::ProvideErrorMetadata as _,
+    operation::{delete_item::DeleteItemError, put_item::PutItemError, update_item::UpdateItemError},
+};
 use aws_smithy_http_client::{
     Connector,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -20,9 +24,12 @@ use aws_smithy_runtime_api::{
         http::{HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn},
         interceptors::{
             Intercept, SharedInterceptor,
-            context::{BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut},
+            context::{
+                BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextMut, InterceptorContext,
+            },
             disable_interceptor, dyn_dispatch_hint,
         },
+        retries::classifiers::{ClassifyRetry, RetryAction},
         runtime_components::RuntimeComponents,
     },
 };
@@ -74,8 +81,31 @@ pub fn connector() -> Connector {
         .build()
 }
 
+/// A single write that meets a transaction of another request is refused with this error. The SDK does not repeat it by
+/// itself.
+#[derive(Debug)]
+struct TransactionConflicts;
+
+impl ClassifyRetry for TransactionConflicts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
+        let error = error.as_operation_error();
+        let is = |code: Option<&str>| code == Some("TransactionConflictException");
+        let update =
+            error.and_then(|error| error.downcast_ref::<UpdateItemError>()).is_some_and(|error| is(error.code()));
+        let put = error.and_then(|error| error.downcast_ref::<PutItemError>()).is_some_and(|error| is(error.code()));
+        let delete =
+            error.and_then(|error| error.downcast_ref::<DeleteItemError>()).is_some_and(|error| is(error.code()));
+        if update || put || delete { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
+    }
+
+    fn name(&self) -> &'static str {
+        "TransactionConflicts"
+    }
+}
+
 pub(crate) fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
-    let mut config = aws_sdk_dynamodb::config::Builder::from(config);
+    let mut config = aws_sdk_dynamodb::config::Builder::from(config).retry_classifier(TransactionConflicts);
     for interceptor in interceptors(Service::DynamoDb) {
         config.push_interceptor(interceptor);
     }

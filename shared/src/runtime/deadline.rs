@@ -13,8 +13,8 @@ use crate::{
     runtime::aws::OPERATION_TIMEOUT,
 };
 
-/// The timeout of the functions in the template, just under the 30 s after which API Gateway gives up. It is used if the
-/// context has no deadline, as in the local stack, or a later one.
+/// The timeout of the functions in the template, just under the 30 s after which API Gateway gives up. It is used if
+/// the context has no deadline, as in the local stack, or a later one.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(29);
 /// What is kept for writing the log and for sending the answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(1);
@@ -58,8 +58,8 @@ fn time_to_handle(deadline: u64, now: DateTime<Utc>) -> Duration {
     left.saturating_sub(TIME_TO_ANSWER)
 }
 
-/// Requires that a commit which starts now is answered and, if need be, settled before the deadline. Cut off between the
-/// two, the client would not know that its code or refresh token was used, and its repeat would look like a theft.
+/// Requires that a commit which starts now is answered and, if need be, settled before the deadline. Cut off between
+/// the two, the client would not know that its code or refresh token was used, and its repeat would look like a theft.
 ///
 /// # Errors
 /// When too little time is left. Outside a request there is no deadline.

@@ -4,8 +4,9 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{List, Store, Update, key::Key};
+use super::{Generation, List, OwnerState, Store, Update, key::Key};
 use crate::{
+    clock::optional_rfc3339,
     credential::CredentialHash,
     error::InternalError,
     id::ObjectId,
@@ -29,9 +30,31 @@ pub struct AppToken {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     pub scopes: Scopes,
+    /// The generation of the application that it was created in.
+    pub generation: Generation,
+    /// When it expires, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_rfc3339")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Whether its creator asked for this expiry, and not the application.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requested_expiry: bool,
     /// When it was revoked, in RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<String>,
+}
+
+impl AppToken {
+    /// Whether it has expired or was revoked, alone or with all others of its application. That is for good.
+    #[must_use]
+    pub fn is_over(&self, application: &OwnerState, now: DateTime<Utc>) -> bool {
+        let expired = self.expires_at.is_some_and(|at| at <= now);
+        self.revoked_at.is_some() || expired || application.has_ended(self.generation)
+    }
+
+    #[must_use]
+    pub fn is_active(&self, application: &OwnerState, now: DateTime<Utc>) -> bool {
+        !self.is_over(application, now) && application.is_usable()
+    }
 }
 
 impl Store {

@@ -4,9 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc, serde::ts_milliseconds};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    List, Store, Update, WriteId,
+    List, OwnerState, Store, Update, WriteId,
     grant_settings::{GrantSettings, RefreshTokens},
-    item::Item,
     key::Key,
 };
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
 };
 
 /// The item `CLIENT#<id>`.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Client {
     /// The organization that it belongs to, if it belongs to one.
@@ -50,6 +49,8 @@ pub struct Client {
     /// nothing: no secret that was rotated away comes back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings_version: Option<WriteId>,
+    #[serde(flatten)]
+    pub state: OwnerState,
 }
 
 /// A secret that was rotated away.
@@ -88,6 +89,8 @@ impl Client {
 #[serde(rename_all = "camelCase")]
 pub struct ClientChange {
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect_uris: Option<Vec<RedirectUri>>,
@@ -125,15 +128,14 @@ impl ClientChange {
 }
 
 impl Store {
-    /// Creates a client.
+    /// Creates a client of no organization.
     pub async fn create_client(
         &self,
         id: ClientId,
         client: &Client,
         now: DateTime<Utc>,
     ) -> Result<Update<()>, InternalError> {
-        let list = client.organization_id.map(List::Clients);
-        let listing = list.map_or_else(Item::new, |list| list.entry(&id, now));
+        let listing = List::Clients(None).entry(&id, now);
         self.create(Key::client(id), client, listing, "create the client").await
     }
 

@@ -12,7 +12,7 @@ use chrono::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    List, Store, Update, WriteId,
+    Generation, List, Store, Update, WriteId,
     item::{number_value, read, string_value},
     key::{Key, SessionFilter},
     listing,
@@ -59,6 +59,8 @@ impl Grant {
 pub struct GrantDetails {
     /// The client that it was issued to.
     pub client_id: ClientId,
+    /// The generation of the client that it was issued in.
+    pub generation: Generation,
     /// The organization of the client, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organization_id: Option<ObjectId>,
@@ -272,15 +274,14 @@ impl Store {
         Ok(())
     }
 
-    /// Revokes a grant that the filter includes, unless it was revoked before, and returns whether it could still be
-    /// used at `now`. The write does not require that it could: the clock of the function that exchanges the code may
-    /// differ from ours. A conflict means that the grant was revoked before, or belongs to another user or client.
+    /// Revokes a grant that the filter includes, unless it was revoked before, and returns it as it was. The write does
+    /// not require that it could still be used: the clock of the function that exchanges the code may differ from ours.
+    /// A conflict means that the grant was revoked before, or belongs to another user or client.
     pub async fn end_grant(
         &self,
         id: &SessionId,
         filter: SessionFilter<'_>,
-        now: DateTime<Utc>,
-    ) -> Result<Update<bool, GrantLifetime>, InternalError> {
+    ) -> Result<Update<GrantLifetime>, InternalError> {
         const CONTEXT: &str = "end the session";
         let write = self.write_id()?;
         let call = self
@@ -296,9 +297,8 @@ impl Store {
                 .expression_attribute_names("#clientId", "clientId")
                 .expression_attribute_values(":clientId", string_value(client_id)),
         };
-        let applied = |item| read::<GrantLifetime>(item, CONTEXT).map(|grant| grant.can_be_used(now));
-        let own = |found: &GrantLifetime| (found.version == write).then(|| found.can_be_used(now));
-        send(call, CONTEXT, applied, own).await
+        let own = |found: &GrantLifetime| (found.version == write).then(|| found.clone());
+        send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
     /// Marks a grant as revoked and takes it out of the list of sessions.
@@ -322,10 +322,12 @@ impl Store {
 }
 
 /// What ending a grant reads of it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantLifetime {
     version: WriteId,
+    /// The generation of the client that it was issued in.
+    pub generation: Generation,
     /// Whether it was ended.
     #[serde(default)]
     pub revoked: bool,
@@ -336,7 +338,9 @@ pub struct GrantLifetime {
 }
 
 impl GrantLifetime {
-    fn can_be_used(&self, now: DateTime<Utc>) -> bool {
+    /// Whether its code or refresh token has not expired.
+    #[must_use]
+    pub fn can_be_used(&self, now: DateTime<Utc>) -> bool {
         now < self.expires_at.unwrap_or(self.code_expires_at)
     }
 }
@@ -371,7 +375,7 @@ struct Row {
 
 /// An item that this code never writes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the grant has some of current, expiresAt, rotatedFrom, rotatedAt and reuseSeconds without the others")]
+#[error("the grant has some of current, expiresAt, endsAt, rotatedFrom, rotatedAt and reuseSeconds without the others")]
 struct DamagedGrant;
 
 impl TryFrom<Row> for Grant {
@@ -383,11 +387,10 @@ impl TryFrom<Row> for Grant {
             (Some(from), Some(at), Some(reuse_seconds)) => Some(Rotation { from, at, reuse_seconds }),
             _ => return Err(DamagedGrant),
         };
-        let status = match (row.revoked, row.current, row.expires_at, rotation) {
+        let status = match (row.revoked, row.current, row.expires_at, row.ends_at, rotation) {
             (true, ..) => GrantStatus::Revoked,
-            (false, None, None, None) => GrantStatus::Issued,
-            (false, Some(current), Some(expires_at), rotation) => {
-                let ends_at = row.ends_at.unwrap_or(expires_at);
+            (false, None, None, None, None) => GrantStatus::Issued,
+            (false, Some(current), Some(expires_at), Some(ends_at), rotation) => {
                 GrantStatus::Active { current, rotation, expires_at, ends_at }
             }
             _ => return Err(DamagedGrant),

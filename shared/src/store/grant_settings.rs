@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::input::{Scopes, oidc::OFFLINE_ACCESS};
 
-/// How long the grants of a client and their tokens last, and which grants have refresh tokens. Clients that were
-/// created before there were these settings have the defaults.
+/// How long the grants of a client and their tokens last, and which grants have refresh tokens.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct GrantSettings {
     /// How long an access token and an ID token live.
     pub access_token_ttl_seconds: u32,

@@ -7,6 +7,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::InternalError;
 
+/// The attribute of a tombstone, which takes the place of a deleted item. Its id stays taken, and it reads as missing.
+pub(super) const DELETED_AT: &str = "deletedAt";
+
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 pub(super) fn string_value(text: impl Into<String>) -> AttributeValue {
@@ -15,6 +18,10 @@ pub(super) fn string_value(text: impl Into<String>) -> AttributeValue {
 
 pub(super) fn number_value(number: impl Into<i64>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
+}
+
+pub(super) fn number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
 }
 
 pub(super) fn read<T: DeserializeOwned>(item: Item, context: &'static str) -> Result<T, InternalError> {

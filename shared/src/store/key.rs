@@ -26,8 +26,60 @@ impl SessionFilter<'_> {
     }
 }
 
-/// The primary key of an item. The session entries of a user share a partition; every other item has a partition of its
-/// own and the sort key `ITEM`.
+crate::named! {
+    /// The names are the prefixes of the keys.
+    pub enum EntityKind {
+        ApiKey = "API_KEY",
+        Registration = "REGISTRATION",
+        Application = "APPLICATION",
+        Client = "CLIENT",
+    }
+}
+
+/// One of the things that an organization has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Entity {
+    pub kind: EntityKind,
+    pub(super) id: String,
+}
+
+impl Entity {
+    #[must_use]
+    pub fn api_key(id: ObjectId) -> Self {
+        Self { kind: EntityKind::ApiKey, id: id.to_string() }
+    }
+
+    #[must_use]
+    pub fn registration(id: &RegistrationId) -> Self {
+        Self { kind: EntityKind::Registration, id: id.to_string() }
+    }
+
+    #[must_use]
+    pub fn application(id: ObjectId) -> Self {
+        Self { kind: EntityKind::Application, id: id.to_string() }
+    }
+
+    #[must_use]
+    pub fn client(id: ClientId) -> Self {
+        Self { kind: EntityKind::Client, id: id.to_string() }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key::of(self.kind.as_str(), &self.id)
+    }
+
+    pub(super) fn member_key(&self, organization: ObjectId) -> Key {
+        Key::member(organization, &format!("{}#{}", self.kind.as_str(), self.id))
+    }
+
+    pub(super) fn of_member(sort_key: &str) -> Option<Self> {
+        let (kind, id) = sort_key.split_once('#')?;
+        Some(Self { kind: EntityKind::named(kind)?, id: id.to_owned() })
+    }
+}
+
+/// The primary key of an item. The session entries of a user share a partition, and so do the members of an
+/// organization; every other item has a partition of its own and the sort key `ITEM`.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pk: String,
@@ -41,6 +93,15 @@ impl Key {
 
     pub(super) fn organization(id: ObjectId) -> Self {
         Self::item(format!("ORGANIZATION#{id}"))
+    }
+
+    /// The partition of what an organization has.
+    pub(super) fn members(organization: ObjectId) -> String {
+        format!("MEMBERS#{organization}")
+    }
+
+    pub(super) fn member(organization: ObjectId, member: &str) -> Self {
+        Self { pk: Self::members(organization), sk: member.to_owned() }
     }
 
     pub(super) fn api_key(id: ObjectId) -> Self {

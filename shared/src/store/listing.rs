@@ -4,10 +4,7 @@
 
 use std::fmt;
 
-use aws_sdk_dynamodb::{
-    operation::query::builders::QueryFluentBuilder,
-    types::{AttributeValue, Select},
-};
+use aws_sdk_dynamodb::{operation::query::builders::QueryFluentBuilder, types::AttributeValue};
 use chrono::{DateTime, Utc};
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -15,13 +12,13 @@ use serde::{
 };
 
 use super::{
-    Store,
+    Entity, REVOKED_AT, Store, Suspension,
     grant_settings::GrantSettings,
     item::{Item, read},
     key::{Key, SessionFilter},
 };
 use crate::{
-    clock::rfc3339,
+    clock::{optional_rfc3339, rfc3339},
     encoding::{base64url, from_base64url, sha256, truncated},
     error::InternalError,
     id::{ObjectId, Slug},
@@ -42,14 +39,16 @@ const CURSOR_HASH_BYTES: usize = 12;
 /// A list of items with the same owner.
 #[derive(Clone, Copy, Debug)]
 pub enum List<'a> {
+    /// The organizations.
+    Organizations,
     /// The API keys of an organization, except revoked ones.
     ApiKeys(ObjectId),
     /// The registrations of an organization.
     Registrations(ObjectId),
     /// The applications of an organization.
     Applications(ObjectId),
-    /// The clients of an organization.
-    Clients(ObjectId),
+    /// The clients of an organization, or of none.
+    Clients(Option<ObjectId>),
     /// The integration tokens of an application, except revoked ones.
     AppTokens(ObjectId),
     /// The grants of a user, exchanged or not, expired or not, except revoked ones. The clients share one list in the
@@ -69,26 +68,32 @@ impl List<'_> {
 
     fn owner(&self) -> String {
         match self {
+            Self::Organizations => "ORGANIZATIONS#".to_owned(),
             Self::ApiKeys(organization) => format!("API_KEYS#{organization}"),
             Self::Registrations(organization) => format!("REGISTRATIONS#{organization}"),
             Self::Applications(organization) => format!("APPLICATIONS#{organization}"),
-            Self::Clients(organization) => format!("CLIENTS#{organization}"),
+            Self::Clients(Some(organization)) => format!("CLIENTS#{organization}"),
+            Self::Clients(None) => "CLIENTS#".to_owned(),
             Self::AppTokens(application) => format!("APP_TOKENS#{application}"),
             Self::Sessions(filter) => format!("SESSIONS#{}", filter.subject.as_str()),
         }
     }
 
-    /// The key of the item at this position, as the table and the index have it.
-    fn start_after(&self, position: &Position) -> Item {
-        let id = position.id();
-        let mut key = Item::from(match self {
+    fn key(&self, id: &str) -> Key {
+        match self {
+            Self::Organizations => Key::of("ORGANIZATION", id),
             Self::ApiKeys(_) => Key::of("API_KEY", id),
             Self::Registrations(_) => Key::of("REGISTRATION", id),
             Self::Applications(_) => Key::of("APPLICATION", id),
             Self::Clients(_) => Key::of("CLIENT", id),
             Self::AppTokens(_) => Key::of("APP_TOKEN", id),
             Self::Sessions(_) => Key::of("GRANT", id),
-        });
+        }
+    }
+
+    /// The key of the item at this position, as the table and the index have it.
+    fn start_after(&self, position: &Position) -> Item {
+        let mut key = Item::from(self.key(position.id()));
         key.insert(OWNER.to_owned(), AttributeValue::S(self.owner()));
         key.insert(CREATED_AT.to_owned(), AttributeValue::S(position.0.clone()));
         key
@@ -164,7 +169,7 @@ const MIN_NEXT_LIMIT: usize = 1000;
 /// Where a page begins.
 #[derive(Clone, Debug)]
 pub enum Start {
-    /// After so many items.
+    /// After so many items that are shown.
     Skip(usize),
     /// After an item.
     After(Position),
@@ -179,12 +184,26 @@ pub struct Page<T> {
     pub has_more: bool,
 }
 
-/// What the list of API keys shows of one, beside its position.
+/// What the list of organizations shows of one, beside its position.
 #[derive(Debug, Deserialize, Serialize)]
+pub struct ListedOrganization {
+    slug: Slug,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(rename(deserialize = "suspension"), deserialize_with = "is_suspended")]
+    suspended: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ListedApiKey {
     permissions: Scopes,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_rfc3339")]
+    pub expires_at: Option<DateTime<Utc>>,
+    #[serde(rename(deserialize = "suspension"), deserialize_with = "is_suspended")]
+    suspended: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -194,13 +213,22 @@ pub struct ListedRegistration {
     max_allowed: u32,
     token_ttl_seconds: u32,
     scopes: Scopes,
+    enabled: bool,
+    #[serde(rename(deserialize = "suspension"), deserialize_with = "is_suspended")]
+    suspended: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ListedApplication {
     slug: Slug,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_app_token_ttl_seconds: Option<u32>,
+    enabled: bool,
+    #[serde(rename(deserialize = "suspension"), deserialize_with = "is_suspended")]
+    suspended: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -218,6 +246,20 @@ pub struct ListedClient {
     refresh_reuse_seconds: u32,
     #[serde(rename(deserialize = "secretHash", serialize = "confidential"), default, deserialize_with = "is_present")]
     confidential: bool,
+    enabled: bool,
+    #[serde(rename(deserialize = "suspension"), deserialize_with = "is_suspended")]
+    suspended: bool,
+}
+
+fn position(item: &Item, context: &'static str) -> Result<Position, InternalError> {
+    let position = item.get(CREATED_AT).and_then(|value| value.as_s().ok());
+    let position = position.and_then(|text| Position::parse(text));
+    position.ok_or_else(|| InternalError::new(context, "an item has a createdAt that is not its position"))
+}
+
+/// Whether this is the suspension of something that is suspended.
+fn is_suspended<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Suspension::deserialize(deserializer).map(Suspension::is_suspended)
 }
 
 fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -225,9 +267,8 @@ fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Err
 }
 
 impl Store {
-    /// Reads a page of a list. Only items that `keep` accepts are returned and count towards `limit`. [`Start::Skip`]
-    /// counts all items, because `keep` does not see those that it skips: use [`Start::After`] with a `keep` that
-    /// rejects any. DynamoDB counts the skipped items without sending them, but charges for reading them.
+    /// Reads a page of a list. Only items that `keep` accepts are returned, and count towards `limit` and
+    /// [`Start::Skip`].
     pub async fn list<T: DeserializeOwned>(
         &self,
         list: &List<'_>,
@@ -242,30 +283,23 @@ impl Store {
             Start::Skip(count) => (count, None),
             Start::After(position) => (0, Some(list.start_after(&position))),
         };
-        while skipped > 0 {
-            let call = self.query(list, order, start.take(), skipped).select(Select::Count);
-            let counted = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
-            skipped = skipped.saturating_sub(counted.count.try_into().unwrap_or(0));
-            start = counted.last_evaluated_key;
-            if start.is_none() {
-                return Ok(Page { items, has_more: false });
-            }
-        }
         // One more than is shown, to know whether there are more. If `keep` rejects many, the following queries read
         // more.
-        let mut size = limit.saturating_add(1);
+        let mut size = skipped.saturating_add(limit).saturating_add(1);
         while items.len() <= limit {
             let call = self.query(list, order, start.take(), size);
             size = size.max(MIN_NEXT_LIMIT);
             let found = timed(Phase::Load, Box::pin(call.send())).await.map_err(failed)?;
             for item in found.items.unwrap_or_default() {
-                let position = item.get(CREATED_AT).and_then(|value| value.as_s().ok());
-                let position = position
-                    .and_then(|text| Position::parse(text))
-                    .ok_or_else(|| InternalError::new(CONTEXT, "an item has a createdAt that is not its position"))?;
+                let position = position(&item, CONTEXT)?;
                 let item: T = read(item, CONTEXT)?;
-                if keep(&item) {
+                if !keep(&item) {
+                    continue;
+                }
+                if skipped == 0 {
                     items.push((position, item));
+                } else {
+                    skipped -= 1;
                 }
             }
             start = found.last_evaluated_key;
@@ -276,6 +310,34 @@ impl Store {
         let has_more = items.len() > limit;
         items.truncate(limit);
         Ok(Page { items, has_more })
+    }
+
+    /// What a list shows of an entity, by a strongly consistent read, and its organization, if it has one. `None` if it
+    /// is revoked or deleted.
+    pub async fn load_listed<T: DeserializeOwned>(
+        &self,
+        entity: &Entity,
+    ) -> Result<Option<(Position, Option<ObjectId>, T)>, InternalError> {
+        const CONTEXT: &str = "load the entity";
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Owned {
+            organization_id: Option<ObjectId>,
+        }
+        let item = self.get_item(entity.key(), CONTEXT).await?.filter(|item| !item.contains_key(REVOKED_AT));
+        let Some(item) = item else { return Ok(None) };
+        let Owned { organization_id } = read(item.clone(), CONTEXT)?;
+        Ok(Some((position(&item, CONTEXT)?, organization_id, read(item, CONTEXT)?)))
+    }
+
+    /// What the list of organizations shows of one.
+    pub async fn load_listed_organization(
+        &self,
+        id: ObjectId,
+    ) -> Result<Option<(Position, ListedOrganization)>, InternalError> {
+        const CONTEXT: &str = "load the organization";
+        let Some(item) = self.get_item(Key::organization(id), CONTEXT).await? else { return Ok(None) };
+        Ok(Some((position(&item, CONTEXT)?, read(item, CONTEXT)?)))
     }
 
     fn query(&self, list: &List<'_>, order: Order, start: Option<Item>, limit: usize) -> QueryFluentBuilder {
@@ -313,7 +375,9 @@ mod tests {
             List::ApiKeys(id('b')),
             List::Registrations(id('a')),
             List::Applications(id('a')),
-            List::Clients(id('a')),
+            List::Clients(Some(id('a'))),
+            List::Clients(None),
+            List::Organizations,
             List::AppTokens(id('a')),
             List::Sessions(SessionFilter { subject: &one, client_id: None }),
             List::Sessions(SessionFilter { subject: &one, client_id: here }),

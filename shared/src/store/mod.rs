@@ -1,17 +1,20 @@
 //! The table: typed items, strongly consistent reads, conditional writes. One aggregate is one item, and a change of
 //! it is one conditional write that recognizes its own earlier attempt: the SDK repeats a write whose answer was
-//! lost.
+//! lost. Only an entity of an organization is created in a transaction. Session entries and members are items beside
+//! what they name.
 
 mod api_key;
 mod app_token;
 mod application;
 mod client;
+mod entity;
 mod grant;
 mod grant_settings;
 mod item;
 mod key;
 mod listing;
 mod organization;
+mod owner;
 mod registration;
 mod session;
 mod signing_keys;
@@ -30,23 +33,28 @@ use serde::{
 pub use self::{
     api_key::ApiKey,
     app_token::AppToken,
-    application::Application,
+    application::{Application, ApplicationChange},
     client::{Client, ClientChange, PreviousSecret},
+    entity::{Creation, CreationWrite, ReadOrganization, ReplacedKey},
     grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
     grant_settings::{GrantSettings, RefreshTokens},
-    key::SessionFilter,
-    listing::{List, ListedApiKey, ListedApplication, ListedClient, ListedRegistration, Order, Page, Position, Start},
-    organization::Organization,
+    key::{Entity, EntityKind, SessionFilter},
+    listing::{
+        List, ListedApiKey, ListedApplication, ListedClient, ListedOrganization, ListedRegistration, Order, Page,
+        Position, Start,
+    },
+    organization::{Organization, OrganizationChange},
+    owner::{Generation, OwnerState, Suspension},
     registration::{
-        EarlierScopes, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange, RegistrationToken,
-        TokenWritePlan,
+        EarlierScopes, EndedToken, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange,
+        RegistrationToken, TokenEnd, TokenWritePlan,
     },
     session::SessionEntry,
     signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
     write::{Retry, Update, WriteId},
 };
 use self::{
-    item::{Item, read, string_value},
+    item::{DELETED_AT, Item, read, string_value},
     key::Key,
     write::{put, send},
 };
@@ -106,9 +114,14 @@ impl Store {
     }
 
     async fn get<T: DeserializeOwned>(&self, key: Key, context: &'static str) -> Result<Option<T>, InternalError> {
+        self.get_item(key, context).await?.map(|item| read(item, context)).transpose()
+    }
+
+    /// The item with this key. A tombstone counts as missing.
+    async fn get_item(&self, key: Key, context: &'static str) -> Result<Option<Item>, InternalError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key.into())).consistent_read(true);
         let found = Box::pin(call.send()).await.map_err(|error| InternalError::new(context, error))?;
-        found.item.map(|item| read(item, context)).transpose()
+        Ok(found.item.filter(|item| !item.contains_key(DELETED_AT)))
     }
 
     /// Creates an item that must not exist yet, with what puts it into a list, if anything. A conflict means that its
@@ -156,7 +169,9 @@ impl Store {
         let write = self.write_id()?;
         let decided_on = version(decided_on);
         let unchanged = settings_unchanged(decided_on.as_ref());
-        let mut call = self.update(key).condition_expression(format!("attribute_exists(pk) AND {unchanged}"));
+        // A tombstone has no settings to be changed.
+        let is_there = "attribute_exists(pk) AND attribute_not_exists(deletedAt)";
+        let mut call = self.update(key).condition_expression(format!("{is_there} AND {unchanged}"));
         call =
             name_settings(call, decided_on.as_ref()).expression_attribute_values(":settingsVersion", (&write).into());
         let mut assignments = vec!["#settingsVersion = :settingsVersion".to_owned()];

@@ -8,10 +8,10 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValue},
 };
 use chrono::{DateTime, Utc, serde::ts_seconds};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    List, Store, Update, WriteId,
+    Generation, OwnerState, Store, Update, WriteId,
     item::{number_value, read, string_value},
     key::Key,
     name_settings, settings_unchanged,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::InternalError,
-    id::{ObjectId, RegistrationId, TokenId, TokenSlot},
+    id::{KeyFingerprint, ObjectId, RegistrationId, TokenId, TokenSlot, TrustedKeys},
     input::{Email, Scopes},
 };
 
@@ -49,7 +49,7 @@ pub struct Registration {
     /// The scopes of earlier revisions that an active token with an idempotency key was issued with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_scopes: Vec<EarlierScopes>,
-    /// Its tokens: the active ones, and expired ones that no write has removed yet.
+    /// Its tokens: the active ones, and those that have expired or whose key was withdrawn, until a write removes them.
     pub tokens: BTreeMap<TokenSlot, RegistrationToken>,
     /// The tokens that were revoked lately, each with the write that did it. A write that records one of them again,
     /// because it arrives late, is refused.
@@ -60,6 +60,8 @@ pub struct Registration {
     /// The last change of its settings. An update requires this to be unchanged, so a late one undoes nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings_version: Option<WriteId>,
+    #[serde(flatten)]
+    pub state: OwnerState,
 }
 
 /// The scopes that tokens were issued with before they were changed.
@@ -77,11 +79,13 @@ pub struct RegistrationToken {
     /// When it expires.
     #[serde(rename = "exp", with = "ts_seconds")]
     pub expires_at: DateTime<Utc>,
+    /// The key that signed it. If that one is withdrawn, the token is over.
+    pub key: KeyFingerprint,
     /// The address that the creator gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
     /// Present if an idempotency key was used: what is needed to sign the same token again.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "idem", skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<IdempotencyRecord>,
 }
 
@@ -102,10 +106,19 @@ pub struct IdempotencyRecord {
 }
 
 impl RegistrationToken {
-    /// A token is active until the instant it expires at.
+    /// Whether it is active. Revoked tokens are not recorded any more.
     #[must_use]
-    pub fn is_active(&self, now: DateTime<Utc>) -> bool {
-        now < self.expires_at
+    pub fn is_active(&self, now: DateTime<Utc>, keys: &TrustedKeys) -> bool {
+        self.end(now, keys).is_none()
+    }
+
+    /// Why it is not active any more.
+    #[must_use]
+    pub fn end(&self, now: DateTime<Utc>, keys: &TrustedKeys) -> Option<TokenEnd> {
+        if self.expires_at <= now {
+            return Some(TokenEnd::Expired);
+        }
+        (!keys.contains(&self.key)).then(|| TokenEnd::KeyWithdrawn(self.key.clone()))
     }
 
     /// The id of the token that is kept in this slot.
@@ -113,6 +126,14 @@ impl RegistrationToken {
     pub fn id(&self, slot: TokenSlot) -> TokenId {
         self.idempotency.as_ref().map_or_else(|| slot.into(), |record| record.jti)
     }
+}
+
+/// Why a recorded token is not active. It frees its place, and the next write that records a token removes it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum TokenEnd {
+    Expired,
+    /// This key signed it and is not trusted any more.
+    KeyWithdrawn(KeyFingerprint),
 }
 
 /// Without the address.
@@ -128,15 +149,26 @@ impl Registration {
 
     /// How many tokens are active.
     #[must_use]
-    pub fn active_tokens(&self, now: DateTime<Utc>) -> usize {
-        self.tokens.values().filter(|token| token.is_active(now)).count()
+    pub fn active_tokens(&self, now: DateTime<Utc>, keys: &TrustedKeys) -> usize {
+        self.tokens.values().filter(|token| token.is_active(now, keys)).count()
     }
 
-    /// The active token with this id, and where it is kept.
+    /// The recorded token with this id, active or not, and where it is kept.
     #[must_use]
-    pub fn find_active(&self, id: TokenId, now: DateTime<Utc>) -> Option<(TokenSlot, &RegistrationToken)> {
+    pub fn find(&self, id: TokenId) -> Option<(TokenSlot, &RegistrationToken)> {
         let tokens = self.tokens.iter().map(|(slot, token)| (*slot, token));
-        tokens.into_iter().find(|(slot, token)| token.id(*slot) == id && token.is_active(now))
+        tokens.into_iter().find(|(slot, token)| token.id(*slot) == id)
+    }
+
+    /// Where the active token with this id is kept.
+    #[must_use]
+    pub fn find_active(&self, id: TokenId, now: DateTime<Utc>, keys: &TrustedKeys) -> Option<TokenSlot> {
+        self.find(id).filter(|(_, token)| token.is_active(now, keys)).map(|(slot, _)| slot)
+    }
+
+    /// The keys of the tokens that have not expired.
+    pub fn keys(&self, now: DateTime<Utc>) -> impl Iterator<Item = &KeyFingerprint> {
+        self.tokens.values().filter(move |token| now < token.expires_at).map(|token| &token.key)
     }
 
     /// The scopes that a token was issued with; `None` only if the item is damaged.
@@ -154,17 +186,25 @@ impl Registration {
 /// depends on has changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TokenWritePlan {
-    /// The slot. An expired token in it is replaced.
     pub slot: TokenSlot,
-    /// The slots of other expired tokens, which are removed.
-    pub expired: Vec<TokenSlot>,
+    /// Why the token that is in the slot is over, if there is one. It is replaced.
+    pub replaces: Option<TokenEnd>,
+    /// Other tokens that are over, which are removed.
+    pub removes: Vec<EndedToken>,
+}
+
+/// A recorded token that is over. It is removed only if it still is: its slot may have a new one by then.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EndedToken {
+    pub slot: TokenSlot,
+    pub end: TokenEnd,
 }
 
 impl TokenWritePlan {
     /// Exclusive upper bound on the number of tokens before the write: the quota, and those that the write removes.
     #[must_use]
     pub fn limit(&self, registration: &Registration) -> usize {
-        let removed = self.expired.len() + usize::from(registration.tokens.contains_key(&self.slot));
+        let removed = self.removes.len() + usize::from(self.replaces.is_some());
         removed.saturating_add(registration.max_allowed.try_into().unwrap_or(usize::MAX))
     }
 }
@@ -175,6 +215,8 @@ impl TokenWritePlan {
 pub struct RegistrationChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_allowed: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,24 +232,13 @@ pub struct RegistrationChange {
 }
 
 impl Store {
-    /// Creates a registration.
-    pub async fn create_registration(
-        &self,
-        id: &RegistrationId,
-        registration: &Registration,
-        now: DateTime<Utc>,
-    ) -> Result<Update<()>, InternalError> {
-        let listing = List::Registrations(registration.organization_id).entry(id, now);
-        self.create(Key::registration(id), registration, listing, "create the registration").await
-    }
-
     /// The registration with this id.
     pub async fn load_registration(&self, id: &RegistrationId) -> Result<Option<Registration>, InternalError> {
         self.get(Key::registration(id), "load the registration").await
     }
 
-    /// Records a token and removes expired ones to make room, in one write. The condition is the quota; it fails if
-    /// anything that the plan depends on has changed since `decided_on` was read.
+    /// Records a token and removes those that are over to make room, in one write. The condition is the quota; it fails
+    /// if anything that the plan depends on has changed since `decided_on` was read.
     pub async fn record_token(
         &self,
         id: &RegistrationId,
@@ -217,23 +248,23 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Update<Registration>, InternalError> {
         const CONTEXT: &str = "record the token";
-        let replaces = decided_on.tokens.contains_key(&plan.slot);
-
         let has_room = "size(#tokens) < :limit";
         let settings_unchanged = settings_unchanged(decided_on.settings_version.as_ref());
-        // The expired token in the slot may have been replaced by an active one.
-        let slot_is_free = if replaces { "#tokens.#slot.#exp <= :now" } else { "attribute_not_exists(#tokens.#slot)" };
+        // The token in the slot may have been replaced by an active one.
+        let slot_is_free = match &plan.replaces {
+            None => "attribute_not_exists(#tokens.#slot)",
+            Some(TokenEnd::Expired) => "#tokens.#slot.#exp <= :now",
+            Some(TokenEnd::KeyWithdrawn(_)) => "#tokens.#slot.#key = :withdrawn",
+        };
         let not_revoked = "attribute_not_exists(#revoked.#jti)";
         let revocations_known = match decided_on.revoked_emptied_by {
             None => "attribute_not_exists(#revokedEmptiedBy)",
             Some(_) => "#revokedEmptiedBy = :revokedEmptiedBy",
         };
-        let removed = expired_paths(&plan.expired);
         let conditions =
             [has_room, settings_unchanged, slot_is_free, not_revoked, revocations_known].map(str::to_owned);
-        let conditions = conditions.into_iter().chain(removed.iter().map(|path| still_expired(path)));
-        let conditions: Vec<String> = conditions.collect();
-        let remove = if removed.is_empty() { String::new() } else { format!(" REMOVE {}", removed.join(", ")) };
+        let conditions: Vec<String> = conditions.into_iter().chain(still_ended(&plan.removes)).collect();
+        let remove = removal(&plan.removes);
         let forgets = decided_on.revoked.len() >= FORGET_FROM;
         let forget = if forgets { ", #revoked = :nothing, #revokedEmptiedBy = :write" } else { "" };
 
@@ -241,7 +272,7 @@ impl Store {
         let mut call = self
             .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
-            .update_expression(format!("SET #tokens.#slot = :token{forget}{remove}"))
+            .update_expression(format!("SET #tokens.#slot = :token{forget} {remove}"))
             .condition_expression(conditions.join(" AND "))
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", plan.slot.to_string())
@@ -259,36 +290,42 @@ impl Store {
                 .expression_attribute_values(":nothing", AttributeValue::M(HashMap::new()))
                 .expression_attribute_values(":write", (&self.write_id()?).into());
         }
-        if replaces || !removed.is_empty() {
-            call = name_expired(call, &plan.expired, now);
+        match &plan.replaces {
+            None => {}
+            Some(TokenEnd::Expired) => call = name_expiry(call, now),
+            Some(TokenEnd::KeyWithdrawn(key)) => {
+                call = call
+                    .expression_attribute_names("#key", "key")
+                    .expression_attribute_values(":withdrawn", string_value(key.as_str()));
+            }
         }
+        call = name_ended(call, &plan.removes, now);
         // The item keeps whole seconds, and so does the token.
         let own = |found: &Registration| (found.tokens.get(&plan.slot) == Some(token)).then(|| found.clone());
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
-    /// Removes these expired tokens, each only if it is still expired. For a registration that has more of them than
-    /// one write of [`Self::record_token`] removes.
-    pub async fn remove_expired_tokens(
+    /// Removes tokens that are over, each only if it still is. For a registration that has more of them than one write
+    /// of [`Self::record_token`] removes.
+    pub async fn remove_ended_tokens(
         &self,
         id: &RegistrationId,
-        expired: &[TokenSlot],
+        ended: &[EndedToken],
         now: DateTime<Utc>,
     ) -> Result<Update<Registration>, InternalError> {
-        const CONTEXT: &str = "remove expired tokens";
-        let paths = expired_paths(expired);
-        let conditions: Vec<String> = paths.iter().map(|path| still_expired(path)).collect();
+        const CONTEXT: &str = "remove ended tokens";
+        let conditions: Vec<String> = still_ended(ended).collect();
         let call = self
             .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
-            .update_expression(format!("REMOVE {}", paths.join(", ")))
+            .update_expression(removal(ended))
             .condition_expression(conditions.join(" AND "))
             .expression_attribute_names("#tokens", "tokens");
         let own = |found: &Registration| {
-            let removed = expired.iter().all(|slot| !found.tokens.contains_key(slot));
+            let removed = ended.iter().all(|token| !found.tokens.contains_key(&token.slot));
             removed.then(|| found.clone())
         };
-        send(name_expired(call, expired, now), CONTEXT, |item| read(item, CONTEXT), own).await
+        send(name_ended(call, ended, now), CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
     /// Revokes the token with this id in this slot; its place in the quota is free at once. A conflict means that the
@@ -306,7 +343,7 @@ impl Store {
             .return_values(ReturnValue::AllNew)
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#slot", slot.to_string())
-            .expression_attribute_names("#idempotency", "idempotency")
+            .expression_attribute_names("#idempotency", "idem")
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_values(":write", (&write).into());
         // A slot that belongs to an idempotency key may hold another token by now.
@@ -325,6 +362,28 @@ impl Store {
         send(call, CONTEXT, |item| read(item, CONTEXT), own).await
     }
 
+    /// Revokes all tokens, and every one that is being recorded on what was read before. It depends on nothing that a
+    /// create, a revocation or an update changes. A conflict means that another call has done it since this
+    /// registration was read.
+    pub async fn revoke_tokens(
+        &self,
+        id: &RegistrationId,
+        generation: Generation,
+    ) -> Result<Update<(), IgnoredAny>, InternalError> {
+        let call = self
+            .next_generation(Key::registration(id), generation)
+            .update_expression(
+                "SET #generation = #generation + :one, #tokens = :nothing, #revoked = :nothing, \
+                 #revokedEmptiedBy = :write",
+            )
+            .expression_attribute_names("#tokens", "tokens")
+            .expression_attribute_names("#revoked", "revoked")
+            .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
+            .expression_attribute_values(":nothing", AttributeValue::M(HashMap::new()))
+            .expression_attribute_values(":write", (&self.write_id()?).into());
+        send(call, "revoke the tokens", |_| Ok(()), |_| None).await
+    }
+
     /// Changes settings of a registration, if they are still those that the change was decided on.
     pub async fn update_registration(
         &self,
@@ -337,21 +396,33 @@ impl Store {
     }
 }
 
-/// The paths of expired tokens in an expression; [`name_expired`] names them.
-fn expired_paths(expired: &[TokenSlot]) -> Vec<String> {
-    (0..expired.len()).map(|n| format!("#tokens.#x{n}")).collect()
+/// The clause that removes these tokens; [`name_ended`] names its parts.
+fn removal(ended: &[EndedToken]) -> String {
+    let paths: Vec<String> = (0..ended.len()).map(|n| format!("#tokens.#x{n}")).collect();
+    if paths.is_empty() { String::new() } else { format!("REMOVE {}", paths.join(", ")) }
 }
 
-fn still_expired(path: &str) -> String {
-    format!("{path}.#exp <= :now")
+/// The conditions that each of these tokens is still the one that is over.
+fn still_ended(ended: &[EndedToken]) -> impl Iterator<Item = String> {
+    ended.iter().enumerate().map(|(n, token)| match token.end {
+        TokenEnd::Expired => format!("#tokens.#x{n}.#exp <= :now"),
+        TokenEnd::KeyWithdrawn(_) => format!("#tokens.#x{n}.#key = :k{n}"),
+    })
 }
 
-fn name_expired(call: UpdateItemFluentBuilder, expired: &[TokenSlot], now: DateTime<Utc>) -> UpdateItemFluentBuilder {
-    let call = call
-        .expression_attribute_names("#exp", "exp")
-        .expression_attribute_values(":now", number_value(now.timestamp()));
-    expired
-        .iter()
-        .enumerate()
-        .fold(call, |call, (n, slot)| call.expression_attribute_names(format!("#x{n}"), slot.to_string()))
+fn name_ended(mut call: UpdateItemFluentBuilder, ended: &[EndedToken], now: DateTime<Utc>) -> UpdateItemFluentBuilder {
+    for (n, EndedToken { slot, end }) in ended.iter().enumerate() {
+        call = call.expression_attribute_names(format!("#x{n}"), slot.to_string());
+        call = match end {
+            TokenEnd::Expired => name_expiry(call, now),
+            TokenEnd::KeyWithdrawn(key) => call
+                .expression_attribute_names("#key", "key")
+                .expression_attribute_values(format!(":k{n}"), string_value(key.as_str())),
+        };
+    }
+    call
+}
+
+fn name_expiry(call: UpdateItemFluentBuilder, now: DateTime<Utc>) -> UpdateItemFluentBuilder {
+    call.expression_attribute_names("#exp", "exp").expression_attribute_values(":now", number_value(now.timestamp()))
 }

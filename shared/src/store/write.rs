@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::item::{Item, read};
+use super::item::{DELETED_AT, Item, read};
 use crate::{
     error::InternalError,
     random::Random,
@@ -137,13 +137,23 @@ pub(super) async fn put<C: DeserializeOwned>(
     }
 }
 
-/// Reads the item that a condition failed on: the work of this write, or of another.
+/// The exception of a put whose condition does not hold.
+pub(super) fn failed_condition(error: &PutItemError) -> Option<&ConditionalCheckFailedException> {
+    match error {
+        PutItemError::ConditionalCheckFailedException(failed) => Some(failed),
+        _ => None,
+    }
+}
+
+/// Reads the item that a condition failed on: the work of this write, or of another. A tombstone
+/// counts as missing.
 fn conflict<A, C: DeserializeOwned>(
     failed: &ConditionalCheckFailedException,
     context: &'static str,
     own: impl FnOnce(&Item, &C) -> Option<A>,
 ) -> Result<Update<A, C>, InternalError> {
-    let Some(item) = failed.item() else { return Ok(Update::Missing) };
+    let item = failed.item().filter(|item| !item.contains_key(DELETED_AT));
+    let Some(item) = item else { return Ok(Update::Missing) };
     let existing: C = read(item.clone(), context)?;
     Ok(own(item, &existing).map_or(Update::Conflict(existing), Update::Applied))
 }

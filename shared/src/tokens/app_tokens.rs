@@ -1,20 +1,20 @@
 //! Integration tokens of an application.
 //!
-//! With an idempotency key the secret is derived: KMS makes a MAC over what identifies the request, and from that come
-//! the secrets of one *generation* after another. A revoked token keeps its item, so its secret is never made again:
-//! the key goes on with the next generation.
+//! With an idempotency key the secret is derived: KMS makes a MAC over what identifies the request, and from that comes
+//! one secret after another, by number. A token that is over keeps its item, so its secret is never made again: the
+//! key goes on with the next number.
 
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::try_join_all;
 
 use crate::{
     auth::{IdempotencyKey, Principal},
-    credential::{Credential, CredentialKind},
+    credential::AppBearer,
     encoding::truncated,
-    error::{ApiError, InternalError},
+    error::{ApiError, InternalError, ValidationError},
     id::ObjectId,
     input::Scopes,
     keys::MacKey,
@@ -31,6 +31,8 @@ pub struct CreateRequest<'a> {
     pub application_id: ObjectId,
     pub description: Option<String>,
     pub scopes: Scopes,
+    /// When it is to expire. `None` if never, or as late as the application allows.
+    pub expires_at: Option<DateTime<Utc>>,
     pub idempotency_key: Option<&'a IdempotencyKey>,
 }
 
@@ -38,7 +40,7 @@ pub struct CreateRequest<'a> {
 #[derive(Debug)]
 pub struct CreatedAppToken {
     pub token: AppToken,
-    pub secret: Credential,
+    pub secret: AppBearer,
     /// Whether it had been created before, by a request with the same idempotency key.
     pub replayed: bool,
 }
@@ -65,24 +67,22 @@ impl AppTokens {
         now: DateTime<Utc>,
     ) -> Result<CreatedAppToken, ApiError> {
         caller.require_grantable(&request.scopes)?;
-        caller.require_application(request.organization_id, application.as_ref())?;
-        let Some(key) = request.idempotency_key else {
-            let secret = Credential::generate(CredentialKind::AppToken, self.random.as_ref())?;
-            return self.create_with_random_secret(&request, secret, now).await;
+        let application = caller.require_application(request.organization_id, application)?;
+        let attempt = Attempt { expires_at: expires_at(&request, &application, now)?, application, request, now };
+        let Some(key) = attempt.request.idempotency_key else {
+            return self.create_with_random_secret(&attempt).await;
         };
-        let message = key.derivation_input(request.endpoint, caller, &request.application_id.to_string());
-        let generations = Generations(hmac::Key::new(hmac::HMAC_SHA256, &self.mac_key.mac(message).await?));
-        self.create_or_repeat(&request, &generations, now).await
+        let (endpoint, application_id) = (attempt.request.endpoint, attempt.request.application_id);
+        let message = key.derivation_input(endpoint, caller, &application_id.to_string());
+        let mac = self.mac_key.mac(message).await?;
+        let secrets = Secrets { application_id, key: hmac::Key::new(hmac::HMAC_SHA256, &mac) };
+        self.create_or_repeat(&attempt, &secrets).await
     }
 
-    async fn create_with_random_secret(
-        &self,
-        request: &CreateRequest<'_>,
-        secret: Credential,
-        now: DateTime<Utc>,
-    ) -> Result<CreatedAppToken, ApiError> {
-        let token = app_token(request, &secret);
-        match self.store.create_app_token(&token, now).await? {
+    async fn create_with_random_secret(&self, attempt: &Attempt<'_>) -> Result<CreatedAppToken, ApiError> {
+        let secret = AppBearer::generate(attempt.request.application_id, self.random.as_ref())?;
+        let token = attempt.token(&secret);
+        match self.store.create_app_token(&token, attempt.now).await? {
             Update::Applied(()) => Ok(CreatedAppToken { token, secret, replayed: false }),
             // Next to impossible with 256 random bits, so the random source is broken.
             Update::Conflict(_) | Update::Missing => {
@@ -91,24 +91,17 @@ impl AppTokens {
         }
     }
 
-    async fn create_or_repeat(
-        &self,
-        request: &CreateRequest<'_>,
-        generations: &Generations,
-        now: DateTime<Utc>,
-    ) -> Result<CreatedAppToken, ApiError> {
-        let mut generation = 0;
+    async fn create_or_repeat(&self, attempt: &Attempt<'_>, secrets: &Secrets) -> Result<CreatedAppToken, ApiError> {
+        let mut number = 0;
         loop {
-            let secret = generations.secret(generation);
-            let token = app_token(request, &secret);
-            match self.store.create_app_token(&token, now).await? {
+            let secret = secrets.secret(number);
+            let token = attempt.token(&secret);
+            match self.store.create_app_token(&token, attempt.now).await? {
                 Update::Applied(()) => return Ok(CreatedAppToken { token, secret, replayed: false }),
-                Update::Conflict(existing) if existing.revoked_at.is_some() => {
-                    generation = self.next_generation(generations, generation).await?;
+                Update::Conflict(existing) if attempt.is_over(&existing) => {
+                    number = self.next_number(attempt, secrets, number).await?;
                 }
-                Update::Conflict(existing)
-                    if existing.description == token.description && existing.scopes == token.scopes =>
-                {
+                Update::Conflict(existing) if attempt.asks_for(&existing) => {
                     return Ok(CreatedAppToken { token: existing, secret, replayed: true });
                 }
                 Update::Conflict(_) | Update::Missing => return Err(ApiError::IdempotencyKeyReused),
@@ -116,22 +109,23 @@ impl AppTokens {
         }
     }
 
-    /// The first generation that is not revoked. `revoked` is one that is. Generations are revoked in order, so probes
-    /// at growing distances, many at once, find two that it lies between, and then narrow them.
-    async fn next_generation(&self, generations: &Generations, revoked: u32) -> Result<u32, InternalError> {
-        let (mut low, mut high) = (revoked, None);
+    /// The first number whose token is not over. `over` is one whose token is. They end in order, because each is made
+    /// after the end of the one before. So probes at growing distances, many at once, find two that it lies between,
+    /// and then narrow them.
+    async fn next_number(&self, attempt: &Attempt<'_>, secrets: &Secrets, over: u32) -> Result<u32, InternalError> {
+        let (mut low, mut high) = (over, None);
         let mut probes = vec![low.saturating_add(1)];
         loop {
-            let is_revoked = async |generation: u32| {
-                let found = self.store.load_app_token(generations.secret(generation).id()).await?;
-                Ok::<_, InternalError>(found.is_some_and(|token| token.revoked_at.is_some()))
+            let is_over = async |number: u32| {
+                let found = self.store.load_app_token(secrets.secret(number).id()).await?;
+                Ok::<_, InternalError>(found.is_some_and(|token| attempt.is_over(&token)))
             };
-            let found = try_join_all(probes.iter().map(|generation| is_revoked(*generation))).await?;
-            for (generation, is_revoked) in probes.into_iter().zip(found) {
-                if is_revoked {
-                    low = low.max(generation);
+            let found = try_join_all(probes.iter().map(|number| is_over(*number))).await?;
+            for (number, is_over) in probes.into_iter().zip(found) {
+                if is_over {
+                    low = low.max(number);
                 } else {
-                    high = Some(high.map_or(generation, |high: u32| high.min(generation)));
+                    high = Some(high.map_or(number, |high: u32| high.min(number)));
                 }
             }
             probes = match high {
@@ -146,27 +140,71 @@ impl AppTokens {
     }
 }
 
-/// How many generations are read at once. So 120 of them that are revoked cost four rounds.
+/// How many secrets are looked up at once. So 120 of them whose tokens are over cost four rounds.
 const PROBES: u32 = 16;
 
-/// The secrets of one idempotency key, one after another.
-struct Generations(hmac::Key);
+/// A request, and what it is decided by.
+struct Attempt<'a> {
+    request: CreateRequest<'a>,
+    application: Application,
+    expires_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+}
 
-impl Generations {
-    fn secret(&self, generation: u32) -> Credential {
-        let mac = hmac::sign(&self.0, &generation.to_be_bytes());
-        Credential::of_secret(CredentialKind::AppToken, truncated(mac.as_ref()))
+impl Attempt<'_> {
+    fn token(&self, secret: &AppBearer) -> AppToken {
+        AppToken {
+            app_token_id: secret.id(),
+            hash: secret.hash(),
+            organization_id: self.request.organization_id,
+            application_id: self.request.application_id,
+            description: self.request.description.clone(),
+            scopes: self.request.scopes.clone(),
+            generation: self.application.state.generation,
+            expires_at: self.expires_at,
+            requested_expiry: self.request.expires_at.is_some(),
+            revoked_at: None,
+        }
+    }
+
+    fn is_over(&self, token: &AppToken) -> bool {
+        token.is_over(&self.application.state, self.now)
+    }
+
+    /// Whether an earlier request that made this token asked for the same.
+    fn asks_for(&self, token: &AppToken) -> bool {
+        let requested = self.request.expires_at;
+        let same_expiry = requested.is_some() == token.requested_expiry
+            && requested.is_none_or(|requested| Some(requested) == token.expires_at);
+        self.request.description == token.description && self.request.scopes == token.scopes && same_expiry
     }
 }
 
-fn app_token(request: &CreateRequest<'_>, secret: &Credential) -> AppToken {
-    AppToken {
-        app_token_id: secret.id(),
-        hash: secret.hash(),
-        organization_id: request.organization_id,
-        application_id: request.application_id,
-        description: request.description.clone(),
-        scopes: request.scopes.clone(),
-        revoked_at: None,
+/// When a token is to expire: as asked for, else as late as its application allows.
+fn expires_at(
+    request: &CreateRequest<'_>,
+    application: &Application,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, ApiError> {
+    let latest = application.max_app_token_ttl_seconds.map(|seconds| now + TimeDelta::seconds(seconds.into()));
+    match (request.expires_at, latest) {
+        (Some(requested), Some(latest)) if requested > latest => {
+            let rule = "must not be later than the application's maxAppTokenTtlSeconds from now";
+            Err(ValidationError::new("expiresAt", rule).into())
+        }
+        (requested, latest) => Ok(requested.or(latest)),
+    }
+}
+
+/// The secrets of one idempotency key, one after another.
+struct Secrets {
+    application_id: ObjectId,
+    key: hmac::Key,
+}
+
+impl Secrets {
+    fn secret(&self, number: u32) -> AppBearer {
+        let mac = hmac::sign(&self.key, &number.to_be_bytes());
+        AppBearer::of_secret(self.application_id, truncated(mac.as_ref()))
     }
 }

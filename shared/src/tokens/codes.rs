@@ -89,7 +89,9 @@ fn decide(
     code: &GrantCredential,
     code_expires_at: DateTime<Utc>,
 ) -> Result<GrantDetails, ValidationError> {
-    let client = client.ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
+    let client = client
+        .filter(|client| client.state.is_usable())
+        .ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
     let not_registered = |field| move || ValidationError::new(field, "is not registered for this client");
     let service = client.services.iter().find(|service| service.as_str() == request.service);
     let redirect_uri = client.redirect_uri(&request.redirect_uri);
@@ -99,6 +101,7 @@ fn decide(
     };
     Ok(GrantDetails {
         client_id: request.client_id,
+        generation: client.state.generation,
         organization_id: client.organization_id,
         confidential: client.is_confidential(),
         service: service.ok_or_else(not_registered("service"))?.clone(),

@@ -5,9 +5,9 @@ use serde::Deserialize;
 
 use crate::{
     error::InternalError,
-    id::{ObjectId, TokenId},
+    id::{ObjectId, TokenId, TrustedKeys},
     input::{Email, Scopes},
-    store::{List, Order, Page, Registration, Start, Store},
+    store::{Generation, List, Order, OwnerState, Page, Registration, Start, Store},
 };
 
 /// An active OAuth access token.
@@ -23,8 +23,12 @@ pub struct ListedToken<'a> {
 
 /// The active tokens of a registration, by expiry, then id.
 #[must_use]
-pub fn active_tokens(registration: &Registration, now: DateTime<Utc>) -> Vec<ListedToken<'_>> {
-    let active = registration.tokens.iter().filter(|(_, token)| token.is_active(now));
+pub fn active_tokens<'a>(
+    registration: &'a Registration,
+    now: DateTime<Utc>,
+    keys: &TrustedKeys,
+) -> Vec<ListedToken<'a>> {
+    let active = registration.tokens.iter().filter(|(_, token)| token.is_active(now, keys));
     let mut tokens: Vec<_> = active
         .map(|(slot, token)| ListedToken {
             id: token.id(*slot),
@@ -38,23 +42,36 @@ pub fn active_tokens(registration: &Registration, now: DateTime<Utc>) -> Vec<Lis
 
 /// What a list shows of an app token, beside its position.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ListedAppToken {
     /// What its creator said of it.
     pub description: Option<String>,
     /// What it may do.
     pub scopes: Scopes,
+    pub expires_at: Option<DateTime<Utc>>,
+    generation: Generation,
 }
 
-/// A page of an application's tokens. Revoked ones are left out, within about a second of their revocation.
+/// The active tokens of an application that is enabled.
+#[derive(Clone, Copy, Debug)]
+pub struct ActiveAppTokens {
+    pub application_id: ObjectId,
+    pub application: OwnerState,
+    pub now: DateTime<Utc>,
+}
+
+/// A page of an application's active tokens. One that was revoked is left out within about a second.
 ///
 /// # Errors
 /// When the table does not answer.
 pub async fn app_tokens(
     store: &Store,
-    application_id: ObjectId,
+    ActiveAppTokens { application_id, application, now }: ActiveAppTokens,
     order: Order,
     skip: usize,
     limit: usize,
 ) -> Result<Page<ListedAppToken>, InternalError> {
-    store.list(&List::AppTokens(application_id), (order, Start::Skip(skip)), limit, |_| true).await
+    let is_active =
+        |token: &ListedAppToken| token.expires_at.is_none_or(|at| now < at) && application.accepts(token.generation);
+    store.list(&List::AppTokens(application_id), (order, Start::Skip(skip)), limit, is_active).await
 }

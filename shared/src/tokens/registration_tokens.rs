@@ -13,12 +13,12 @@ use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
     error::{ApiError, InternalError, OauthError},
-    id::{ObjectId, RegistrationId, TokenId, TokenSlot},
+    id::{KeyFingerprint, ObjectId, RegistrationId, TokenId, TokenSlot, TrustedKeys},
     input::{Email, Scope, Scopes},
     keys::jwt::{RegistrationTokenClaims, TokenType},
-    keys::{Audience, Issuer, Signer},
+    keys::{Audience, Issuer, PublicKeys, Signer},
     random::Random,
-    store::{IdempotencyRecord, Registration, RegistrationToken, Store, TokenWritePlan, Update},
+    store::{EndedToken, IdempotencyRecord, Registration, RegistrationToken, Store, TokenWritePlan, Update},
 };
 
 /// A request for a token.
@@ -46,29 +46,24 @@ pub struct IssuedToken {
     pub replayed: bool,
 }
 
-impl IssuedToken {
-    fn new(
-        claims: RegistrationTokenClaims,
-        jwt: String,
-        registration: &Registration,
-        replayed: bool,
-        now: DateTime<Utc>,
-    ) -> Self {
-        let (active_tokens, max_allowed) = (registration.active_tokens(now), registration.max_allowed);
-        Self { claims, jwt, active_tokens, max_allowed, replayed }
-    }
-}
-
 #[derive(Debug)]
 pub struct RegistrationTokens {
     pub store: Store,
     pub signer: Signer,
+    /// The keys whose tokens take a place in the quota.
+    pub keys: Arc<PublicKeys>,
     pub issuer: Issuer,
     pub audience: Audience,
     pub random: Arc<dyn Random>,
 }
 
 impl RegistrationTokens {
+    /// Refreshes the keys if it is time. A request runs this beside its other reads, so that [`Self::issue`] need not
+    /// wait.
+    pub async fn prepare(&self) -> Result<(), InternalError> {
+        tokio::join!(self.signer.prepare(), self.keys.refresh_if_due()).0
+    }
+
     /// Issues a token for a registration, or repeats the one that the request's idempotency key names. If the write
     /// loses a race, it is decided again on the returned item, without a read.
     ///
@@ -85,23 +80,28 @@ impl RegistrationTokens {
     ) -> Result<IssuedToken, ApiError> {
         let mut registration = caller.require_registration(registration)?;
         let mut jti = TokenId::random(self.random.as_ref())?;
-        let mut signed: Option<(RegistrationTokenClaims, String)> = None;
+        let keys = self.keys.load_trusted(registration.keys(now)).await?;
+        let mut attempt = Attempt { caller, request, keys, now };
+        let mut signed: Option<Signed> = None;
         let mut retry = self.store.retry("record the token");
         loop {
-            let (claims, token, plan) = match self.decide(caller, &registration, request, jti, now)? {
+            let decision = self.decide(&attempt, &registration, jti)?;
+            let (claims, idempotency, plan) = match decision {
                 Decision::Repeat(claims) => {
-                    let jwt = self.sign_once(signed, &claims).await?;
-                    return Ok(IssuedToken::new(claims, jwt, &registration, true, now));
+                    let signed = self.sign_once(signed, claims).await?;
+                    return Ok(signed.issued(&registration, true, attempt));
                 }
-                Decision::MakeRoom(expired) => {
-                    registration = self.make_room(request.registration_id, &expired, now).await?;
+                Decision::MakeRoom(ended) => {
+                    registration = self.make_room(request.registration_id, &ended, now).await?;
+                    attempt.keys = self.keys.load_trusted(registration.keys(now)).await?;
                     continue;
                 }
-                Decision::Record { claims, token, plan } => (claims, token, plan),
+                Decision::Record { claims, idempotency, plan } => (claims, idempotency, plan),
             };
-            let jwt = self.sign_once(signed, &claims).await?;
+            let token_signed = self.sign_once(signed, claims).await?;
+            let token = token_signed.record(idempotency);
             match self.store.record_token(request.registration_id, &token, &plan, &registration, now).await? {
-                Update::Applied(recorded) => return Ok(IssuedToken::new(claims, jwt, &recorded, false, now)),
+                Update::Applied(recorded) => return Ok(token_signed.issued(&recorded, false, attempt)),
                 Update::Conflict(current) => {
                     // An earlier attempt may have recorded the token, and somebody may have revoked it. So its id is
                     // not used again.
@@ -113,7 +113,8 @@ impl RegistrationTokens {
                 }
                 Update::Missing => return Err(ApiError::NotFound),
             }
-            signed = Some((claims, jwt));
+            signed = Some(token_signed);
+            attempt.keys = self.keys.load_trusted(registration.keys(now)).await?;
             retry.pause().await?;
         }
     }
@@ -122,53 +123,54 @@ impl RegistrationTokens {
     /// with the same idempotency key, to a change of the settings, or to a revocation of this token.
     async fn sign_once(
         &self,
-        signed: Option<(RegistrationTokenClaims, String)>,
-        claims: &RegistrationTokenClaims,
-    ) -> Result<String, InternalError> {
-        match signed {
-            Some((signed, jwt)) if signed == *claims => Ok(jwt),
-            _ => self.signer.sign(TokenType::AtJwt, claims).await,
+        signed: Option<Signed>,
+        claims: RegistrationTokenClaims,
+    ) -> Result<Signed, InternalError> {
+        if let Some(signed) = signed.filter(|signed| signed.claims == claims) {
+            return Ok(signed);
         }
+        let (jwt, key) = self.signer.sign_and_name_key(TokenType::AtJwt, &claims).await?;
+        Ok(Signed { claims, jwt, key })
     }
 
-    /// Removes expired tokens. The rounds need no limit: each removes some, here or in another request.
+    /// Removes tokens that are over. The rounds need no limit: each removes some, here or in another request.
     async fn make_room(
         &self,
         id: &RegistrationId,
-        expired: &[TokenSlot],
+        ended: &[EndedToken],
         now: DateTime<Utc>,
     ) -> Result<Registration, ApiError> {
-        match self.store.remove_expired_tokens(id, expired, now).await? {
+        match self.store.remove_ended_tokens(id, ended, now).await? {
             Update::Applied(current) | Update::Conflict(current) => Ok(current),
             Update::Missing => Err(ApiError::NotFound),
         }
     }
 
-    fn decide(
-        &self,
-        caller: &Principal,
-        registration: &Registration,
-        request: &IssueRequest<'_>,
-        jti: TokenId,
-        now: DateTime<Utc>,
-    ) -> Result<Decision, ApiError> {
+    fn decide(&self, attempt: &Attempt<'_>, registration: &Registration, jti: TokenId) -> Result<Decision, ApiError> {
+        let Attempt { caller, request, keys, now } = attempt;
+        let now = *now;
+        // It may have been disabled since the last round.
+        if !registration.state.is_usable() {
+            return Err(ApiError::NotFound);
+        }
         let slot = match request.idempotency_key {
             None => jti.into(),
             Some(key) => {
                 TokenSlot::derived(&key.derivation_input(request.endpoint, caller, request.registration_id.as_str()))
             }
         };
-        if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now)) {
+        if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now, keys)) {
             return self.repeat(caller, registration, request, existing).map(Decision::Repeat);
         }
         let scopes = granted(&registration.scopes, request.scopes)?;
         caller.require_grantable(&scopes)?;
         let start = quota::random_start(self.random.as_ref())?;
-        let plan = match quota::plan(registration, slot, now, start) {
+        let plan = match quota::plan(registration, slot, now, keys, start) {
             Plan::Record(plan) => plan,
-            Plan::MakeRoom(expired) => return Ok(Decision::MakeRoom(expired)),
+            Plan::MakeRoom(ended) => return Ok(Decision::MakeRoom(ended)),
             Plan::Full => {
-                return Err(ApiError::QuotaExceeded { retry_after: quota::seconds_until_free(registration, now) });
+                let retry_after = quota::seconds_until_free(registration, now, keys);
+                return Err(ApiError::QuotaExceeded { retry_after });
             }
         };
         let expires_at = expiry(now, registration.token_ttl_seconds);
@@ -179,8 +181,7 @@ impl RegistrationTokens {
             scopes_revision: registration.scopes_revision,
             requested_scopes_hash: request.scopes.map(scopes_hash),
         });
-        let token = RegistrationToken { expires_at, email: claims.email.clone(), idempotency };
-        Ok(Decision::Record { claims, token, plan })
+        Ok(Decision::Record { claims, idempotency, plan })
     }
 
     /// The claims of the active token that an earlier request with the same idempotency key made, if this one asks for
@@ -227,6 +228,14 @@ impl RegistrationTokens {
     }
 }
 
+/// A request, and what it is decided by beside the registration.
+struct Attempt<'a> {
+    caller: &'a Principal,
+    request: &'a IssueRequest<'a>,
+    keys: TrustedKeys,
+    now: DateTime<Utc>,
+}
+
 #[derive(Clone, Copy)]
 struct Validity {
     issued_at: DateTime<Utc>,
@@ -237,9 +246,33 @@ enum Decision {
     /// Sign these claims: they are those of a token that is recorded.
     Repeat(RegistrationTokenClaims),
     /// Sign these claims, and record the token.
-    Record { claims: RegistrationTokenClaims, token: RegistrationToken, plan: TokenWritePlan },
-    /// Remove these expired tokens, and decide again.
-    MakeRoom(Vec<TokenSlot>),
+    Record { claims: RegistrationTokenClaims, idempotency: Option<IdempotencyRecord>, plan: TokenWritePlan },
+    /// Remove these tokens, which are over, and decide again.
+    MakeRoom(Vec<EndedToken>),
+}
+
+/// A signed token that may not be recorded yet.
+struct Signed {
+    claims: RegistrationTokenClaims,
+    jwt: String,
+    key: KeyFingerprint,
+}
+
+impl Signed {
+    /// What the registration keeps of it.
+    fn record(&self, idempotency: Option<IdempotencyRecord>) -> RegistrationToken {
+        let RegistrationTokenClaims { exp, email, .. } = &self.claims;
+        RegistrationToken { expires_at: *exp, key: self.key.clone(), email: email.clone(), idempotency }
+    }
+
+    /// The answer, once it is recorded in this registration.
+    fn issued(self, registration: &Registration, replayed: bool, attempt: Attempt<'_>) -> IssuedToken {
+        let now = attempt.now;
+        // The key may be newer than those that were trusted when the request began.
+        let keys = attempt.keys.with(self.key);
+        let (active_tokens, max_allowed) = (registration.active_tokens(now, &keys), registration.max_allowed);
+        IssuedToken { claims: self.claims, jwt: self.jwt, active_tokens, max_allowed, replayed }
+    }
 }
 
 /// Those of a registration's scopes that are asked for, in the registration's order.

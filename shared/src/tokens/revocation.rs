@@ -4,9 +4,9 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    auth::RevocableCredential,
+    auth::{RevocableCredential, RevocableToken},
     error::ApiError,
-    id::{ObjectId, RegistrationId, TokenId},
+    id::{ObjectId, RegistrationId},
     store::{Registration, Store, Update},
 };
 
@@ -18,20 +18,35 @@ use crate::{
 /// or a failure.
 pub async fn revoke_registration_token(
     store: &Store,
-    id: &RegistrationId,
-    mut registration: Registration,
-    token_id: TokenId,
+    mut token: RevocableToken,
     now: DateTime<Utc>,
 ) -> Result<Registration, ApiError> {
     let mut retry = store.retry("revoke the token");
     loop {
-        let (slot, _) = registration.find_active(token_id, now).ok_or(ApiError::TokenNotFound)?;
-        match store.revoke_token(id, slot, token_id).await? {
+        let RevocableToken { registration_id, registration, token_id, keys } = &token;
+        let slot = registration.find_active(*token_id, now, keys).ok_or(ApiError::TokenNotFound)?;
+        match store.revoke_token(registration_id, slot, *token_id).await? {
             Update::Applied(registration) => return Ok(registration),
-            Update::Conflict(current) => registration = current,
+            Update::Conflict(current) => token.registration = current,
             Update::Missing => return Err(ApiError::NotFound),
         }
         retry.pause().await?;
+    }
+}
+
+/// Revokes all tokens of a registration.
+///
+/// # Errors
+/// [`ApiError::NotFound`] if it was deleted, or a failure.
+pub async fn revoke_all_tokens(
+    store: &Store,
+    id: &RegistrationId,
+    registration: &Registration,
+) -> Result<(), ApiError> {
+    match store.revoke_tokens(id, registration.state.generation).await? {
+        // Whoever was faster revoked everything that this caller can know of.
+        Update::Applied(()) | Update::Conflict(_) => Ok(()),
+        Update::Missing => Err(ApiError::NotFound),
     }
 }
 
@@ -55,8 +70,8 @@ pub async fn revoke(store: &Store, credential: RevocableCredential, now: DateTim
         // A second revocation changes nothing.
         RevocableCredential::ApiKey(id) => store.revoke_api_key(id, now).await.map(|_| ()).map_err(ApiError::from),
         RevocableCredential::AppToken(id) => revoke_app_token(store, id, now).await,
-        RevocableCredential::RegistrationToken { registration_id, registration, token_id } => {
-            revoke_registration_token(store, &registration_id, registration, token_id, now).await.map(|_| ())
+        RevocableCredential::RegistrationToken(token) => {
+            revoke_registration_token(store, *token, now).await.map(|_| ())
         }
         RevocableCredential::Grant { session_id, .. } => store.revoke_grant(&session_id).await.map_err(ApiError::from),
     };

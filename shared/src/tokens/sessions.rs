@@ -1,11 +1,13 @@
 //! A user's grants. A grant is a session once its code has been exchanged: listing shows only those, ending also ends
 //! grants whose code has not been exchanged. `provision` does both.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{
     DateTime, TimeDelta, Utc,
     serde::{ts_milliseconds_option, ts_seconds_option},
 };
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde::Deserialize;
 
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     error::InternalError,
     id::ClientId,
     input::Scopes,
-    store::{List, Order, Page, SessionEntry, SessionFilter, Start, Store, Update},
+    store::{Generation, List, Order, OwnerState, Page, SessionEntry, SessionFilter, Start, Store, Update},
     tokens::codes::CODE_LIFETIME_SECONDS,
 };
 
@@ -29,12 +31,14 @@ const UNDER_WAY: TimeDelta = TimeDelta::seconds(CODE_LIFETIME_SECONDS as i64 + 1
 pub struct ListedSession {
     /// The client that it was granted to.
     pub client_id: ClientId,
+    /// The generation of the client that it was granted in.
+    generation: Generation,
     /// What was granted.
     pub scopes: Scopes,
     /// When its refresh token was last rotated; `None` if it never was.
     #[serde(default, with = "ts_milliseconds_option")]
     pub rotated_at: Option<DateTime<Utc>>,
-    /// When it ends; `None` if its code was not exchanged yet.
+    /// When its refresh token expires; `None` if its code was not exchanged yet.
     #[serde(default, with = "ts_seconds_option")]
     pub expires_at: Option<DateTime<Utc>>,
 }
@@ -49,20 +53,51 @@ pub enum Selection {
     AllBut(SessionId),
 }
 
-/// A page of the sessions that can still be used, oldest first.
+/// A page of the sessions that can still be used, oldest first: those that have not ended, at clients that are enabled.
 ///
 /// # Errors
 /// When the table does not answer.
 pub async fn list(
     store: &Store,
     filter: SessionFilter<'_>,
-    start: Start,
+    mut start: Start,
     limit: usize,
     now: DateTime<Utc>,
 ) -> Result<Page<ListedSession>, InternalError> {
-    let is_shown =
+    let has_not_ended =
         |session: &ListedSession| filter.includes(session.client_id) && session.expires_at.is_some_and(|at| now < at);
-    store.list(&List::Sessions(filter), (Order::OldestFirst, start), limit, is_shown).await
+    let (mut clients, mut items) = (Clients::default(), Vec::new());
+    loop {
+        let missing = limit.saturating_sub(items.len());
+        let page = store.list(&List::Sessions(filter), (Order::OldestFirst, start), missing, has_not_ended).await?;
+        clients.load(store, page.items.iter().map(|(_, session)| session.client_id)).await?;
+        let last = page.items.last().map(|(position, _)| position.clone());
+        let is_accepted = |session: &ListedSession| {
+            clients.state(session.client_id).is_some_and(|client| client.accepts(session.generation))
+        };
+        items.extend(page.items.into_iter().filter(|(_, session)| is_accepted(session)));
+        match last {
+            Some(last) if page.has_more && items.len() < limit => start = Start::After(last),
+            _ => return Ok(Page { items, has_more: page.has_more }),
+        }
+    }
+}
+
+/// The states of the clients that sessions are at. One that was deleted has none.
+#[derive(Default)]
+struct Clients(HashMap<ClientId, Option<OwnerState>>);
+
+impl Clients {
+    async fn load(&mut self, store: &Store, ids: impl Iterator<Item = ClientId>) -> Result<(), InternalError> {
+        let unknown: HashSet<_> = ids.filter(|id| !self.0.contains_key(id)).collect();
+        let load = async |id| Ok::<_, InternalError>((id, store.load_client(id).await?.map(|client| client.state)));
+        self.0.extend(try_join_all(unknown.into_iter().map(load)).await?);
+        Ok(())
+    }
+
+    fn state(&self, id: ClientId) -> Option<&OwnerState> {
+        self.0.get(&id).and_then(Option::as_ref)
+    }
 }
 
 /// Ends the selected grants, exchanged or not, and returns how many could still be used. They are found by a strongly
@@ -84,9 +119,13 @@ pub async fn end(
     };
     let mut entries = store.load_sessions(filter, only).await?;
     entries.retain(|entry| Some(&entry.session) != spared);
+    let mut clients = Clients::default();
+    clients.load(store, entries.iter().map(|entry| entry.client_id)).await?;
     let (mut ended, mut failure) = (0, None);
     for batch in entries.chunks(BATCH) {
-        for done in join_all(batch.iter().map(|entry| end_one(store, filter, entry, now))).await {
+        for done in
+            join_all(batch.iter().map(|entry| end_one(store, filter, entry, clients.state(entry.client_id), now))).await
+        {
             match done {
                 Ok(could_be_used) => ended += usize::from(could_be_used),
                 Err(error) => failure = Some(error),
@@ -102,10 +141,14 @@ async fn end_one(
     store: &Store,
     filter: SessionFilter<'_>,
     entry: &SessionEntry,
+    client: Option<&OwnerState>,
     now: DateTime<Utc>,
 ) -> Result<bool, InternalError> {
-    let could_be_used = match store.end_grant(&entry.session, filter, now).await? {
-        Update::Applied(could_be_used) => could_be_used,
+    let could_be_used = match store.end_grant(&entry.session, filter).await? {
+        // Counted unless its client had ended it before. A disabled client may be enabled again, so its grants count.
+        Update::Applied(grant) => {
+            grant.can_be_used(now) && client.is_some_and(|client| !client.has_ended(grant.generation))
+        }
         Update::Conflict(grant) if grant.revoked => false,
         Update::Missing if now >= entry.issued_at + UNDER_WAY => false,
         // The grant is good, and not of this user or client: no entry says so, unless the table is damaged.

@@ -88,7 +88,7 @@ async fn pass(State(proxy): State<Arc<ProxyState>>, request: Request) -> Respons
     }
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    lock(&proxy.rights).insert(right(&parts, &body));
+    lock(&proxy.rights).extend(rights(&parts, &body));
     let request = proxy.http.request(parts.method, &proxy.aws).headers(parts.headers).body(body);
     let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
@@ -99,20 +99,34 @@ async fn pass(State(proxy): State<Arc<ProxyState>>, request: Request) -> Respons
     (status, headers, body).into_response()
 }
 
-/// What a policy must allow for this call, as the template writes it.
-fn right(parts: &Parts, body: &[u8]) -> String {
+/// What a policy must allow for this call, as the template writes it. A transaction needs what its writes need.
+fn rights(parts: &Parts, body: &[u8]) -> Vec<String> {
     let (service, operation) = parts.headers["x-amz-target"].to_str().unwrap().split_once('.').unwrap();
     if service == "TrentService" {
-        return format!("kms:{operation}");
+        return vec![format!("kms:{operation}")];
     }
     let body: Value = serde_json::from_slice(body).unwrap();
-    if operation == "Query" {
-        let values = &body["ExpressionAttributeValues"];
-        let leading = if body["IndexName"] == "byOwner" { &values[":owner"] } else { &values[":pk"] };
-        let (kind, _) = leading["S"].as_str().unwrap().split_once('#').unwrap();
-        return format!("dynamodb:Query {kind}#*");
+    match operation {
+        "Query" => {
+            let values = &body["ExpressionAttributeValues"];
+            let is_list = body["IndexName"] == "byOwner";
+            vec![right(operation, &values[if is_list { ":owner" } else { ":pk" }])]
+        }
+        "TransactWriteItems" => {
+            let writes = body["TransactItems"].as_array().unwrap().iter();
+            let writes = writes.flat_map(|write| write.as_object().unwrap());
+            writes.map(|(kind, write)| right(&format!("{kind}Item"), partition_key(write))).collect()
+        }
+        _ => vec![right(operation, partition_key(&body))],
     }
-    let key = if body["Key"].is_null() { &body["Item"] } else { &body["Key"] };
-    let (kind, id) = key["pk"]["S"].as_str().unwrap().split_once('#').unwrap();
+}
+
+fn partition_key(call: &Value) -> &Value {
+    let key = if call["Key"].is_null() { &call["Item"] } else { &call["Key"] };
+    &key["pk"]
+}
+
+fn right(operation: &str, key: &Value) -> String {
+    let (kind, id) = key["S"].as_str().unwrap().split_once('#').unwrap();
     format!("dynamodb:{operation} {kind}#{}", if id.is_empty() { "" } else { "*" })
 }

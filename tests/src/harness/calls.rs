@@ -65,13 +65,16 @@ pub(crate) enum InjectedFault {
 /// The errors of the services, with their HTTP status.
 const DYNAMODB_ERRORS: [&str; 4] =
     ["InternalServerError", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException"];
+/// A transaction beside another one of the same items, and an earlier attempt of the same that is not over.
+const TRANSACTION_ERRORS: [&str; 2] = ["TransactionCanceledException", "TransactionInProgressException"];
 const KMS_ERRORS: [&str; 4] =
     ["DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"];
 
 impl InjectedFault {
     /// Every fault that an attempt of this operation can meet.
     pub(crate) fn all(operation: &str) -> Vec<Self> {
-        let errors = if operation.ends_with("Item") || operation == "Query" { DYNAMODB_ERRORS } else { KMS_ERRORS };
+        let is_dynamodb = operation == "Query" || operation.ends_with("Item") || operation.ends_with("Items");
+        let errors = if is_dynamodb { DYNAMODB_ERRORS } else { KMS_ERRORS };
         let mut faults = vec![
             Self::NotSent,
             Self::Stalled,
@@ -82,6 +85,9 @@ impl InjectedFault {
             Self::CutShort,
         ];
         faults.extend(errors.map(Self::Error));
+        if operation == "TransactWriteItems" {
+            faults.extend(TRANSACTION_ERRORS.map(Self::Error));
+        }
         // After an internal error the work may have been done, as the services document.
         faults.extend(errors.into_iter().filter(|error| error.contains("Internal")).map(Self::ErrorAfter));
         faults
@@ -427,6 +433,9 @@ fn error(kind: &str) -> HttpResponse {
     let internal =
         ["DependencyTimeoutException", "InternalServerError", "KMSInternalException", "KeyUnavailableException"];
     let status = if internal.contains(&kind) { 500 } else { 400 };
-    let body = json!({"__type": kind, "message": "made by the test"}).to_string();
-    HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body))
+    let mut body = json!({"__type": kind, "message": "made by the test"});
+    if kind == "TransactionCanceledException" {
+        body["CancellationReasons"] = json!([{"Code": "None"}, {"Code": "None"}, {"Code": "TransactionConflict"}]);
+    }
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body.to_string()))
 }

@@ -1,15 +1,18 @@
 //! The sample events, which work on the demo of the local stack.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::{Value, json};
 
 use super::TestStack;
 
+/// All of them, in the order of their names: some end what others use.
 pub(crate) fn events() -> Vec<(String, Value)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
     let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<_> = files.collect();
     files
+        .into_iter()
         .filter(|file| !file.ends_with("env.json"))
         .map(|file| {
             let name = file.file_stem().unwrap().to_str().unwrap().to_owned();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 use shared::{
-    credential::{Credential, CredentialKind, GrantCredential},
+    credential::{AppBearer, Credential, CredentialKind, GrantCredential},
     keys::SigningMode,
 };
 
@@ -49,6 +49,22 @@ pub(crate) enum Held {
     Ended(String),
     /// As the revocation mark in the item with this key.
     Mark(String),
+    /// As what is left of the item with this key, and nothing lists it.
+    Deleted(String),
+    /// As the name in the item with this key.
+    Name {
+        key: String,
+        name: String,
+    },
+    /// As API keys with this description, besides the first one.
+    NewKeys(String),
+    /// As the number of times that the owner with this key has ended what it issued.
+    Generations(String),
+    /// All of these items are suspended, or none is.
+    Suspension {
+        keys: Vec<String>,
+        suspended: bool,
+    },
     Nothing,
 }
 
@@ -100,14 +116,24 @@ impl Fixture {
             CaseName::Refresh => self.refresh().await,
             CaseName::IssueCode => self.issue_code(),
             CaseName::CreateRegistration => self.create_registration(),
+            CaseName::CreateApiKey => self.create_api_key(),
             CaseName::UpdateRegistration => self.update_registration().await,
+            CaseName::UpdateApplication => self.update_application().await,
             CaseName::RevokeApiKey => self.revoke_api_key().await,
+            CaseName::RotateApiKey => self.rotate_api_key().await,
             CaseName::RotateSecret => self.rotate_secret().await,
+            CaseName::RevokeTokensOfApplication => self.revoke_tokens_of_application().await,
+            CaseName::RevokeTokensOfClient => self.revoke_tokens_of_client().await,
+            CaseName::SuspendOrganization => self.suspension(true).await,
+            CaseName::ResumeOrganization => self.suspension(false).await,
+            CaseName::DeleteRegistration => self.registration_action("delete").await,
+            CaseName::GetRegistration => self.registration_action("get").await.holding_nothing(),
             CaseName::ListApplications => self.list_applications(),
             CaseName::ListSessions => self.session("listSessions").await.holding_nothing(),
             CaseName::EndSessions => self.session("endSessions").await,
             CaseName::ListTokens => self.two_tokens("POST /api/v1/list-tokens").await.holding_nothing(),
             CaseName::RevokeToken => self.two_tokens("POST /api/v1/revoke-token").await,
+            CaseName::RevokeTokens => self.revoke_tokens().await,
             // The second page: the first is counted before.
             CaseName::ListAppTokens => self.one_app_token(LIST_APP_TOKENS, "page=2&limit=1").await.holding_nothing(),
             CaseName::RevokeAppToken => self.one_app_token(REVOKE_APP_TOKEN, "").await,
@@ -167,6 +193,82 @@ impl Fixture {
             "action": "updateRegistration", "registrationId": registration, "name": name, "scopes": ["read:things"],
         });
         Subject { request: ApiRequest::provision(action), held: Held::Items("name", name) }
+    }
+
+    fn create_api_key(&self) -> Subject {
+        let description = self.unique();
+        let organization = &self.tenant.organization;
+        let action = json!({"action": "createApiKey", "organizationId": organization, "description": description});
+        Subject { request: ApiRequest::provision(action), held: Held::Items("description", description) }
+    }
+
+    async fn rotate_api_key(&self) -> Subject {
+        let description = self.unique();
+        let organization = &self.tenant.organization;
+        let create = json!({"action": "createApiKey", "organizationId": organization, "description": description});
+        let made = self.stack.provision(&create).await;
+        Secrets::add_credential(made["apiKey"].as_str().unwrap());
+        let action = json!({"action": "rotateApiKey", "apiKeyId": made["apiKeyId"]});
+        Subject { request: ApiRequest::provision(action), held: Held::NewKeys(description) }
+    }
+
+    async fn update_application(&self) -> Subject {
+        let name = self.unique();
+        let id = self.stack.application(&self.tenant.organization, &name).await;
+        let action = json!({"action": "updateApplication", "applicationId": id, "name": name, "enabled": false});
+        let key = items::application_key(&id);
+        Subject { request: ApiRequest::provision(action), held: Held::Name { key, name } }
+    }
+
+    async fn revoke_tokens_of_application(&self) -> Subject {
+        let id = self.stack.application(&self.tenant.organization, &self.unique()).await;
+        let action = json!({"action": "revokeTokens", "applicationId": id});
+        Subject { request: ApiRequest::provision(action), held: Held::Generations(items::application_key(&id)) }
+    }
+
+    async fn revoke_tokens_of_client(&self) -> Subject {
+        let create = json!({"action": "createClient", "redirectUris": ["https://a.example/"], "scopes": ["openid"]});
+        let made = self.stack.provision(&create).await;
+        let id = made["clientId"].as_str().unwrap();
+        let action = json!({"action": "revokeTokens", "clientId": id});
+        Subject { request: ApiRequest::provision(action), held: Held::Generations(items::client_key(id)) }
+    }
+
+    async fn revoke_tokens(&self) -> Subject {
+        let registration = self.registration(10).await;
+        let body = json!({"registrationId": registration});
+        assert_eq!(self.stack.post(CREATE_TOKEN, &self.tenant.key, &body).await.status, 201);
+        let request = ApiRequest::new("manage-tokens", &json!({}), &self.tenant.key, &body);
+        let request = request.with_route("POST /api/v1/revoke-tokens", "");
+        Subject { request, held: Held::Generations(items::registration_key(&registration)) }
+    }
+
+    /// An organization of its own, which has an API key and a registration.
+    async fn suspension(&self, suspended: bool) -> Subject {
+        let stack = &self.stack;
+        let organization = stack.organization(&self.unique()).await;
+        let create = json!({"action": "createApiKey", "organizationId": organization});
+        let made = stack.provision(&create).await;
+        Secrets::add_credential(made["apiKey"].as_str().unwrap());
+        let registration = stack.registration(&organization, &json!({})).await;
+        let keys = vec![
+            items::organization_key(&organization),
+            items::api_key_key(made["apiKeyId"].as_str().unwrap()),
+            items::registration_key(&registration),
+        ];
+        let suspend = json!({"action": "suspendOrganization", "organizationId": organization});
+        let resume = json!({"action": "resumeOrganization", "organizationId": organization});
+        if !suspended {
+            stack.provision(&suspend).await;
+        }
+        let request = ApiRequest::provision(if suspended { suspend } else { resume });
+        Subject { request, held: Held::Suspension { keys, suspended } }
+    }
+
+    async fn registration_action(&self, action: &str) -> Subject {
+        let id = self.registration(10).await;
+        let action = json!({"action": action, "kind": "registration", "id": id});
+        Subject { request: ApiRequest::provision(action), held: Held::Deleted(items::registration_key(&id)) }
     }
 
     async fn revoke_api_key(&self) -> Subject {
@@ -302,6 +404,28 @@ impl Fixture {
             Held::Secret(client) => usize::from(stack.item(client).await["secretHash"].is_object()),
             Held::Ended(grant) => usize::from(!stack.item(grant).await["revoked"].is_null()),
             Held::Mark(key) => usize::from(!stack.item(key).await["revokedAt"].is_null()),
+            Held::Deleted(key) => {
+                let item = stack.item(key).await;
+                usize::from(!item["deletedAt"].is_null() && item["owner"].is_null())
+            }
+            Held::Name { key, name } => usize::from(stack.item(key).await["name"]["S"] == *name),
+            Held::NewKeys(description) => {
+                let filter = json!({
+                    "FilterExpression": "description = :value",
+                    "ExpressionAttributeValues": {":value": {"S": description}},
+                });
+                stack.dynamodb("Scan", filter).await["Items"].as_array().unwrap().len() - 1
+            }
+            Held::Generations(key) => stack.item(key).await["generation"]["N"].as_str().unwrap().parse().unwrap(),
+            Held::Suspension { keys, suspended } => {
+                let mut all = true;
+                for key in keys {
+                    let item = stack.item(key).await;
+                    let suspension: u64 = item["suspension"]["N"].as_str().unwrap().parse().unwrap();
+                    all &= (suspension % 2 == 1) == *suspended;
+                }
+                usize::from(all)
+            }
             Held::Nothing => 1,
         }
     }
@@ -328,13 +452,18 @@ impl Fixture {
                 assert_eq!(self.stack.item(grant).await["current"]["S"], token.hash().as_str(), "{answer:?}");
             }
             Held::Items("applicationId", _) => {
-                let bearer = Credential::parse(CredentialKind::AppToken, &required("/data/bearer")).unwrap();
+                let bearer = AppBearer::parse(&required("/data/bearer")).unwrap();
                 assert_eq!(bearer.id().to_string(), answer.body["data"]["id"]);
                 let item = self.stack.item(&items::app_token_key(&bearer.id().to_string())).await;
                 assert_eq!(item["hash"]["S"], bearer.hash().as_str());
             }
             Held::Items("subject", _) => {
                 assert!(!self.stack.item(&items::grant_key(&required("/code"))).await.is_null());
+            }
+            Held::Items("description", _) | Held::NewKeys(_) => {
+                let key = Credential::parse(CredentialKind::ApiKey, &required("/apiKey")).unwrap();
+                let item = self.stack.item(&items::api_key_key(&key.id().to_string())).await;
+                assert_eq!(item["hash"]["S"], key.hash().as_str());
             }
             Held::Items(..) => {
                 assert!(!self.stack.registration_item(&required("/registrationId")).await.is_null());
@@ -343,7 +472,14 @@ impl Fixture {
                 let secret = Credential::parse(CredentialKind::ClientSecret, &required("/clientSecret")).unwrap();
                 assert_eq!(self.stack.item(client).await["secretHash"]["S"], secret.hash().as_str(), "{answer:?}");
             }
-            Held::Revoked { .. } | Held::Ended(_) | Held::Mark(_) | Held::Nothing => {}
+            Held::Revoked { .. }
+            | Held::Ended(_)
+            | Held::Mark(_)
+            | Held::Deleted(_)
+            | Held::Name { .. }
+            | Held::Generations(_)
+            | Held::Suspension { .. }
+            | Held::Nothing => {}
         }
     }
 }

@@ -16,6 +16,14 @@ pub(crate) fn registration_key(id: &str) -> String {
     format!("REGISTRATION#{id}")
 }
 
+pub(crate) fn organization_key(id: &str) -> String {
+    format!("ORGANIZATION#{id}")
+}
+
+pub(crate) fn application_key(id: &str) -> String {
+    format!("{APPLICATION}{id}")
+}
+
 pub(crate) fn api_key_key(id: &str) -> String {
     format!("API_KEY#{id}")
 }

@@ -2,7 +2,8 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
-use serde_json::Value;
+use serde_json::{Value, json};
+use shared::id::KeyId;
 
 use super::{ISSUER, TestStack};
 
@@ -27,4 +28,10 @@ pub(crate) fn unverified_claims(token: &str) -> Value {
 }
 pub(crate) async fn current_kid(stack: &TestStack) -> String {
     stack.get("/.well-known/jwks.json").await.json()["keys"][0]["kid"].as_str().unwrap().to_owned()
+}
+
+/// What a registration keeps of the key that signs, as an attribute of its item.
+pub(crate) async fn current_key(stack: &TestStack) -> Value {
+    let kid: KeyId = current_kid(stack).await.parse().unwrap();
+    json!({"S": kid.fingerprint().as_str()})
 }

@@ -36,8 +36,9 @@ use serde_json::{Value, json};
 use shared::{
     auth::Permission,
     clock::{Clock, SystemClock},
+    id::TokenSlot,
     keys::SigningMode,
-    store::{Store, Update},
+    store::{RegistrationToken, Store, Update},
 };
 
 pub(crate) use self::aws_proxy::{AwsProxy, Moment};
@@ -46,7 +47,7 @@ pub(crate) use self::cases::{CASES, Case, CaseName, Repeat};
 pub(crate) use self::cloudformation::{Deployment, PREVIOUS_KEYS, deployed_functions, own_variables, statements};
 pub(crate) use self::events::{authorizer_event, authorizer_event_of, event, events};
 pub(crate) use self::fixture::{Fixture, Held, Subject};
-pub(crate) use self::jwt::{current_kid, unverified_claims, verified};
+pub(crate) use self::jwt::{current_key, current_kid, unverified_claims, verified};
 pub(crate) use self::lambda::{Lambda, binaries, command};
 pub(crate) use self::log::Secrets;
 pub(crate) use self::node::{ApiRequest, Node, Outcome};
@@ -293,8 +294,12 @@ impl TestStack {
         let token = token.parse().unwrap();
         loop {
             let registration = store.load_registration(&id).await.unwrap().unwrap();
-            let Some((slot, _)) = registration.find_active(token, self.clock.now()) else { return false };
-            let update = store.revoke_token(&id, slot, token).await.unwrap();
+            let mut recorded = registration.tokens.iter();
+            let is_active = |(slot, held): &(&TokenSlot, &RegistrationToken)| {
+                held.id(**slot) == token && self.clock.now() < held.expires_at
+            };
+            let Some((slot, _)) = recorded.find(is_active) else { return false };
+            let update = store.revoke_token(&id, *slot, token).await.unwrap();
             if let Update::Applied(_) = update {
                 return true;
             }

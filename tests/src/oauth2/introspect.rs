@@ -101,10 +101,16 @@ async fn introspection_knows_every_kind_of_credential() {
     // From now on the function knows the caller and has the public key.
     introspect(&stack, &tenant.key, credentials.bare()).await;
     for (token, expected) in credentials.introspected(&stack, &tenant).await {
+        // The key and the credential, and what issued it if that is another item.
+        let has_issuer = expected["application"].is_string() || expected["sid"].is_string();
+        let reads = if has_issuer { 3 } else { 2 };
         stack.calls.reset();
+        // All in one round, but for the client of a refresh token, which only its grant names.
+        let in_one_round = if token.starts_with("tmr_") { 1 } else { reads };
+        stack.calls.answer_together("GetItem", in_one_round);
         assert_eq!(introspect(&stack, &tenant.key, token).await, with(&common, &expected));
-        assert_eq!(stack.calls.count(), calls(&[("GetItem", 2)]));
-        assert_eq!(stack.calls.rounds(), 1);
+        assert_eq!(stack.calls.count(), calls(&[("GetItem", reads)]), "{expected}");
+        stack.calls.answer_together("GetItem", 1);
         // Another organization learns nothing.
         assert!(!is_active(&stack, &other.key, token).await);
     }

@@ -60,7 +60,7 @@ impl Demo {
 
     /// Sends a request whose reads all fail.
     async fn fails(&self, id: &str, request: RequestBuilder) {
-        self.stack.calls.fail("GetItem", &[InjectedFault::NotSent; 6]);
+        self.stack.calls.fail("GetItem", &[InjectedFault::NotSent; 9]);
         self.send(id, request).await;
         self.stack.calls.heal();
     }
@@ -106,7 +106,11 @@ impl Demo {
         let (key, weak) = (&self.key, &self.weak);
         let revocable = json!({"registrationId": "demo-events", "tokenId": "d3300000-0000-4000-8000-000000000001"});
         let unknown = with(&revocable, &json!({"registrationId": "unknown"}));
-        for (id, path) in [("listTokens", "/api/v1/list-tokens"), ("revokeToken", "/api/v1/revoke-token")] {
+        for (id, path) in [
+            ("listTokens", "/api/v1/list-tokens"),
+            ("revokeToken", "/api/v1/revoke-token"),
+            ("revokeTokens", "/api/v1/revoke-tokens"),
+        ] {
             self.post(id, path, "", &revocable).await;
             self.post(id, path, key, &json!({})).await;
             self.post(id, path, weak, &revocable).await;
@@ -118,7 +122,7 @@ impl Demo {
 
     async fn lists_and_revocations_of_app_tokens(&self) {
         let (key, weak) = (&self.key, &self.weak);
-        let token = "/v1/organizations/demo/apps/demo-events/tokens/60211888521c001d5ffe618b".to_owned();
+        let token = "/v1/organizations/demo/apps/demo-events/tokens/53c2d275ab1b84772aeb6ec5".to_owned();
         for (id, method, path, malformed) in [
             ("listAppTokens", Method::GET, APP_TOKENS.to_owned(), format!("{APP_TOKENS}?page=0")),
             ("revokeAppToken", Method::DELETE, token.clone(), format!("{token}0")),

@@ -63,6 +63,10 @@ impl Attempt<'_> {
         if grant.details.confidential && client.is_none() {
             return Err(Denial::BadCredential);
         }
+        // The client has ended all grants that it had then.
+        if client.is_some_and(|client| client.state.has_ended(grant.details.generation)) {
+            return Err(Denial::BadCredential);
+        }
         match (&request.presented, &grant.status) {
             (_, GrantStatus::Revoked) => Err(Denial::BadCredential),
             (_, GrantStatus::Active { ends_at, .. }) if *ends_at <= now => Err(Denial::BadCredential),

@@ -66,7 +66,7 @@ impl Grants {
     ) -> Result<Exchanged<T>, ApiError> {
         let (loaded, prepared) = tokio::join!(timed(Phase::Load, self.load(request, now)), self.signer.prepare());
         let mut attempt = loaded?;
-        let decision = self.enforce(attempt.decide(), &attempt.session).await?;
+        let decision = self.enforce(attempt.decide(), &attempt).await?;
         prepared?;
 
         let issuance = attempt.issuance(&decision);
@@ -96,8 +96,13 @@ impl Grants {
             RequestClient::IdOnly(id) | RequestClient::WithCredentials(id, _) => {
                 let (grant, client) = tokio::join!(grant, self.store.load_client(*id));
                 let client = client?;
+                let is_unusable = client.as_ref().is_some_and(|client| !client.state.is_usable());
                 if let RequestClient::WithCredentials(_, credentials) = &request.client {
                     credentials.authenticate(client.as_ref(), now)?;
+                }
+                // The grants of such a client are left unchanged: not even a replay revokes one.
+                if is_unusable {
+                    return Err(ApiError::BadCredential);
                 }
                 let grant = grant?.ok_or(ApiError::BadCredential)?;
                 let is_its_client = *id == grant.details.client_id;
@@ -109,6 +114,9 @@ impl Grants {
                     return Err(OauthError::InvalidClient(None).into());
                 }
                 let client = self.store.load_client(grant.details.client_id).await?;
+                if client.as_ref().is_none_or(|client| !client.state.is_usable()) {
+                    return Err(ApiError::BadCredential);
+                }
                 (grant, client)
             }
         };
@@ -142,18 +150,29 @@ impl Grants {
                 }
                 again => again,
             };
-            decision = self.enforce(again, &attempt.session).await?;
+            decision = self.enforce(again, attempt).await?;
         }
     }
 
+    /// Whether the grant is of a disabled or suspended client, which the request did not name. Its grants are left
+    /// unchanged.
+    async fn is_of_unusable_client(&self, attempt: &Attempt<'_>) -> Result<bool, InternalError> {
+        if attempt.client.is_some() {
+            return Ok(false);
+        }
+        let client = self.store.load_client(attempt.grant.details.client_id).await?;
+        Ok(client.is_some_and(|client| !client.state.is_usable()))
+    }
+
     /// Turns a denial into an error, and revokes the grant of a replay.
-    async fn enforce(&self, decision: Result<Decision, Denial>, session: &SessionId) -> Result<Decision, ApiError> {
+    async fn enforce(&self, decision: Result<Decision, Denial>, attempt: &Attempt<'_>) -> Result<Decision, ApiError> {
         match decision {
             Ok(decision) => Ok(decision),
             Err(Denial::BadCredential) => Err(ApiError::BadCredential),
             Err(Denial::InvalidScope) => Err(OauthError::InvalidScope.into()),
+            Err(Denial::Replay) if self.is_of_unusable_client(attempt).await? => Err(ApiError::BadCredential),
             Err(Denial::Replay) => {
-                self.store.revoke_grant(session).await?;
+                self.store.revoke_grant(&attempt.session).await?;
                 Err(ApiError::Replay)
             }
         }
