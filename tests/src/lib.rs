@@ -11,6 +11,7 @@ mod create_token;
 mod deadlines;
 mod dependencies;
 mod documents;
+mod endings;
 mod envelope;
 mod exchange_token;
 mod faults;
