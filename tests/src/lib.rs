@@ -25,6 +25,7 @@ mod late_writes;
 mod login;
 mod manage_tokens;
 mod oauth2;
+mod off_switches;
 mod off_switches_storms;
 mod openapi;
 mod pages;
