@@ -7,8 +7,10 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
+use aws_config::timeout::TimeoutConfig;
 use clap::Parser;
 use local::{Options, Stack};
 use shared::{clock::SystemClock, keys::SigningMode, random::SystemRandom};
@@ -83,6 +85,13 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Unlike DynamoDB, the embedded database answers one call after the other, so of many requests at once the last ones
+/// wait for seconds. A request still ends at its deadline.
+fn patient() -> TimeoutConfig {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(20));
+    timeouts.operation_timeout(Duration::from_secs(25)).build()
+}
+
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     // Registered before the start, so that no signal is lost.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -98,7 +107,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         authorizer: authorizer_settings(),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
-        aws: shared::runtime::aws::config(),
+        aws: shared::runtime::aws::config().timeout_config(patient()),
     })
     .await?;
     // A program that reads the output gets a curl line for each endpoint. At a terminal the page shows them.
