@@ -586,3 +586,29 @@ async fn no_code_is_known_whose_session_cannot_be_found() {
     }
     assert!(end(&stack, &json!({})).await <= 1);
 }
+
+/// Sessions of clients that are off are left out without a query for each of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_sessions_that_cannot_be_used_are_left_out_at_once() {
+    let stack = start().await;
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        all.extend(Session::two_at_each_client(&stack, "user-1").await);
+    }
+    for client in &CLIENTS[..2] {
+        stack.provision(&json!({"action": "updateClient", "clientId": client, "enabled": false})).await;
+    }
+    let usable: Vec<_> = all.iter().skip(2).step_by(3).map(|session| session.sid.as_str()).collect();
+    let (mut seen, mut cursor) = (Vec::new(), Value::Null);
+    loop {
+        stack.calls.reset();
+        let page = list(&stack, &json!({"limit": 1, "cursor": cursor})).await;
+        assert!(stack.calls.count()["Query"] <= 2, "{:?}", stack.calls.count());
+        seen.extend(sids(&page).into_iter().map(str::to_owned));
+        cursor = page["cursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(seen, usable);
+}

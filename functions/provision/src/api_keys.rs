@@ -6,7 +6,7 @@ use shared::{
     credential::{Credential, CredentialKind},
     error::InvocationError,
     id::ObjectId,
-    store::{ApiKey, Creation, CreationWrite, Entity, ReadOrganization, ReplacedKey, Update},
+    store::{ApiKey, Creation, CreationWrite, Entity, Organization, ReadOrganization, ReplacedKey, Update},
 };
 
 use crate::{action::NewApiKey, provision::Provision};
@@ -36,13 +36,12 @@ impl Provision {
         let write = CreationWrite { id: self.store.write_id()?, at: now };
         let mut retry = self.store.patient_retry("rotate the API key");
         loop {
-            let replaced = match self.load_api_key(id, now).await {
-                // An earlier attempt whose answer was lost may have replaced it without an overlap.
+            let (replaced, organization) = match self.load_replaced(id, now).await {
+                // An earlier attempt whose answer was lost may have replaced it.
                 Err(_) if self.store.load_api_key(secret.id()).await?.is_some() => return Ok(answer(&secret)),
                 loaded => loaded?,
             };
             let organization_id = replaced.organization_id;
-            let organization = self.load_usable_organization(organization_id).await?;
             let api_key = ApiKey {
                 hash: secret.hash(),
                 organization_id,
@@ -70,9 +69,12 @@ impl Provision {
         }
     }
 
-    async fn load_api_key(&self, id: ObjectId, now: DateTime<Utc>) -> Result<ApiKey, InvocationError> {
+    /// A key that is not over, and its organization, if something may be created in it.
+    async fn load_replaced(&self, id: ObjectId, now: DateTime<Utc>) -> Result<(ApiKey, Organization), InvocationError> {
         let api_key = self.store.load_api_key(id).await?.filter(|api_key| !api_key.is_over(now));
-        api_key.ok_or(InvocationError::NotFoundOrOver("apiKeyId"))
+        let api_key = api_key.ok_or(InvocationError::NotFoundOrOver("apiKeyId"))?;
+        let organization = self.load_usable_organization(api_key.organization_id).await?;
+        Ok((api_key, organization))
     }
 }
 

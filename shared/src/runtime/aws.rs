@@ -82,7 +82,7 @@ pub fn connector() -> Connector {
 }
 
 /// A single write that meets a transaction of another request is refused with this error. The SDK does not repeat it by
-/// itself.
+/// itself. It is none of the connection's: the SDK would close that after a transient error.
 #[derive(Debug)]
 struct TransactionConflicts;
 
@@ -96,7 +96,7 @@ impl ClassifyRetry for TransactionConflicts {
         let put = error.and_then(|error| error.downcast_ref::<PutItemError>()).is_some_and(|error| is(error.code()));
         let delete =
             error.and_then(|error| error.downcast_ref::<DeleteItemError>()).is_some_and(|error| is(error.code()));
-        if update || put || delete { RetryAction::transient_error() } else { RetryAction::NoActionIndicated }
+        if update || put || delete { RetryAction::throttling_error() } else { RetryAction::NoActionIndicated }
     }
 
     fn name(&self) -> &'static str {

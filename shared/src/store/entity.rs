@@ -325,7 +325,7 @@ impl Store {
     }
 
     /// Writes the organization unchanged. DynamoDB refuses that while a transaction holds its item, so once it has
-    /// succeeded, every entity that was counted in it can be read.
+    /// succeeded, the transaction of every entity that was counted in it is decided.
     pub async fn settle_creations(
         &self,
         ReadOrganization { id, organization }: ReadOrganization<'_>,

@@ -19,6 +19,8 @@ use crate::{
     tokens::codes::CODE_LIFETIME_SECONDS,
 };
 
+/// The least number of sessions that each round of a list after the first reads.
+const MIN_NEXT_SIZE: usize = 1000;
 /// How many grants are ended at once.
 const BATCH: usize = 25;
 /// How long a code can be under way, with some time for clocks that are wrong. A grant that is missing then was never
@@ -66,10 +68,11 @@ pub async fn list(
 ) -> Result<Page<ListedSession>, InternalError> {
     let has_not_ended =
         |session: &ListedSession| filter.includes(session.client_id) && session.expires_at.is_some_and(|at| now < at);
-    let (mut clients, mut items) = (Clients::default(), Vec::new());
+    let (mut clients, mut items, mut size) = (Clients::default(), Vec::new(), limit);
     loop {
-        let missing = limit.saturating_sub(items.len());
-        let page = store.list(&List::Sessions(filter), (Order::OldestFirst, start), missing, has_not_ended).await?;
+        let page = store.list(&List::Sessions(filter), (Order::OldestFirst, start), size, has_not_ended).await?;
+        // If sessions are left out because of their clients, the following rounds read more.
+        size = size.max(MIN_NEXT_SIZE);
         clients.load(store, page.items.iter().map(|(_, session)| session.client_id)).await?;
         let last = page.items.last().map(|(position, _)| position.clone());
         let is_accepted = |session: &ListedSession| {
@@ -78,7 +81,11 @@ pub async fn list(
         items.extend(page.items.into_iter().filter(|(_, session)| is_accepted(session)));
         match last {
             Some(last) if page.has_more && items.len() < limit => start = Start::After(last),
-            _ => return Ok(Page { items, has_more: page.has_more }),
+            _ => {
+                let has_more = page.has_more || items.len() > limit;
+                items.truncate(limit);
+                return Ok(Page { items, has_more });
+            }
         }
     }
 }
@@ -119,9 +126,10 @@ pub async fn end(
     };
     let mut entries = store.load_sessions(filter, only).await?;
     entries.retain(|entry| Some(&entry.session) != spared);
+    // The clients are needed only to count.
     let mut clients = Clients::default();
-    clients.load(store, entries.iter().map(|entry| entry.client_id)).await?;
-    let (mut ended, mut failure) = (0, None);
+    let mut failure = clients.load(store, entries.iter().map(|entry| entry.client_id)).await.err();
+    let mut ended = 0;
     for batch in entries.chunks(BATCH) {
         for done in
             join_all(batch.iter().map(|entry| end_one(store, filter, entry, clients.state(entry.client_id), now))).await
