@@ -57,7 +57,7 @@ impl Endpoint for CreateToken {
         let now = self.clock.now();
         let parsed = CreateTokenRequest::parse(&request);
         let reads = async |body: &CreateTokenRequest| {
-            tokio::join!(self.tokens.store.load_registration(&body.registration_id), self.tokens.prepare())
+            tokio::join!(self.tokens.store.load_registration(&body.registration_id), self.tokens.signer.prepare())
         };
         let (caller, body, (registration, prepared)) =
             self.authenticator.admit(&request.headers, now, parsed, reads).await?;

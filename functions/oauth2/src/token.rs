@@ -147,7 +147,7 @@ impl Endpoints {
         client: &ClientCredentials,
         now: DateTime<Utc>,
     ) -> Result<Response, ApiError> {
-        let prepare = self.tokens.prepare();
+        let prepare = self.tokens.signer.prepare();
         let (authenticated, prepared) = self.authenticator.authenticate_client(client, now, prepare).await?;
         let AuthenticatedClient::Registration(authenticated) = authenticated else {
             return Err(OauthError::UnauthorizedClient.into());

@@ -58,12 +58,6 @@ pub struct RegistrationTokens {
 }
 
 impl RegistrationTokens {
-    /// Refreshes the keys if it is time. A request runs this beside its other reads, so that [`Self::issue`] need not
-    /// wait.
-    pub async fn prepare(&self) -> Result<(), InternalError> {
-        tokio::join!(self.signer.prepare(), self.keys.refresh_if_due()).0
-    }
-
     /// Issues a token for a registration, or repeats the one that the request's idempotency key names. If the write
     /// loses a race, it is decided again on the returned item, without a read.
     ///
