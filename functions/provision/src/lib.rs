@@ -97,8 +97,7 @@ impl Provision {
                 self.end_sessions(SessionFilter { subject: &subject, client_id }, &selection).await
             }
             Action::UpdateRegistration { registration_id, change } => {
-                self.update_registration(&registration_id, &change).await?;
-                Ok(json!({"registrationId": registration_id}))
+                self.update_registration(&registration_id, &change).await
             }
             Action::RevokeApiKey { api_key_id } => self.revoke_api_key(api_key_id).await,
             Action::RotateSigningKey { withdraw_previous } => self.rotate_signing_key(withdraw_previous).await,

@@ -33,7 +33,7 @@ impl Provision {
         &self,
         id: &RegistrationId,
         asked: &RegistrationChange,
-    ) -> Result<(), InvocationError> {
+    ) -> Result<Value, InvocationError> {
         let now = self.clock.now();
         let missing = InvocationError::NotFound("registrationId");
         let Some(mut registration) = self.store.load_registration(id).await? else { return Err(missing) };
@@ -41,7 +41,7 @@ impl Provision {
         loop {
             let change = decide(asked, &registration, now)?;
             match self.store.update_registration(id, &change, &registration).await? {
-                Update::Applied(()) => return Ok(()),
+                Update::Applied(()) => return Ok(json!({"registrationId": id})),
                 Update::Conflict(current) => registration = current,
                 Update::Missing => return Err(missing),
             }

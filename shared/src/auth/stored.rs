@@ -142,9 +142,7 @@ impl StoredCredential {
         match self {
             Self::ApiKey { id, api_key } => (!api_key.is_over(now)).then_some(RevocableCredential::ApiKey(id)),
             Self::AppToken { token, .. } => {
-                let expired = token.expires_at.is_some_and(|at| at <= now);
-                let is_over = token.revoked_at.is_some() || expired;
-                (!is_over).then_some(RevocableCredential::AppToken(token.app_token_id))
+                (!token.is_over_alone(now)).then_some(RevocableCredential::AppToken(token.app_token_id))
             }
             Self::RegistrationToken { token, registration, keys } => {
                 registration.find_active(token.claims.id, now, &keys)?;

@@ -47,8 +47,13 @@ impl AppToken {
     /// Whether it has expired or was revoked, alone or with all others of its application. That is for good.
     #[must_use]
     pub fn is_over(&self, application: &OwnerState, now: DateTime<Utc>) -> bool {
-        let expired = self.expires_at.is_some_and(|at| at <= now);
-        self.revoked_at.is_some() || expired || application.has_ended(self.generation)
+        self.is_over_alone(now) || application.has_ended(self.generation)
+    }
+
+    /// Whether it has expired or was itself revoked, whatever became of its application.
+    #[must_use]
+    pub fn is_over_alone(&self, now: DateTime<Utc>) -> bool {
+        self.revoked_at.is_some() || self.expires_at.is_some_and(|at| at <= now)
     }
 
     #[must_use]

@@ -16,10 +16,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    ApiKey, CREATED_BY, Entity, EntityKind, Generation, List, Organization, REVOKED_AT, Store, Suspension, Update,
-    WriteId,
+    ApiKey, CREATED_BY, Entity, Generation, List, Organization, REVOKED_AT, Store, Suspension, Update, WriteId,
     item::{DELETED_AT, Item, number, read, string_value},
-    key::Key,
+    key::{EntityKind, Key},
     write::{failed_condition, send},
 };
 use crate::{
@@ -305,10 +304,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<bool, InternalError> {
         const CONTEXT: &str = "load a member";
-        let key = entity.key();
-        let call = self.client.get_item().table_name(&self.table).set_key(Some(key.into())).consistent_read(true);
-        let found = Box::pin(call.send()).await.map_err(|error| InternalError::new(CONTEXT, error))?;
-        let Some(item) = found.item else { return Ok(false) };
+        let Some(item) = self.get_item_or_tombstone(entity.key(), CONTEXT).await? else { return Ok(false) };
         let is_deleted = item.contains_key(DELETED_AT);
         if !is_deleted && (entity.kind != EntityKind::ApiKey || !read::<ApiKey>(item, CONTEXT)?.is_over(now)) {
             return Ok(false);

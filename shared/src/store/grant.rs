@@ -362,7 +362,6 @@ struct Row {
     reuse_seconds: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_seconds_option")]
     expires_at: Option<DateTime<Utc>>,
-    /// Grants that were exchanged before there were idle timeouts lack it, and end when their refresh token expires.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "ts_seconds_option")]
     ends_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -1,6 +1,8 @@
 //! The primary keys of all items. The prefix is the kind of the item, so that IAM can restrict access by kind with
 //! `dynamodb:LeadingKeys`.
 
+use std::fmt::Display;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::item::Item;
@@ -28,7 +30,7 @@ impl SessionFilter<'_> {
 
 crate::named! {
     /// The names are the prefixes of the keys.
-    pub enum EntityKind {
+    pub(super) enum EntityKind {
         ApiKey = "API_KEY",
         Registration = "REGISTRATION",
         Application = "APPLICATION",
@@ -39,7 +41,7 @@ crate::named! {
 /// One of the things that an organization has.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entity {
-    pub kind: EntityKind,
+    pub(super) kind: EntityKind,
     pub(super) id: String,
 }
 
@@ -105,15 +107,15 @@ impl Key {
     }
 
     pub(super) fn api_key(id: ObjectId) -> Self {
-        Self::item(format!("API_KEY#{id}"))
+        Self::of(EntityKind::ApiKey.as_str(), &id)
     }
 
     pub(super) fn registration(id: &RegistrationId) -> Self {
-        Self::item(format!("REGISTRATION#{id}"))
+        Self::of(EntityKind::Registration.as_str(), id)
     }
 
     pub(super) fn application(id: ObjectId) -> Self {
-        Self::item(format!("APPLICATION#{id}"))
+        Self::of(EntityKind::Application.as_str(), &id)
     }
 
     pub(super) fn app_token(id: ObjectId) -> Self {
@@ -121,7 +123,7 @@ impl Key {
     }
 
     pub(super) fn client(id: ClientId) -> Self {
-        Self::item(format!("CLIENT#{id}"))
+        Self::of(EntityKind::Client.as_str(), &id)
     }
 
     /// The partition of a user's session entries.
@@ -138,7 +140,7 @@ impl Key {
     }
 
     /// The key of an item of this kind.
-    pub(super) fn of(kind: &str, id: &str) -> Self {
+    pub(super) fn of(kind: &str, id: &(impl Display + ?Sized)) -> Self {
         Self::item(format!("{kind}#{id}"))
     }
 

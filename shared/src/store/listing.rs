@@ -15,7 +15,7 @@ use super::{
     Entity, REVOKED_AT, Store, Suspension,
     grant_settings::GrantSettings,
     item::{Item, read},
-    key::{Key, SessionFilter},
+    key::{EntityKind, Key, SessionFilter},
 };
 use crate::{
     clock::{optional_rfc3339, rfc3339},
@@ -82,10 +82,10 @@ impl List<'_> {
     fn key(&self, id: &str) -> Key {
         match self {
             Self::Organizations => Key::of("ORGANIZATION", id),
-            Self::ApiKeys(_) => Key::of("API_KEY", id),
-            Self::Registrations(_) => Key::of("REGISTRATION", id),
-            Self::Applications(_) => Key::of("APPLICATION", id),
-            Self::Clients(_) => Key::of("CLIENT", id),
+            Self::ApiKeys(_) => Key::of(EntityKind::ApiKey.as_str(), id),
+            Self::Registrations(_) => Key::of(EntityKind::Registration.as_str(), id),
+            Self::Applications(_) => Key::of(EntityKind::Application.as_str(), id),
+            Self::Clients(_) => Key::of(EntityKind::Client.as_str(), id),
             Self::AppTokens(_) => Key::of("APP_TOKEN", id),
             Self::Sessions(_) => Key::of("GRANT", id),
         }

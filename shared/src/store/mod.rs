@@ -38,7 +38,7 @@ pub use self::{
     entity::{Creation, CreationWrite, ReadOrganization, ReplacedKey},
     grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
     grant_settings::{GrantSettings, RefreshTokens},
-    key::{Entity, EntityKind, SessionFilter},
+    key::{Entity, SessionFilter},
     listing::{
         List, ListedApiKey, ListedApplication, ListedClient, ListedOrganization, ListedRegistration, Order, Page,
         Position, Start,
@@ -119,9 +119,14 @@ impl Store {
 
     /// The item with this key. A tombstone counts as missing.
     async fn get_item(&self, key: Key, context: &'static str) -> Result<Option<Item>, InternalError> {
+        let found = self.get_item_or_tombstone(key, context).await?;
+        Ok(found.filter(|item| !item.contains_key(DELETED_AT)))
+    }
+
+    async fn get_item_or_tombstone(&self, key: Key, context: &'static str) -> Result<Option<Item>, InternalError> {
         let call = self.client.get_item().table_name(&self.table).set_key(Some(key.into())).consistent_read(true);
         let found = Box::pin(call.send()).await.map_err(|error| InternalError::new(context, error))?;
-        Ok(found.item.filter(|item| !item.contains_key(DELETED_AT)))
+        Ok(found.item)
     }
 
     /// Creates an item that must not exist yet, with what puts it into a list, if anything. A conflict means that its
