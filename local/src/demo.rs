@@ -17,7 +17,7 @@ use shared::{
     runtime::Environment,
     store::{
         ApiKey, AppToken, CreationWrite, Entity, Grant, GrantDetails, GrantSettings, GrantStatus, Organization,
-        ReadOrganization, Registration, RegistrationToken, Store, TokenWritePlan,
+        ReadOrganization, RegistrationToken, Store, TokenWritePlan,
     },
 };
 
@@ -36,6 +36,7 @@ const OAUTH2_REFRESH_TOKEN: &str = "tmr_DemoGrantOfTheEventsD0PublicDemoRefreshT
 /// The registration and the application with the tokens that the sample events revoke, and the organization that they
 /// suspend and resume.
 pub(crate) const EVENTS: &str = "demo-events";
+const TEN_YEARS_SECONDS: u32 = 315_360_000;
 const EVENTS_TOKEN: &str = "d3300000-0000-4000-8000-000000000001";
 const APP_BEARERS: [&str; 3] = [
     "tma_18VRuHboehV6198aEPublicDemoAppTokenOfTheEventsNotASecret00014IyN6L",
@@ -174,7 +175,7 @@ impl<'a> Demo<'a> {
             let copy = ApiKey { hash: secret.hash(), ..api_key };
             let organization = ReadOrganization { id: self.organization, organization: &organization };
             let write = CreationWrite { id: self.store.write_id()?, at: self.now };
-            let _ = self.store.create_entity(organization, &Entity::api_key(secret.id()), &copy, &write).await?;
+            let _ = self.store.create_entity(organization, &Entity::api_key(secret.id()), &copy, None, &write).await?;
         }
         self.call("provision", &json!({"action": "revokeApiKey", "apiKeyId": original.id()})).await?;
         Ok(())
@@ -192,7 +193,7 @@ impl<'a> Demo<'a> {
             (require(EVENTS.parse().ok())?, require(EVENTS_TOKEN.parse().ok())?);
         let registration = require(self.store.load_registration(&id).await?)?;
         let Some(original) = registration.tokens.values().next() else { return Ok(()) };
-        let expires_at = expiry(self.now, Registration::MAX_TOKEN_TTL_SECONDS);
+        let expires_at = expiry(self.now, TEN_YEARS_SECONDS);
         let copy = RegistrationToken { expires_at, idempotency: None, ..original.clone() };
         let plan = TokenWritePlan { slot: token.into(), replaces: None, removes: Vec::new() };
         let _ = self.store.record_token(&id, &copy, &plan, &registration, self.now).await?;

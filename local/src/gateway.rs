@@ -177,7 +177,7 @@ impl Gateway {
         let Ok(body) = read_body(body).await else {
             return http_event::error(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large");
         };
-        let route_key = format!("{} {}", route.method, route.path);
+        let route_key = format!("{} {}", parts.method, route.path);
         let event = http_event::event(&route_key, parameters, &parts, &body, now);
         let answer = self.functions.call(&route.function, &event).await;
         answer

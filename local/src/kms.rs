@@ -29,8 +29,10 @@ use tokio::{
 use uuid::Uuid;
 
 const ARN_PREFIX: &str = "arn:aws:kms:local:000000000000:key/";
-/// The keys of the stack have the same ids on every machine, so that `events/env.json` works for `sam local`.
-pub(crate) const SIGNING_KEY_ID: &str = "00000000-0000-4000-8000-000000000001";
+/// These ids are the same on every machine, so that `events/env.json` works for `sam local`. That of the signing key is
+/// only another name of it: its own id is the `kid` of its tokens, and a new key with an old `kid` would fail wherever
+/// the old one is cached.
+const SIGNING_KEY_NAME: &str = "00000000-0000-4000-8000-000000000001";
 pub(crate) const MAC_KEY_ID: &str = "00000000-0000-4000-8000-000000000002";
 pub(crate) const WRAPPING_KEY_ID: &str = "00000000-0000-4000-8000-000000000003";
 const MAX_MESSAGE_BYTES: usize = 4096;
@@ -40,6 +42,7 @@ const MAC_ALGORITHMS: [&str; 4] = ["HMAC_SHA_224", "HMAC_SHA_256", "HMAC_SHA_384
 #[derive(Debug)]
 pub(crate) struct Kms {
     keys: RwLock<BTreeMap<String, Key>>,
+    signing_key_id: String,
     directory: Option<PathBuf>,
 }
 
@@ -132,11 +135,17 @@ impl Kms {
                 }
             }
         }
-        let kms = Self { keys: RwLock::new(keys), directory };
-        kms.create_if_missing(SIGNING_KEY_ID, new_rsa_key)?;
+        let signing_key_id = signing_key_id(directory.as_deref())?;
+        let kms = Self { keys: RwLock::new(keys), signing_key_id, directory };
+        kms.create_if_missing(kms.signing_key_id(), new_rsa_key)?;
         kms.create_if_missing(MAC_KEY_ID, || random_bytes().map(Key::Hmac))?;
         kms.create_if_missing(WRAPPING_KEY_ID, || random_bytes().map(Key::Symmetric))?;
         Ok(kms)
+    }
+
+    /// The id of the key that signs tokens.
+    pub(crate) fn signing_key_id(&self) -> &str {
+        &self.signing_key_id
     }
 
     fn create_if_missing(&self, id: &str, create: impl FnOnce() -> io::Result<Key>) -> io::Result<()> {
@@ -323,12 +332,28 @@ impl Kms {
             .filter(|id| !id.is_empty())
             .ok_or_else(|| validation("Value at 'keyId' failed to satisfy constraint: Member must not be null"))?;
         let id = given.strip_prefix(ARN_PREFIX).unwrap_or(given);
+        let id = if id == SIGNING_KEY_NAME { &self.signing_key_id } else { id };
         let arn = format!("{ARN_PREFIX}{id}");
         let keys = self.keys.read().map_err(internal)?;
         match keys.get(id) {
             Some(key) => answer(&arn, key),
             None => Err(KmsError("NotFoundException", format!("Key '{arn}' does not exist"))),
         }
+    }
+}
+
+/// The id of the signing key, which is kept beside the keys.
+fn signing_key_id(directory: Option<&Path>) -> io::Result<String> {
+    let Some(file) = directory.map(|directory| directory.join("signing-key-id")) else {
+        return Ok(Uuid::new_v4().to_string());
+    };
+    match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = Uuid::new_v4().to_string();
+            write_private(&file, id.as_bytes())?;
+            Ok(id)
+        }
+        read => read,
     }
 }
 
@@ -402,8 +427,10 @@ mod tests {
 
     use super::*;
 
-    fn with_keys() -> (Kms, &'static str) {
-        (Kms::open(None).unwrap(), SIGNING_KEY_ID)
+    fn with_keys() -> (Kms, String) {
+        let kms = Kms::open(None).unwrap();
+        let id = kms.signing_key_id().to_owned();
+        (kms, id)
     }
 
     fn refusal(kms: &Kms, operation: &str, request: &Value) -> String {
@@ -428,6 +455,7 @@ mod tests {
     #[test]
     fn a_data_key_pair_opens_for_its_context_and_key_only() {
         let (kms, signing_key) = with_keys();
+        let signing_key = signing_key.as_str();
         let generate =
             json!({"KeyId": WRAPPING_KEY_ID, "KeyPairSpec": "RSA_2048", "EncryptionContext": {"a": "1", "b": "2"}});
         let (status, pair) = kms.answer("GenerateDataKeyPairWithoutPlaintext", generate.to_string().as_bytes());
@@ -456,6 +484,7 @@ mod tests {
     #[test]
     fn it_signs_raw_messages_and_digests() {
         let (kms, id) = with_keys();
+        let id = id.as_str();
         let sign = |kind: &str, message: &[u8], algorithm: &str| {
             let message = STANDARD.encode(message);
             let request = json!({"KeyId": id, "Message": message, "MessageType": kind, "SigningAlgorithm": algorithm});
@@ -474,6 +503,7 @@ mod tests {
     #[test]
     fn it_makes_macs() {
         let (kms, rsa) = with_keys();
+        let rsa = rsa.as_str();
         let id = MAC_KEY_ID;
         let request = json!({"KeyId": id, "Message": STANDARD.encode("message"), "MacAlgorithm": "HMAC_SHA_256"});
         let (status, answer) = kms.answer("GenerateMac", request.to_string().as_bytes());
@@ -497,7 +527,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let public_key = || {
             let kms = Kms::open(Some(directory.path().to_owned())).unwrap();
-            kms.answer("GetPublicKey", json!({"KeyId": SIGNING_KEY_ID}).to_string().as_bytes()).1
+            kms.answer("GetPublicKey", json!({"KeyId": SIGNING_KEY_NAME}).to_string().as_bytes()).1
         };
         assert_eq!(public_key(), public_key());
     }
@@ -505,6 +535,7 @@ mod tests {
     #[test]
     fn it_refuses_as_kms_does() {
         let (kms, id) = with_keys();
+        let id = id.as_str();
         let sign = json!({
             "KeyId": id, "Message": STANDARD.encode([0; 32]), "MessageType": "DIGEST",
             "SigningAlgorithm": "RSASSA_PKCS1_V1_5_SHA_256",

@@ -57,8 +57,21 @@ pub use self::{
     template::{Route, Template, yaml},
 };
 
-/// The variables that the authorizer's settings are read from.
-pub const AUTHORIZER_VARIABLES: [&str; 4] = ["CLIENT_IDS", "CREDENTIAL_KINDS", "ORGANIZATION_ID", "REQUIRED_SCOPES"];
+/// The settings that a deployment takes from the parameters of its template, and the stack from its environment.
+pub const SETTINGS: [&str; 12] = [
+    "APPLICATION_IDS",
+    "AUDIENCE",
+    "AUDIENCES",
+    "AUTHORIZATION_RESPONSE_ISS",
+    "CLIENT_IDS",
+    "CREDENTIAL_KINDS",
+    "END_SESSION_ENDPOINT",
+    "KEY_PUBLICATION_SECONDS",
+    "MAX_TOKEN_TTL_SECONDS",
+    "ORGANIZATION_ID",
+    "REQUIRED_SCOPES",
+    "SCOPES_SUPPORTED",
+];
 
 /// How long the stack waits, when it stops, for requests to finish.
 const GRACE: Duration = Duration::from_secs(3);
@@ -81,8 +94,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub signing_mode: SigningMode,
-    /// The settings of the authorizer, by the names of their variables.
-    pub authorizer: HashMap<String, String>,
+    /// Some of the [`SETTINGS`], by the names of their variables.
+    pub settings: HashMap<String, String>,
     /// How the functions reach AWS; the endpoint and the credentials are set by the stack.
     pub aws: aws_config::ConfigLoader,
 }
@@ -117,7 +130,7 @@ impl Stack {
         let mut variables = HashMap::from([
             ("ISSUER".to_owned(), options.issuer.unwrap_or_else(|| base_url.clone())),
             ("MAC_KEY_ID".to_owned(), kms::MAC_KEY_ID.to_owned()),
-            ("SIGNING_KEY_ID".to_owned(), kms::SIGNING_KEY_ID.to_owned()),
+            ("SIGNING_KEY_ID".to_owned(), kms.signing_key_id().to_owned()),
             ("SIGNING_MODE".to_owned(), options.signing_mode.as_str().to_owned()),
             ("TABLE_NAME".to_owned(), TABLE.to_owned()),
             ("WRAPPING_KEY_ID".to_owned(), kms::WRAPPING_KEY_ID.to_owned()),
@@ -126,7 +139,7 @@ impl Stack {
         if options.host.is_loopback() {
             variables.insert("AUTHORIZATION_ENDPOINT".to_owned(), format!("{base_url}/authorize"));
         }
-        variables.extend(options.authorizer);
+        variables.extend(options.settings);
         variables.extend(options.oidc_issuer.map(|issuer| ("OIDC_ISSUER".to_owned(), issuer)));
         let aws = aws_config(options.aws, &base_url).await;
         let environment = Environment { variables, aws, clock: options.clock, random: options.random };

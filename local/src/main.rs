@@ -62,10 +62,9 @@ fn wants_color(stream: &impl std::io::IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A deployment takes them from the parameters of its template.
-fn authorizer_settings() -> HashMap<String, String> {
+fn settings() -> HashMap<String, String> {
     let set = |name: &str| Some((name.to_owned(), std::env::var_os(name)?.to_string_lossy().into_owned()));
-    local::AUTHORIZER_VARIABLES.into_iter().filter_map(set).collect()
+    local::SETTINGS.into_iter().filter_map(set).collect()
 }
 
 #[tokio::main]
@@ -104,7 +103,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         allow_origins: arguments.allow_origin,
         data_dir: arguments.data_dir,
         signing_mode: arguments.signing_mode,
-        authorizer: authorizer_settings(),
+        settings: settings(),
         clock: Arc::new(SystemClock),
         random: Arc::new(SystemRandom),
         aws: shared::runtime::aws::config().timeout_config(patient()),

@@ -23,6 +23,8 @@ pub struct Template {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Route {
     pub method: Method,
+    /// Whether it is also a route for `HEAD`, as every one for `GET` must be.
+    pub answers_head: bool,
     /// The path, with parameters in braces.
     pub path: String,
     /// The name of the binary.
@@ -43,14 +45,19 @@ impl Template {
             for event in function["Properties"]["Events"].as_object().into_iter().flat_map(|events| events.values()) {
                 let property =
                     |key| event["Properties"][key].as_str().ok_or(format!("template.yaml: {name}: no {key}"));
+                let method = property("Method")?.parse();
                 routes.push(Route {
-                    method: property("Method")?
-                        .parse()
-                        .map_err(|_| format!("template.yaml: {name}: no HTTP method"))?,
+                    method: method.map_err(|_| format!("template.yaml: {name}: no HTTP method"))?,
+                    answers_head: false,
                     path: property("Path")?.to_owned(),
                     function: function_name.to_owned(),
                 });
             }
+        }
+        let (heads, mut routes): (Vec<_>, Vec<_>) = routes.into_iter().partition(|route| route.method == Method::HEAD);
+        for route in routes.iter_mut().filter(|route| route.method == Method::GET) {
+            let is_its_head = |head: &Route| head.path == route.path && head.function == route.function;
+            route.answers_head = heads.iter().any(is_its_head);
         }
         Ok(Self {
             routes,
@@ -65,7 +72,7 @@ impl Route {
     /// The decoded path parameters, if the request takes this route.
     #[must_use]
     pub fn parameters(&self, method: &Method, path: &str) -> Option<Map<String, Value>> {
-        if self.method != *method {
+        if self.method != *method && !(self.answers_head && *method == Method::HEAD) {
             return None;
         }
         let (mut template, mut path) = (self.path.split('/'), path.split('/'));
@@ -141,10 +148,11 @@ mod tests {
     #[test]
     fn paths_match_segment_by_segment() {
         let path = "/api/v1/apps/{clientId}/keys".to_owned();
-        let route = Route { method: Method::GET, path, function: String::new() };
+        let route = Route { method: Method::GET, answers_head: true, path, function: String::new() };
         let matched = |path| route.parameters(&Method::GET, path).map(|found| found["clientId"].clone());
         assert_eq!(matched("/api/v1/apps/a%20b/keys"), Some("a b".into()));
         assert_eq!(route.parameters(&Method::POST, "/api/v1/apps/a/keys"), None);
+        assert!(route.parameters(&Method::HEAD, "/api/v1/apps/a/keys").is_some());
         for other in [
             "/api/v1/apps//keys",
             "/api/v1/apps/a/b/keys",

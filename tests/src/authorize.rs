@@ -9,8 +9,8 @@ use shared::{
 };
 
 use crate::harness::{
-    Answer, ApiRequest, InjectedFault, Lambda, Node, START, Secrets, Tenant, TestStack, authorizer_event as event,
-    authorizer_event_of, calls, command,
+    Answer, ApiRequest, ISSUER, InjectedFault, Lambda, Node, START, Secrets, Tenant, TestStack,
+    authorizer_event as event, authorizer_event_of, calls, command,
     exchange_token::{self, CLIENT},
     oauth2, unverified_claims, with, with_bearer,
 };
@@ -39,7 +39,7 @@ async fn credentials(stack: &TestStack, tenant: &Tenant) -> Vec<(String, Value)>
     let registration = tenant.registration.as_str();
     let of_token = json!({
         "kind": "accessToken", "tokenId": jti(&token), "organization": organization, "registration": registration,
-        "clientId": registration, "sub": registration, "scope": "oauth.token.create",
+        "clientId": registration, "sub": registration, "scope": "oauth.token.create", "aud": ISSUER,
         "exp": (START + 31_536_000).to_string(),
     });
     let of_user = json!({
@@ -60,8 +60,8 @@ async fn credentials(stack: &TestStack, tenant: &Tenant) -> Vec<(String, Value)>
         ),
         (token["oauth2_".len()..].to_owned(), of_token.clone()),
         (token, of_token),
-        (user.access_token.clone(), with(&of_user, &json!({"tokenId": jti(&user.access_token)}))),
-        (documented.clone(), with(&of_user, &json!({"tokenId": jti(&documented)}))),
+        (user.access_token.clone(), with(&of_user, &json!({"tokenId": jti(&user.access_token), "aud": ISSUER}))),
+        (documented.clone(), with(&of_user, &json!({"tokenId": jti(&documented), "aud": CLIENT}))),
     ]
 }
 
@@ -259,6 +259,86 @@ async fn its_log_has_no_credential() {
     }
 }
 
+const ORDERS: &str = "https://orders.example.com";
+const BILLING: &str = "https://billing.example.com";
+
+/// What the API learns of a caller's own claims, and which audiences it lets in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_let_in_by_its_audience_and_brings_its_claims() {
+    let stack = TestStack::start().await;
+    let tenant = Tenant::new(&stack, "acme").await;
+    let settings = json!({
+        "audiences": [ORDERS, BILLING], "claims": {"tier": "gold", "big": 12_345_678_901_u64, "role": ["a", null]},
+    });
+    let registration = stack.registration(&tenant.organization, &settings).await;
+    exchange_token::client(&stack, &json!({"audiences": [ORDERS], "organizationId": tenant.organization})).await;
+    let machine = async |targets: &[&str]| {
+        let targets = targets.iter().map(|target| ("resource", *target));
+        let form: Vec<_> = [("grant_type", "client_credentials")].into_iter().chain(targets).collect();
+        let request = stack.form(oauth2::TOKEN, &form).basic_auth(&registration, Some(&tenant.key));
+        let token = stack.send(request).await.json()["access_token"].as_str().unwrap().to_owned();
+        Secrets::add_credential(&token);
+        token
+    };
+    let login = json!({
+        "resource": [ORDERS], "acr": "urn:example:high", "amr": ["pwd", "otp"],
+        "accessTokenClaims": {"groups": ["admins"], "email": "ada@example.com"}, "idTokenClaims": {"other": 1},
+    });
+    let code = oauth2::code(&stack, &login).await;
+    let user = oauth2::exchange(&stack, &code).await.user(code);
+    let documented = exchange_token::refresh(&stack, &user.refresh_token).await.item()["accessToken"].clone();
+    let body = json!({"registrationId": registration, "email": "robot@example.com"});
+    let created = stack.post("/api/v1/create-token", &tenant.key, &body).await.access_token();
+    let app_token = tenant.create_app_token(&stack, &json!({})).await.json()["data"]["bearer"].clone();
+    let bearers = [
+        ("machine", machine(&[]).await),
+        ("machine for orders", machine(&[ORDERS]).await),
+        ("machine for both", machine(&[BILLING, ISSUER]).await),
+        ("user for orders", user.access_token),
+        ("documented", documented.as_str().unwrap().to_owned()),
+        ("created", created),
+        ("app token", app_token.as_str().unwrap().to_owned()),
+        ("API key", tenant.key.clone()),
+    ];
+    for (audiences, expected) in [
+        // The documented token is of a login that was for another API only.
+        ("", &["machine", "machine for both", "created", "app token", "API key"][..]),
+        (ORDERS, &["machine for orders", "user for orders", "app token", "API key"]),
+        (&format!("x  {BILLING} {CLIENT}"), &["machine for both", "documented", "app token", "API key"]),
+    ] {
+        let node = Node::start_with(&stack, TimeDelta::zero(), &[("AUDIENCES", audiences)]);
+        let mut allowed = vec![];
+        for (name, bearer) in &bearers {
+            let request = ApiRequest { function: "authorize", event: event(bearer) };
+            let decision = node.send(&request).await.body;
+            let context = &decision["context"];
+            let claims = context["claims"].as_str();
+            match *name {
+                _ if decision["isAuthorized"] == false => continue,
+                "created" => {
+                    assert_eq!(
+                        claims,
+                        Some(r#"{"email":"robot@example.com","tier":"gold","big":12345678901,"role":["a",null]}"#)
+                    );
+                }
+                "machine for both" => assert_eq!(context["aud"], format!("{BILLING} {ISSUER}")),
+                "user for orders" | "documented" => assert_eq!(
+                    serde_json::from_str::<Value>(claims.unwrap()).unwrap(),
+                    json!({
+                        "acr": "urn:example:high", "amr": ["pwd", "otp"], "groups": ["admins"],
+                        "email": "ada@example.com",
+                    })
+                ),
+                "machine" => assert_eq!(claims, Some(r#"{"tier":"gold","big":12345678901,"role":["a",null]}"#)),
+                "machine for orders" => assert!(claims.is_some()),
+                _ => assert_eq!(claims, None, "{name}"),
+            }
+            allowed.push(*name);
+        }
+        assert_eq!(allowed, expected, "{audiences}");
+    }
+}
+
 // ------------------------------------------------------------------------------------------------ the protected route
 
 async fn whoami(stack: &TestStack, bearer: &str) -> Answer {
@@ -283,7 +363,7 @@ async fn a_protected_route_sees_a_credential_until_it_is_revoked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_local_stack_takes_the_settings_of_the_authorizer() {
     let stack = TestStack::start_with(|options| {
-        options.authorizer.insert("REQUIRED_SCOPES".to_owned(), "sdk".to_owned());
+        options.settings.insert("REQUIRED_SCOPES".to_owned(), "sdk".to_owned());
     });
     let stack = stack.await;
     let tenant = Tenant::new(&stack, "acme").await;

@@ -58,7 +58,7 @@ async fn a_created_token_is_recorded_and_verifiable() {
         json!({
             "iss": ISSUER, "sub": caller.registration, "aud": ISSUER, "client_id": caller.registration, "jti": id,
             "iat": START, "exp": START + 365 * 86400, "scope": "oauth.token.create read:things",
-            "email": "user@example.com",
+            "organization": caller.organization, "email": "user@example.com",
         })
     );
 

@@ -7,16 +7,14 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::{
-    clock::Clock as _,
     credential::{Credential, CredentialKind},
     keys::SigningMode,
     random::SystemRandom,
-    store::{DataKeyPair, SigningKeys, Store, Update},
 };
 
 use crate::harness::{
     ApiRequest, CaseName, Fixture, ISSUER, InjectedFault, Node, Outcome, TestStack, calls, exchange_token::CLIENT,
-    items, verified,
+    items, verified, with,
 };
 
 async fn rotate(stack: &TestStack, more: &Value) -> String {
@@ -355,7 +353,7 @@ async fn a_wrapped_key_is_good_for_its_table_and_id_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn racing_rotations_all_happen() {
-    const RACERS: usize = 30;
+    const RACERS: usize = 8;
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let before = published(&node(&fixture, "envelope")).await;
     let more = json!({});
@@ -363,6 +361,38 @@ async fn racing_rotations_all_happen() {
     let after = published(&node(&fixture, "envelope")).await;
     assert_eq!(after.len(), before.len() + RACERS);
     assert!(racing.contains(&after[0]) && racing.iter().all(|kid| after.contains(kid)));
+}
+
+/// The first attempt is recorded, and others rotate before it is sent again, or withdraw what it recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_others_overtook_recognizes_itself() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    for (slow, fast) in [
+        (json!({}), json!({})),
+        (json!({}), json!({"withdrawPrevious": true})),
+        (json!({"stage": "prepare"}), json!({"withdrawPrevious": true})),
+        (json!({"stage": "activate", "force": true}), json!({})),
+        (json!({"stage": "activate", "force": true}), json!({"withdrawPrevious": true})),
+    ] {
+        if slow["stage"] == "activate" {
+            rotate(&fixture.stack, &json!({"stage": "prepare"})).await;
+        }
+        let node = node(&fixture, "envelope");
+        node.calls.fail("PutItem", &[InjectedFault::Late]);
+        let rotation = ApiRequest::provision(with(&json!({"action": "rotateSigningKey"}), &slow));
+        let others = async {
+            let before = signing_keys(&fixture.stack).await;
+            // While the attempt waits for its answer.
+            while signing_keys(&fixture.stack).await == before {
+                tokio::task::yield_now().await;
+            }
+            rotate(&fixture.stack, &fast).await
+        };
+        let (ours, theirs) = tokio::join!(node.send(&rotation), others);
+        assert!(ours.body["kid"].is_string() && node.calls.all_failed(), "{slow}: {ours:?}");
+        assert_eq!(signing_keys(&fixture.stack).await["kid"]["S"], theirs, "{slow}, {fast}");
+        assert_eq!(node.calls.count()["PutItem"], 1, "the second attempt recognized the first");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -422,38 +452,13 @@ async fn a_key_whose_wrapping_key_is_not_recorded_is_used() {
     assert_eq!(kid(&create(&fixture, &node(&fixture, "envelope")).await), item["kid"]["S"]);
 }
 
-/// The SDK repeats a write whose answer was lost. By then others may have rotated, and even withdrawn the key.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_late_repeat_of_a_rotation_recognizes_itself() {
-    let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let store = Store::from_environment(fixture.stack.local.environment()).unwrap();
-    let pair = |keys: &SigningKeys, kid: &str| DataKeyPair { kid: kid.parse().unwrap(), ..keys.current.clone() };
-    for withdraw in [false, true] {
-        let now = fixture.stack.clock.now();
-        let before = store.load_signing_keys().await.unwrap().unwrap();
-        let replaces = before.current.kid.clone();
-        let (ours, theirs) = (pair(&before, &format!("ours-{withdraw}")), pair(&before, &format!("theirs-{withdraw}")));
-        let written = SigningKeys::rotated(Some(before), ours, now, false);
-        assert!(matches!(store.record_signing_keys(&written, Some(&replaces)).await.unwrap(), Update::Applied(())));
-        let later = SigningKeys::rotated(Some(written.clone()), theirs, now, withdraw);
-        assert!(matches!(
-            store.record_signing_keys(&later, Some(&written.current.kid)).await.unwrap(),
-            Update::Applied(())
-        ));
-
-        let repeated = store.record_signing_keys(&written, Some(&replaces)).await.unwrap();
-        assert!(matches!(repeated, Update::Applied(())), "{repeated:?}");
-        assert_eq!(store.load_signing_keys().await.unwrap().unwrap().current.kid, later.current.kid);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_goes_when_no_token_of_it_can_live() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
     let first = published(&node(&fixture, "envelope")).await[0].clone();
     rotate(&fixture.stack, &json!({})).await;
     // The longest lifetime of a token, plus a day for processes that still had the key.
-    fixture.stack.clock.advance(315_360_000 + 86_400 - 1);
+    fixture.stack.clock.advance(31_536_000 + 86_400 - 1);
     rotate(&fixture.stack, &json!({})).await;
     assert!(published(&node(&fixture, "envelope")).await.contains(&first));
     fixture.stack.clock.advance(1);
@@ -461,19 +466,72 @@ async fn a_key_goes_when_no_token_of_it_can_live() {
     assert!(!published(&node(&fixture, "envelope")).await.contains(&first));
 }
 
+/// The next key is published first, second in the set, and signs once verifiers have had the time to learn of it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_number_of_signing_keys_has_a_bound() {
+async fn a_key_is_prepared_published_and_then_activated() {
     let fixture = Fixture::new(60, SigningMode::Envelope).await;
-    let mut item = signing_keys(&fixture.stack).await;
-    let now = json!({"N": fixture.stack.clock.seconds().to_string()});
-    let previous = json!({"M": {"kid": {"S": "x"}, "publicKey": item["publicKey"], "replacedAt": now}});
-    item["previous"] = json!({"L": vec![previous; shared::store::MAX_KEYS - 1]});
-    fixture.stack.dynamodb("PutItem", json!({"Item": item})).await;
-    assert_eq!(published(&node(&fixture, "envelope")).await.len(), shared::store::MAX_KEYS + 1);
-    let refused = fixture.stack.try_provision(&json!({"action": "rotateSigningKey"})).await.unwrap_err();
-    assert_eq!(refused["errorType"], "InvalidRequest");
-    assert!(refused["errorMessage"].as_str().unwrap().starts_with("withdrawPrevious must be true: "), "{refused}");
+    let keys = async || published(&node(&fixture, "envelope")).await;
+    let try_rotate = async |more: &Value| {
+        let action = with(&json!({"action": "rotateSigningKey"}), more);
+        fixture.stack.try_provision(&action).await.map_err(|error| error["errorMessage"].clone())
+    };
+    let before = keys().await;
+    let (prepare, activate) = (json!({"stage": "prepare"}), json!({"stage": "activate"}));
+    let none = Err(json!("stage must not be activate: no key is prepared"));
+    assert_eq!(try_rotate(&activate).await, none);
+    let next = rotate(&fixture.stack, &prepare).await;
+    assert_eq!(keys().await, [&before[..1], std::slice::from_ref(&next), &before[1..]].concat());
+    assert_eq!(rotate(&fixture.stack, &prepare).await, next, "prepared already");
+    let signing = create(&fixture, &node(&fixture, "envelope")).await;
+    assert_eq!(kid(&signing), before[0]);
+    fixture.stack.clock.advance(7199);
+    let early = try_rotate(&activate).await.unwrap_err();
+    assert!(early.as_str().unwrap().starts_with("stage must not be activate before 20"), "{early}");
+    fixture.stack.clock.advance(1);
+    assert_eq!(rotate(&fixture.stack, &activate).await, next);
+    assert_eq!(keys().await, [std::slice::from_ref(&next), &before[..]].concat());
+    assert_eq!(kid(&create(&fixture, &node(&fixture, "envelope")).await), next);
+    assert!(is_trusted(&fixture, &node(&fixture, "envelope"), &signing).await);
+    assert_eq!(try_rotate(&activate).await, none);
+
+    // `force` lifts the wait. Withdrawing leaves the key that signs, and drops the others of the table.
+    let forced = rotate(&fixture.stack, &prepare).await;
+    assert_eq!(rotate(&fixture.stack, &json!({"stage": "activate", "force": true})).await, forced);
+    let prepared = rotate(&fixture.stack, &prepare).await;
+    let replaced = rotate(&fixture.stack, &json!({})).await;
+    assert_eq!(&keys().await[..2], [replaced.clone(), prepared.clone()], "it stays prepared");
+    fixture.stack.clock.advance(7200);
+    assert_eq!(rotate(&fixture.stack, &json!({"stage": "activate", "withdrawPrevious": true})).await, prepared);
+    assert_eq!(keys().await, [prepared, before[1].clone()]);
+    let prepared = rotate(&fixture.stack, &prepare).await;
+    let last = rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
+    assert_eq!(keys().await, [last, before[1].clone()]);
+    assert_eq!(try_rotate(&activate).await, none, "{prepared} was withdrawn");
+}
+
+/// An Application Load Balancer forwards nothing if there are more than ten keys. One of them is that of KMS.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_ten_keys_are_published() {
+    let fixture = Fixture::new(60, SigningMode::Envelope).await;
+    let keys = async || published(&node(&fixture, "envelope")).await;
+    for _ in 0..8 {
+        rotate(&fixture.stack, &json!({})).await;
+    }
+    let full = keys().await;
+    assert_eq!(full.len(), 10);
+    for stage in [json!({}), json!({"stage": "prepare"})] {
+        let action = with(&json!({"action": "rotateSigningKey"}), &stage);
+        let refused = fixture.stack.try_provision(&action).await.unwrap_err();
+        assert_eq!(refused["errorType"], "InvalidRequest");
+        assert!(refused["errorMessage"].as_str().unwrap().starts_with("force must be true: 10 keys "), "{refused}");
+    }
+    assert_eq!(keys().await, full);
+    // The oldest key of the table goes.
+    rotate(&fixture.stack, &json!({"force": true})).await;
+    let (forced, oldest) = (keys().await, &full[8]);
+    assert_eq!((forced.len(), forced.contains(oldest)), (10, false));
     rotate(&fixture.stack, &json!({"withdrawPrevious": true})).await;
+    assert_eq!(keys().await.len(), 2);
 }
 
 /// A key that a process does not know yet may be newer than its copy of the keys. It is not taken for a withdrawn one.

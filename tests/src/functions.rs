@@ -79,15 +79,22 @@ async fn tokens_outlive_the_replacement_of_their_key() {
 }
 
 /// Variables that have a default.
-const OPTIONAL: [&str; 10] = [
+const OPTIONAL: [&str; 17] = [
+    "APPLICATION_IDS",
     "AUDIENCE",
+    "AUDIENCES",
     "AUTHORIZATION_ENDPOINT",
+    "AUTHORIZATION_RESPONSE_ISS",
     "CLIENT_IDS",
     "CREDENTIAL_KINDS",
+    "END_SESSION_ENDPOINT",
+    "KEY_PUBLICATION_SECONDS",
+    "MAX_TOKEN_TTL_SECONDS",
     "OIDC_ISSUER",
     "ORGANIZATION_ID",
     "PREVIOUS_SIGNING_KEY_IDS",
     "REQUIRED_SCOPES",
+    "SCOPES_SUPPORTED",
     "SIGNING_MODE",
     "WRAPPING_KEY_ID",
 ];

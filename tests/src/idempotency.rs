@@ -219,38 +219,58 @@ async fn another_request_with_the_same_key_is_422() {
     assert_eq!(tokens(&stack, &caller).await, [1, 1]);
 }
 
+/// A thousand of the largest tokens fit, or 900 beside the longest of everything else.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_registration_fits_its_item() {
     let stack = TestStack::start().await;
-    // The longest name and scopes, and times that DynamoDB cannot shorten.
-    let scopes: Vec<_> = (0..50).map(|n| format!("{n:020}")).collect();
-    let settings = json!({"maxAllowed": 1000, "name": "\u{1F511}".repeat(200), "scopes": scopes});
-    let caller = Tenant::with_registration(&stack, "acme", &settings).await;
+    // Times that DynamoDB cannot shorten.
+    let time = json!({"N": (START + 1_234_567).to_string()});
     let email =
         ["x".repeat(63), "@".to_owned(), "a".repeat(63), ".".to_owned(), "b".repeat(63), ".".to_owned()].concat();
     let email = format!("{email}{}.com", "c".repeat(58));
     assert_eq!(email.len(), 254);
     let largest = json!({"M": {
-        "key": current_key(&stack).await, "exp": {"N": (START + 1_234_567).to_string()}, "email": {"S": email},
+        "key": current_key(&stack).await, "exp": time, "email": {"S": email},
         "idem": {"M": {
-            "iat": {"N": (START + 1_234_567).to_string()}, "jti": {"S": "00000000-0000-4000-8000-000000000000"},
-            "scopes": {"N": "4294967295"},
+            "iat": time, "jti": {"S": "00000000-0000-4000-8000-000000000000"}, "rev": {"N": "4294967295"},
         }},
     }});
-    let tokens: serde_json::Map<_, _> =
-        (0..999).map(|n| (format!("00000000-0000-8000-8000-{n:012}"), largest.clone())).collect();
-    // Ten earlier lists of fifty scopes, each list of 1000 characters.
-    let scopes: Vec<_> = (0..50).map(|n| json!({"S": format!("{n:020}")})).collect();
-    let earlier: Vec<_> =
-        (0..10).map(|n| json!({"M": {"revision": {"N": n.to_string()}, "scopes": {"L": scopes}}})).collect();
-    let revoked: serde_json::Map<_, _> =
-        (0..20).map(|n| (format!("00000000-0000-4000-8000-{n:012}"), json!({"S": "0".repeat(32)}))).collect();
-    let values = json!({":tokens": {"M": tokens}, ":earlier": {"L": earlier}, ":revoked": {"M": revoked}});
-    let key = items::registration_key(&caller.registration);
-    stack.update_item(&key, "SET tokens = :tokens, earlierScopes = :earlier, revoked = :revoked", values).await;
-    let body = json!({"registrationId": caller.registration, "email": email});
-    let last = post(&stack, "/api/v1/create-token", &caller.key, KEY, &body).await;
-    assert_eq!((last.status, &last.json()["activeTokens"]), (201, &json!(1000)));
+    let map = |count: usize, value: &Value| {
+        let entries = (0..count).map(|n| (format!("00000000-0000-8000-8000-{n:012}"), value.clone()));
+        json!({"M": entries.collect::<serde_json::Map<_, _>>()})
+    };
+    let scopes: Vec<_> = (0..50).map(|n| format!("{n:020}")).collect();
+    let claims = json!({"x": "x".repeat(1024 - 8)});
+    let longest = json!({
+        "maxAllowed": 900, "name": "\u{1F511}".repeat(200), "scopes": scopes, "claims": claims,
+        "audiences": (0..20).map(|n| format!("{n:0512}")).collect::<Vec<_>>(),
+    });
+    // Ten earlier lists of fifty scopes, each list of 1000 characters, with claims.
+    let scopes: Vec<_> = scopes.iter().map(|scope| json!({"S": scope})).collect();
+    let contents = |n: usize| {
+        json!({"M": {
+            "revision": {"N": n.to_string()}, "scopes": {"L": scopes}, "claims": {"S": claims.to_string()},
+        }})
+    };
+    let earlier: Vec<_> = (0..10).map(contents).collect();
+    for (n, (settings, max_allowed, full)) in
+        [(json!({"maxAllowed": 1000}), 1000, false), (longest, 900, true)].into_iter().enumerate()
+    {
+        let caller = Tenant::with_registration(&stack, &format!("acme-{n}"), &settings).await;
+        let revoked = if full { 20 } else { 0 };
+        let machines = if full { 200 } else { 0 };
+        let values = json!({
+            ":tokens": map(max_allowed - 1, &largest), ":earlier": {"L": if full { earlier.clone() } else { vec![] }},
+            ":revoked": map(revoked, &json!({"S": "0".repeat(32)})), ":machines": map(machines, &time),
+        });
+        let key = items::registration_key(&caller.registration);
+        let update = "SET tokens = :tokens, earlierContents = :earlier, revoked = :revoked, \
+                      revokedMachineTokens = :machines";
+        stack.update_item(&key, update, values).await;
+        let body = json!({"registrationId": caller.registration, "email": email});
+        let last = post(&stack, "/api/v1/create-token", &caller.key, KEY, &body).await;
+        assert_eq!((last.status, &last.json()["activeTokens"]), (201, &json!(max_allowed)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

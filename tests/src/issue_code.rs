@@ -47,25 +47,77 @@ async fn what_the_client_is_not_registered_for_is_refused() {
         ("redirectUri", json!("https://app.example.com/"), format!("redirectUri {registered}")),
         ("scope", json!("openid profile"), format!("scope {registered}")),
         ("clientId", json!("22222222-2222-2222-2222-222222222222"), "clientId does not exist".to_owned()),
-        ("clientId", json!("x"), "clientId must be a UUID".to_owned()),
+        ("clientId", json!("x"), "clientId must be a UUID in lower case".to_owned()),
         ("subject", Value::Null, "subject is required".to_owned()),
         ("subject", json!("é"), "subject must be 1 to 255 printable ASCII characters".to_owned()),
         ("subject", json!("x".repeat(256)), "subject must be 1 to 255 printable ASCII characters".to_owned()),
-        ("state", json!(""), "state must be 1 to 1024 characters".to_owned()),
+        ("state", json!(""), "state must be 1 to 4096 characters".to_owned()),
         ("nonce", json!(1), "nonce must be a string".to_owned()),
         ("codeChallenge", json!("plain"), "codeChallenge must be 43 characters of base64url (S256)".to_owned()),
         ("authTime", json!("1735689600"), format!("authTime must be a whole number from 0 to {}", START + 300)),
         ("authTime", json!(START + 301), format!("authTime must be a whole number from 0 to {}", START + 300)),
-        ("language", json!("english language"), "language must be a language tag such as en or pt-BR".to_owned()),
+        (
+            "language",
+            json!("english language"),
+            "language must be 1 to 35 characters of A-Z a-z 0-9 _ -, such as en or pt-BR".to_owned(),
+        ),
         ("claims", json!([]), "claims must be an object".to_owned()),
         ("claims", json!({"sub": "x"}), "claims must contain only standard claims of OpenID Connect".to_owned()),
         ("claims", json!({"email_verified": "yes"}), "claims.email_verified must be true or false".to_owned()),
         ("lang", json!("en"), "lang is not a field of this request".to_owned()),
+        ("acr", json!(""), "acr must be 1 to 255 printable ASCII characters".to_owned()),
+        ("amr", json!(vec!["pwd"; 11]), "amr must have at most 10 entries".to_owned()),
+        ("amr", json!("pwd"), "amr must be an array of strings".to_owned()),
+        ("accessTokenClaims", json!(["a"]), "accessTokenClaims must be an object".to_owned()),
+        ("idTokenClaims", json!({"a": "x".repeat(2041)}), "idTokenClaims must be at most 2048 bytes long".to_owned()),
     ] {
         let refused = issue(field, value).await.unwrap_err();
         assert_eq!(refused, json!({"errorType": "InvalidRequest", "errorMessage": message}));
     }
     assert!(!stack.calls.count().contains_key("PutItem"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_token_sets_itself_cannot_be_given() {
+    let stack = TestStack::start().await;
+    client(&stack, &json!({})).await;
+    for name in [
+        "iss",
+        "sub",
+        "aud",
+        "exp",
+        "nbf",
+        "iat",
+        "jti",
+        "client_id",
+        "azp",
+        "scope",
+        "sid",
+        "auth_time",
+        "nonce",
+        "at_hash",
+        "cnf",
+        "act",
+        "organization",
+        "gen",
+        "token_use",
+        "acr",
+        "amr",
+        "lng",
+    ] {
+        for field in ["accessTokenClaims", "idTokenClaims"] {
+            let event = with(&login(), &json!({field: {"groups": [], name: "x"}}));
+            let refused = stack.local.invoke("issue-code", &event).await.unwrap_err();
+            let message = format!("{field}.{name} must not be given: the name is reserved");
+            assert_eq!(refused, json!({"errorType": "InvalidRequest", "errorMessage": message}));
+        }
+    }
+    // The longest of everything, and names that only look like those.
+    let largest = json!({
+        "state": "é".repeat(4096), "nonce": "n".repeat(4096), "acr": "x".repeat(255), "amr": ["pwd", "pwd"],
+        "accessTokenClaims": {"a": "x".repeat(2040)}, "idTokenClaims": {"Sub": null, "https://example.com/iss": 1},
+    });
+    stack.local.invoke("issue-code", &with(&login(), &largest)).await.unwrap();
 }
 
 // ------------------------------------------------------------------------------------------------ claims

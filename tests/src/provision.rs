@@ -145,11 +145,14 @@ async fn a_registration_id_that_is_brought_along_can_be_taken_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_id_is_lowercased_and_can_be_taken_once() {
+async fn a_client_id_is_in_lower_case_and_can_be_taken_once() {
     let stack = TestStack::start().await;
-    let id = "11111111-1111-1111-1111-AAAAAAAAAAAA";
+    let id = "11111111-1111-1111-1111-aaaaaaaaaaaa";
     let create = create_client(&json!({"clientId": id}));
-    assert_eq!(stack.provision(&create).await, json!({"clientId": id.to_lowercase()}));
+    assert_eq!(stack.provision(&create).await, json!({"clientId": id}));
+    let upper = create_client(&json!({"clientId": id.to_uppercase()}));
+    let refused = stack.try_provision(&upper).await.unwrap_err();
+    assert_eq!(refused, error("InvalidRequest", "clientId must be a UUID in lower case"));
     let taken = stack.try_provision(&create).await.unwrap_err();
     assert_eq!(taken, error("Taken", "clientId is already taken"));
 }
@@ -192,7 +195,7 @@ async fn each_kind_is_listed_without_a_secret_or_a_hash() {
     assert!(keys.len() == 2 && expected_keys.iter().all(|key| keys.contains(key)));
     let expected_registration = json!({
         "registrationId": registration, "name": "new", "maxAllowed": 3, "tokenTtlSeconds": 60,
-        "scopes": ["oauth.token.create"], "enabled": true,
+        "clientCredentialsTtlSeconds": 3600, "scopes": ["oauth.token.create"], "confidential": false, "enabled": true,
     });
     let expected_application = json!({
         "applicationId": application["applicationId"], "slug": "my-app", "name": "My app", "enabled": true,

@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use serde_json::json;
+use shared::keys::SigningMode;
 
 use crate::harness::{ApiRequest, InjectedFault, Node, Secrets, TestStack, calls};
 
@@ -29,12 +30,12 @@ async fn the_key_set_has_the_signing_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_apps_keys_are_the_same_in_pem() {
     let stack = TestStack::start().await;
-    let client = "11111111-1111-1111-1111-AAAAAAAAAAAA";
+    let client = "11111111-1111-1111-1111-aaaaaaaaaaaa";
     let create = json!({
         "action": "createClient", "clientId": client, "redirectUris": ["https://app.example.com/callback"],
         "services": ["email"], "scopes": ["openid"],
     });
-    assert_eq!(stack.provision(&create).await, json!({"clientId": client.to_lowercase()}));
+    assert_eq!(stack.provision(&create).await, json!({"clientId": client}));
 
     let set = stack.get("/.well-known/jwks.json").await.json();
     let answer = stack.get(&format!("/api/v1/apps/{client}/keys")).await;
@@ -203,4 +204,26 @@ async fn a_bearer_of_a_key_that_was_left_out_is_refused() {
     assert_eq!(node.calls.count(), calls(&[("GetPublicKey", 1)]));
     stack.clock.advance(60);
     assert_eq!(node.send(&create(&token)).await.status, 201);
+}
+
+/// The settings name nine more at most. Beside keys of the table that were too many, the last ones are left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_ten_keys_are_published_whatever_the_settings_are() {
+    let stack = TestStack::start_with(|options| options.signing_mode = SigningMode::Envelope).await;
+    for _ in 0..3 {
+        stack.provision(&json!({"action": "rotateSigningKey"})).await;
+    }
+    let mut previous = Vec::new();
+    for _ in 0..9 {
+        let made = stack.kms("CreateKey", &json!({"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"})).await;
+        previous.push(made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned());
+    }
+    let node = Node::start_with(&stack, TimeDelta::zero(), &[("PREVIOUS_SIGNING_KEY_IDS", &previous.join(","))]);
+    let keys = node.send(&ApiRequest::key_set()).await.body["keys"].clone();
+    let current = stack.get("/.well-known/jwks.json").await.json()["keys"][0].clone();
+    assert_eq!((keys.as_array().unwrap().len(), &keys[0]), (10, &current));
+    // No further key of the table fits, unless an older one goes.
+    let rotation = ApiRequest::provision(json!({"action": "rotateSigningKey"}));
+    let refused = node.send(&rotation).await;
+    assert!(refused.body["errorMessage"].as_str().unwrap().starts_with("force must be true"), "{refused:?}");
 }

@@ -43,7 +43,7 @@ async fn each_function_has_the_variables_that_it_reads_and_no_other() {
         for variable in &known {
             let mut command = command(&stack, &function);
             // If it starts, it asks a Runtime API that does not exist for its first event, and ends.
-            let output = command.env(variable, "not  valid").output().unwrap();
+            let output = command.env(variable, "not válid").output().unwrap();
             let refused = String::from_utf8(output.stdout).unwrap().contains("refusing to start");
             assert_eq!(refused, set.contains(variable), "{function} {variable}");
         }
@@ -169,7 +169,9 @@ fn each_key_of_the_stack_may_sign_and_every_key_is_published() {
             if let Some(ids) = variables["PREVIOUS_SIGNING_KEY_IDS"].as_str() {
                 assert_eq!(variables["SIGNING_KEY_ID"], format!("SigningKey{}", &keys[..1]), "{function} with {keys}");
                 assert_eq!(ids, published[1..].join(","), "{function} with {keys}");
-                assert_eq!(may("kms:GetPublicKey"), published.iter().cloned().collect(), "{function} with {keys}");
+                // `provision` only counts them.
+                let read = if function == "provision" { &[] } else { &*published };
+                assert_eq!(may("kms:GetPublicKey"), read.iter().cloned().collect(), "{function} with {keys}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The published crates `openidconnect` and `oauth2`, unmodified. `.ci/clients` runs clients for Node.js and Python.
 
-use std::{convert::Infallible, fmt::Debug, pin::Pin};
+use std::{collections::HashSet, convert::Infallible, fmt::Debug, pin::Pin};
 
 use chrono::{DateTime, Utc};
 use oauth2_client::{
@@ -378,7 +378,7 @@ async fn a_refused_exchange_leaves_the_code_as_it_was() {
 async fn client_credentials() {
     let tenant = Tenant::new().await;
     let scope = "orders:read orders:write";
-    let settings = json!({"scopes": scope.split(' ').collect::<Vec<_>>(), "tokenTtlSeconds": 600});
+    let settings = json!({"scopes": scope.split(' ').collect::<Vec<_>>(), "clientCredentialsTtlSeconds": 600});
     let registration = tenant.service.0.registration(&tenant.organization, &settings).await;
     let (_, key) = tenant.api_key("oauth.token.create").await;
     let client = |auth_type, secret: &str| {
@@ -417,4 +417,31 @@ async fn client_credentials() {
     let answer =
         client(AuthType::BasicAuth, "unknown").exchange_client_credentials().request_async(&tenant.service).await;
     assert_eq!(refused(answer), BasicErrorResponseType::InvalidClient);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_gets_as_many_tokens_as_it_asks_for() {
+    let tenant = Tenant::new().await;
+    let action = json!({
+        "action": "createRegistration", "organizationId": tenant.organization, "name": "a machine", "maxAllowed": 1,
+        "confidential": true,
+    });
+    let registration = tenant.service.0.provision(&action).await;
+    let secret = text(&registration["clientSecret"]);
+    Secrets::add_credential(&secret);
+    let machine = BasicClient::new(ClientId::new(text(&registration["registrationId"])))
+        .set_client_secret(ClientSecret::new(secret))
+        .set_token_uri(tenant.token_url());
+    let get_token = || async {
+        let tokens = machine.exchange_client_credentials().request_async(&tenant.service).await.unwrap();
+        tokens.access_token().secret().clone()
+    };
+    let mut tokens = HashSet::new();
+    for _ in 0..2000 {
+        tokens.insert(get_token().await);
+    }
+    assert_eq!(tokens.len(), 2000);
+    for token in tokens.iter().take(10) {
+        assert!(tenant.introspect(token).await.active());
+    }
 }

@@ -49,6 +49,7 @@ async fn a_process_killed_at_any_call_breaks_nothing() {
         CaseName::RevokeApiKey,
         CaseName::RotateApiKey,
         CaseName::RotateSecret,
+        CaseName::RotateSecretOfRegistration,
         CaseName::RevokeTokensOfApplication,
         CaseName::RevokeTokensOfClient,
         CaseName::SuspendOrganization,

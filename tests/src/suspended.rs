@@ -148,7 +148,7 @@ impl Customer {
             ("API key", &self.tenant.key, None),
             ("token", &self.token, Some(Switch::Registration)),
             ("token without its prefix", &self.token["oauth2_".len()..], Some(Switch::Registration)),
-            ("machine's token", &self.machine_token, Some(Switch::Registration)),
+            ("machine token", &self.machine_token, Some(Switch::Registration)),
             ("app token", &self.app_token, Some(Switch::Application)),
             ("user's token", &self.user.access_token, Some(Switch::Clients)),
             ("user's documented token", &self.documented, Some(Switch::Clients)),

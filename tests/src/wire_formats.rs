@@ -27,7 +27,7 @@ fn errors() -> Vec<ApiError> {
         ApiError::NotFound,
         ApiError::TokenNotFound,
         ApiError::IdempotencyKeyReused,
-        ApiError::QuotaExceeded { retry_after: 7 },
+        ApiError::QuotaExceeded,
         ApiError::BadCredential,
         ApiError::Replay,
         OauthError::InvalidClient(None).into(),
@@ -35,6 +35,7 @@ fn errors() -> Vec<ApiError> {
         OauthError::UnauthorizedClient.into(),
         OauthError::UnsupportedGrantType.into(),
         OauthError::InvalidScope.into(),
+        OauthError::InvalidTarget.into(),
         InternalError::new("load", SECRET).into(),
     ]
 }
@@ -57,13 +58,15 @@ const fn statuses(error: &ApiError) -> [u16; 5] {
         ApiError::Forbidden => [403, 403, 500, 403, 500],
         ApiError::NotFound => [404, 404, 500, 404, 404],
         ApiError::TokenNotFound => [404, 404, 500, 500, 500],
-        ApiError::IdempotencyKeyReused => [422, 422, 500, 422, 500],
-        ApiError::QuotaExceeded { .. } => [400, 500, 500, 429, 500],
+        ApiError::IdempotencyKeyReused => [422, 422, 500, 500, 500],
+        ApiError::QuotaExceeded => [400, 500, 500, 500, 500],
         ApiError::BadCredential | ApiError::Replay | ApiError::Oauth(OauthError::InvalidScope) => {
             [500, 500, 400, 400, 500]
         }
         ApiError::Oauth(OauthError::InvalidClient(_)) => [500, 500, 500, 401, 500],
-        ApiError::Oauth(OauthError::UnauthorizedClient | OauthError::UnsupportedGrantType) => [500, 500, 500, 400, 500],
+        ApiError::Oauth(
+            OauthError::UnauthorizedClient | OauthError::UnsupportedGrantType | OauthError::InvalidTarget,
+        ) => [500, 500, 500, 400, 500],
         ApiError::Internal(_) => [500; 5],
     }
 }
@@ -139,7 +142,7 @@ fn every_error_has_an_answer_in_every_format() {
 }
 
 #[test]
-fn a_challenge_and_a_time_to_wait_are_headers() {
+fn a_challenge_is_a_header() {
     let bearer = "Bearer realm=\"tokenmint\"";
     for (error, name, value) in [
         (Unauthenticated::Missing.into(), "www-authenticate", Some(bearer.to_owned())),
@@ -151,7 +154,6 @@ fn a_challenge_and_a_time_to_wait_are_headers() {
             "www-authenticate",
             Some("Basic realm=\"tokenmint\"".to_owned()),
         ),
-        (ApiError::QuotaExceeded { retry_after: 7 }, "retry-after", Some("7".to_owned())),
     ] {
         let answer = answer(Oauth2::error("POST /oauth2/token", &error));
         assert_eq!(answer.header(name), value.as_deref(), "{error:?}");

@@ -12,6 +12,7 @@ use shared::{
     auth::{ActiveCredential, ActiveKind, CredentialVerifier, bearer},
     clock::Clock,
     error::Outcome,
+    input::Claims,
     keys::Keys,
     runtime::function::Function,
     runtime::telemetry::{Phase, timed},
@@ -71,7 +72,8 @@ impl Function for Authorize {
         }
         let Ok(text) = bearer(&event.headers) else { return denied(Outcome::Unauthenticated) };
         let now = self.clock.now();
-        let found = match timed(Phase::Load, self.verifier.find_bearer(text, now)).await {
+        let find = self.verifier.find(text, now, self.policy.audiences(), &ActiveKind::BEARERS);
+        let found = match timed(Phase::Load, find).await {
             Ok(found) => found,
             // A function error, so that the caller gets a 500 and not a 403.
             Err(error) => return Handled::of(Err(error.into())),
@@ -93,6 +95,11 @@ fn authorization_is_identity_source(event: &ApiGatewayV2CustomAuthorizerV2Reques
     event.identity_source.iter().flatten().any(|source| Some(source.as_str()) == header)
 }
 
+/// Claims as JSON; `None` if there are none.
+fn text(claims: &Claims) -> Option<String> {
+    serde_json::to_string(claims).ok().filter(|_| !claims.is_empty())
+}
+
 /// What the API learns of its caller, each member where the credential has one.
 fn context(credential: &ActiveCredential<'_>) -> Map<String, Value> {
     let (kind, subject) = (credential.kind(), credential.subject());
@@ -105,7 +112,9 @@ fn context(credential: &ActiveCredential<'_>) -> Map<String, Value> {
         ("clientId", credential.client_id().map(|id| id.to_string())),
         ("sub", Some(subject)),
         ("scope", credential.scope()),
+        ("aud", credential.claims().map(|claims| claims.audiences.to_string())),
         ("exp", credential.expires_at().map(|at| at.timestamp().to_string())),
+        ("claims", credential.claims().and_then(|claims| text(&claims.given()))),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
 }

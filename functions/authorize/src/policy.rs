@@ -6,7 +6,8 @@ use shared::{
     auth::{ActiveCredential, ActiveKind, ParsedClientId},
     error::Constraint,
     id::ObjectId,
-    input::Scopes,
+    input::{Audience, Scopes},
+    keys::AcceptedAudiences,
     runtime::{Environment, SettingsError},
 };
 
@@ -21,20 +22,35 @@ pub(crate) struct Policy {
     /// `CLIENT_IDS`: of the access tokens only those of these clients and registrations. It does not restrict API keys
     /// and app tokens, which have neither.
     clients: Option<Vec<ParsedClientId>>,
+    /// `APPLICATION_IDS`: of the app tokens only those of these applications.
+    applications: Option<Vec<ObjectId>>,
+    /// `AUDIENCES`: of the access tokens only those that are for one of these. The default is that of the deployment.
+    audiences: AcceptedAudiences,
 }
 
 impl Policy {
     pub(crate) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let kinds: Option<Kinds> = environment.optional("CREDENTIAL_KINDS")?;
         let clients: Option<Clients> = environment.optional("CLIENT_IDS")?;
+        let applications: Option<Applications> = environment.optional("APPLICATION_IDS")?;
+        let audiences: Option<AudienceList> = environment.optional("AUDIENCES")?;
         Ok(Self {
             required_scopes: environment.optional("REQUIRED_SCOPES")?.unwrap_or_default(),
             organization: environment.optional("ORGANIZATION_ID")?,
             kinds: kinds.map_or_else(|| ActiveKind::BEARERS.into(), |Kinds(kinds)| kinds),
             clients: clients.map(|Clients(clients)| clients),
+            applications: applications.map(|Applications(applications)| applications),
+            audiences: audiences
+                .map_or(AcceptedAudiences::Deployment, |AudienceList(audiences)| AcceptedAudiences::OneOf(audiences)),
         })
     }
 
+    /// The audiences that an access token may have.
+    pub(crate) fn audiences(&self) -> &AcceptedAudiences {
+        &self.audiences
+    }
+
+    /// Whether an active credential, which has an accepted audience, is allowed.
     pub(crate) fn allows(&self, credential: &ActiveCredential<'_>) -> bool {
         let organization = self.organization.is_none_or(|required| credential.organization_id() == Some(required));
         let scopes = self.required_scopes.is_subset(credential.scopes());
@@ -43,7 +59,12 @@ impl Policy {
             (Some(allowed), Some(client)) => client.to_string().parse().is_ok_and(|client| allowed.contains(&client)),
             (None, _) | (_, None) => true,
         };
-        self.kinds.contains(&credential.kind()) && organization && scopes && client
+        let application = match (&self.applications, credential.application_id()) {
+            (Some(allowed), Some(application)) => allowed.contains(&application),
+            (None, _) | (_, None) => true,
+        };
+        let kind = credential.is_bearer() && self.kinds.contains(&credential.kind());
+        kind && organization && scopes && client && application
     }
 }
 
@@ -68,6 +89,32 @@ impl FromStr for Clients {
         const RULE: &str = "must be ids of clients or registrations, separated by commas";
         let ids = text.split(',').map(|text| text.trim().parse()).collect::<Result<_, Constraint>>();
         ids.map(Self).map_err(|_| Constraint::new(RULE))
+    }
+}
+
+struct Applications(Vec<ObjectId>);
+
+impl FromStr for Applications {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be ids of applications, separated by commas";
+        let ids = text.split(',').map(|text| text.trim().parse()).collect::<Result<_, Constraint>>();
+        ids.map(Self).map_err(|_| Constraint::new(RULE))
+    }
+}
+
+struct AudienceList(Vec<Audience>);
+
+impl FromStr for AudienceList {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: &str = "must be audiences separated by spaces, each of at most 512 printable ASCII characters";
+        let audiences = text.split(' ').filter(|text| !text.is_empty()).map(str::parse);
+        let audiences: Vec<_> = audiences.collect::<Result<_, Constraint>>().map_err(|_| Constraint::new(RULE))?;
+        Constraint::require(!audiences.is_empty(), RULE)?;
+        Ok(Self(audiences))
     }
 }
 
@@ -99,11 +146,12 @@ mod tests {
     fn claims(scopes: &[&str]) -> AccessClaims {
         AccessClaims {
             issuer: String::new(),
-            audience: String::new(),
+            audiences: Vec::new().into(),
             id: CLIENT.parse().unwrap(),
             scopes: scopes.join(" ").parse().unwrap_or_default(),
             issued_at: DateTime::UNIX_EPOCH,
             expires_at: DateTime::UNIX_EPOCH,
+            payload: Box::default(),
         }
     }
 
@@ -144,11 +192,13 @@ mod tests {
             ActiveKind::RegistrationToken => ActiveCredential::RegistrationToken {
                 token: Box::leak(Box::new(CheckedRegistrationToken {
                     registration_id: "registration".parse().unwrap(),
+                    generation: None,
                     claims: claims(scopes),
                 })),
                 registration: leaked(json!({
-                    "organizationId": ORGANIZATION, "name": "", "maxAllowed": 1, "tokenTtlSeconds": 1, "scopes": [],
-                    "scopesRevision": 0, "tokens": {}, "revoked": {}, "enabled": true, "suspension": 0, "generation": 0,
+                    "organizationId": ORGANIZATION, "name": "", "maxAllowed": 1, "tokenTtlSeconds": 1,
+                    "clientCredentialsTtlSeconds": 60, "scopes": [], "contentsRevision": 0, "tokens": {}, "revoked": {},
+                    "revokedMachineTokens": {}, "machineGeneration": 0, "confidential": false, "enabled": true, "suspension": 0, "generation": 0,
                 })),
             },
             ActiveKind::UserToken => user_token(Some(ORGANIZATION), scopes),
@@ -165,6 +215,9 @@ mod tests {
         let policy = policy(&[]).unwrap();
         assert!(ActiveKind::BEARERS.iter().all(|kind| policy.allows(&credential(*kind, &[]))));
         assert!(!policy.allows(&credential(ActiveKind::RefreshToken, &[])));
+        // A key of no organization is for introspection.
+        let api_key = leaked(json!({"hash": "", "permissions": ["oauth.token.introspect"], "suspension": 0}));
+        assert!(!policy.allows(&ActiveCredential::ApiKey { id: ORGANIZATION.parse().unwrap(), api_key }));
     }
 
     #[test]
@@ -176,7 +229,13 @@ mod tests {
         assert_eq!(allowed("ORGANIZATION_ID", &ORGANIZATION.to_uppercase()), [true; 4]);
         assert_eq!(allowed("ORGANIZATION_ID", &"b".repeat(24)), [false; 4]);
         assert_eq!(allowed("CREDENTIAL_KINDS", "appToken, userToken"), [false, true, false, true]);
-        assert_eq!(allowed("CLIENT_IDS", &format!("registration, {}", CLIENT.to_uppercase())), [true; 4]);
+        assert_eq!(allowed("CLIENT_IDS", &format!("registration, {CLIENT}")), [true; 4]);
+        assert_eq!(allowed("CLIENT_IDS", &CLIENT.to_uppercase()), [true, true, false, false]);
+        assert_eq!(
+            allowed("APPLICATION_IDS", &format!("{}, {}", "b".repeat(24), ORGANIZATION.to_uppercase())),
+            [true; 4]
+        );
+        assert_eq!(allowed("APPLICATION_IDS", &"b".repeat(24)), [true, false, true, true]);
         assert_eq!(allowed("CLIENT_IDS", "other,registration"), [true, true, true, false]);
         assert_eq!(allowed("CLIENT_IDS", "other"), [true, true, false, false]);
         assert_eq!(allowed("REQUIRED_SCOPES", "read"), [true; 4]);
@@ -190,12 +249,15 @@ mod tests {
     #[test]
     fn a_malformed_setting_is_refused() {
         for (name, value) in [
-            ("REQUIRED_SCOPES", "a  b"),
+            ("REQUIRED_SCOPES", "a é"),
             ("ORGANIZATION_ID", "acme"),
             ("CREDENTIAL_KINDS", "apiKey,refreshToken"),
             ("CREDENTIAL_KINDS", "apikey"),
             ("CLIENT_IDS", "a,,b"),
             ("CLIENT_IDS", "a b"),
+            ("APPLICATION_IDS", "a"),
+            ("AUDIENCES", " "),
+            ("AUDIENCES", "a é"),
         ] {
             let error = policy(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(&format!("environment variable {name} must be ")), "{error}");

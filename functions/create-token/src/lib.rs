@@ -8,7 +8,7 @@ use shared::{
     auth::{Authenticator, Permission},
     clock::Clock,
     error::ApiError,
-    keys::{Issuers, Keys},
+    keys::{Issuers, Keys, MaxTokenTtl},
     runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
     store::Store,
@@ -42,6 +42,7 @@ impl Endpoint for CreateToken {
                 keys: Arc::clone(&authenticator.verifier.keys),
                 issuer,
                 audience,
+                max_ttl: MaxTokenTtl::from_environment(environment)?,
                 random: Arc::clone(&environment.random),
             },
             authenticator,
@@ -65,7 +66,6 @@ impl Endpoint for CreateToken {
         let request = IssueRequest {
             endpoint: Self::NAME,
             registration_id: &body.registration_id,
-            scopes: None,
             email: body.email.as_ref(),
             idempotency_key: body.idempotency_key.as_ref(),
         };

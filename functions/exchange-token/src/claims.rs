@@ -20,8 +20,9 @@ pub(crate) struct IdClaims {
     common: ApiV1UserClaims,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
+    /// What is known of the user, and what else the login gave.
     #[serde(flatten)]
-    user_claims: Claims,
+    given: Claims,
 }
 
 pub(crate) fn access_claims(
@@ -44,6 +45,9 @@ pub(crate) fn access_claims(
         scope: issuance.scopes.clone(),
         sid: issuance.session.clone(),
         token_use: TokenUse::Access,
+        organization: grant.organization_id,
+        acr: grant.acr.clone(),
+        amr: grant.amr.clone(),
     }
 }
 
@@ -56,10 +60,10 @@ impl IdClaims {
     ) -> Self {
         let grant = issuance.grant;
         Self {
-            common: ApiV1UserClaims { jti, token_use: TokenUse::Id, ..access_claims.clone() },
+            common: ApiV1UserClaims { jti, token_use: TokenUse::Id, organization: None, ..access_claims.clone() },
             // A refresh too uses the nonce of the authorization request, if it had one (OpenID Connect Core 1.0, 12.2).
             nonce: grant.nonce.as_ref().or(request.nonce.as_ref()).cloned(),
-            user_claims: grant.claims.of_scopes(issuance.scopes),
+            given: grant.claims.of_scopes(issuance.scopes).or(&grant.id_token_claims),
         }
     }
 }

@@ -9,7 +9,7 @@ use shared::{
     clock::Clock,
     error::ApiError,
     id::TokenId,
-    keys::jwt::TokenType,
+    keys::jwt::{TokenType, WithClaims},
     keys::{Issuer, Keys, Signer},
     runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
@@ -56,6 +56,7 @@ impl Endpoint for ExchangeToken {
         let sign = async |signer: &Signer, issuance: &Issuance<'_>| {
             let access_claims = access_claims(&request, issuance, &self.issuer, TokenId::random(random)?);
             let id_claims = IdClaims::new(&request, issuance, &access_claims, TokenId::random(random)?);
+            let access_claims = WithClaims { own: &access_claims, others: &issuance.grant.access_token_claims };
             tokio::try_join!(signer.sign(TokenType::Jwt, &access_claims), signer.sign(TokenType::Jwt, &id_claims))
         };
         let exchanged = self.grants.exchange(&request.grant, now, sign).await?;

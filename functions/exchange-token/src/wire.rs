@@ -7,6 +7,7 @@ use serde_json::json;
 use shared::{
     credential::GrantCredential,
     error::{ApiError, Constraint, OauthError, Outcome, ValidationError},
+    id::ClientId,
     input::{CodeVerifier, JsonObject, Language, required},
     runtime::http::{Request, Response, StatusCode},
     tokens::grants::{Binding, Exchanged, GrantRequest, PresentedGrant, RequestClient},
@@ -27,7 +28,7 @@ impl TokenRequest {
         let (state, nonce, prompt) = (body.text("state")?, body.text("nonce")?, body.text("prompt")?);
         let code_verifier = body.parsed::<CodeVerifier>("code_verifier")?;
         let _: Option<AuthTime> = body.parsed("auth_time")?;
-        let client_id = required("client_id", body.parsed("client_id")?)?;
+        let UuidClientId(client_id) = required("client_id", body.parsed("client_id")?)?;
         let service = required("service", body.text("service")?)?;
         let redirect_uri = required("redirect_uri", body.text("redirect_uri")?)?;
         let scopes = body.parsed("scope")?;
@@ -43,9 +44,9 @@ impl TokenRequest {
             let code = GrantCredential::parse_code(&required("code", code)?).ok_or(ApiError::BadCredential)?;
             PresentedGrant::Code { code, code_verifier }
         };
-        let client = RequestClient::IdOnly(client_id);
+        let client = RequestClient::IdOnly(client_id.ok_or(ApiError::BadCredential)?);
         let binding = Binding::ApiV1 { service, redirect_uri: redirect_uri.clone(), state, nonce: nonce.clone() };
-        let grant = GrantRequest { client, binding, scopes, presented: credential };
+        let grant = GrantRequest { client, binding, scopes, targets: None, malformed: None, presented: credential };
         Ok(Self { grant, redirect_uri, nonce, language })
     }
 }
@@ -60,6 +61,19 @@ impl NonEmpty {
 
     fn parsed<T: FromStr<Err = Constraint>>(&mut self, name: &'static str) -> Result<Option<T>, ValidationError> {
         self.text(name)?.map(|text| text.parse().map_err(|constraint: Constraint| constraint.of(name))).transpose()
+    }
+}
+
+/// The id of a client. `None` if it is a UUID that is not in lower case, which is no client's.
+struct UuidClientId(Option<ClientId>);
+
+impl FromStr for UuidClientId {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        const RULE: Constraint = Constraint::new("must be a UUID");
+        let lowercase: ClientId = text.to_ascii_lowercase().parse().map_err(|_: Constraint| RULE)?;
+        Ok(Self(Some(lowercase).filter(|id| id.to_string() == text)))
     }
 }
 

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use shared::{
     clock::{Clock, rfc3339},
     error::InvocationError,
+    input::Audience,
+    keys::Issuers,
     random::Random,
     runtime::function::Function,
     runtime::{Environment, Handled, SettingsError},
@@ -19,6 +21,8 @@ use shared::{
 #[derive(Debug)]
 pub struct IssueCode {
     store: Store,
+    /// That of the deployment.
+    audience: Audience,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -30,6 +34,7 @@ impl Function for IssueCode {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         Ok(Self {
             store: Store::from_environment(environment)?,
+            audience: Issuers::from_environment(environment)?.audience_of_logins(),
             clock: Arc::clone(&environment.clock),
             random: Arc::clone(&environment.random),
         })
@@ -48,7 +53,7 @@ impl IssueCode {
     async fn issue(&self, event: &str) -> Result<Value, InvocationError> {
         let now = self.clock.now();
         let request = request::parse(event, now)?;
-        let issued = codes::issue(&self.store, self.random.as_ref(), request, now).await?;
+        let issued = codes::issue(&self.store, self.random.as_ref(), &self.audience, request, now).await?;
         Ok(json!({"code": issued.code.expose(), "expiresAt": rfc3339(issued.expires_at)}))
     }
 }

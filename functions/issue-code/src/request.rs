@@ -5,7 +5,8 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use shared::{
     error::{Constraint, ValidationError},
-    input::{JsonObject, required},
+    input::{Audience, Claims, JsonObject, required},
+    store::MAX_AUDIENCES,
     tokens::codes::CodeRequest,
 };
 
@@ -13,10 +14,13 @@ use shared::{
 const CLOCK_SKEW_SECONDS: i64 = 300;
 /// So that clients can handle the ID token.
 const MAX_CLAIMS_BYTES: usize = 8 * 1024;
+/// Of the further claims of each token.
+const MAX_TOKEN_CLAIMS_BYTES: usize = 2 * 1024;
+const MAX_METHODS: usize = 10;
 
 pub(crate) fn parse(event: &str, now: DateTime<Utc>) -> Result<CodeRequest, ValidationError> {
-    let mut event = JsonObject::with_claims(event.as_bytes(), &["claims"])?;
-    let claims = event.claims("claims", MAX_CLAIMS_BYTES)?.unwrap_or_default();
+    let mut event = JsonObject::with_claims(event.as_bytes(), &["claims", "accessTokenClaims", "idTokenClaims"])?;
+    let claims = event.claims("claims", MAX_CLAIMS_BYTES)?.unwrap_or_default().without_nulls();
     claims.require_standard("claims")?;
     let latest = now.timestamp().saturating_add(CLOCK_SKEW_SECONDS).try_into().unwrap_or(0_u64);
     let auth_time = event.integer("authTime", 0..=latest)?;
@@ -31,10 +35,33 @@ pub(crate) fn parse(event: &str, now: DateTime<Utc>) -> Result<CodeRequest, Vali
         code_challenge: event.parsed("codeChallenge")?,
         auth_time: auth_time.and_then(instant).unwrap_or(now),
         language: event.parsed("language")?,
+        resources: resources(&mut event)?,
+        acr: event.parsed("acr")?,
+        amr: event.array("amr", MAX_METHODS)?.unwrap_or_default(),
         claims,
+        access_token_claims: token_claims(&mut event, "accessTokenClaims")?,
+        id_token_claims: token_claims(&mut event, "idTokenClaims")?,
     };
     event.refuse_others()?;
     Ok(request)
+}
+
+/// One that is given twice counts once.
+fn resources(event: &mut JsonObject) -> Result<Vec<Audience>, ValidationError> {
+    let mut resources: Vec<Audience> = Vec::new();
+    // A client's audiences, and the deployment's.
+    for resource in event.array("resource", MAX_AUDIENCES + 1)?.unwrap_or_default() {
+        if !resources.contains(&resource) {
+            resources.push(resource);
+        }
+    }
+    Ok(resources)
+}
+
+fn token_claims(event: &mut JsonObject, field: &'static str) -> Result<Claims, ValidationError> {
+    let claims = event.claims(field, MAX_TOKEN_CLAIMS_BYTES)?.unwrap_or_default();
+    claims.require_unreserved(field)?;
+    Ok(claims)
 }
 
 fn instant(seconds: u64) -> Option<DateTime<Utc>> {
@@ -49,7 +76,7 @@ impl FromStr for Opaque {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        Constraint::require((1..=1024).contains(&text.chars().count()), "must be 1 to 1024 characters")?;
+        Constraint::require((1..=4096).contains(&text.chars().count()), "must be 1 to 4096 characters")?;
         Ok(Self(text.to_owned()))
     }
 }

@@ -6,23 +6,18 @@ use shared::{
     credential::SessionId,
     encoding::{base64url, sha256},
     id::{ClientId, TokenId},
-    input::{Claims, Subject},
+    input::{Acr, AuthenticationMethod, Claims, Subject},
+    keys::Issuer,
     keys::jwt::UserTokenClaims,
-    keys::{Audience, Issuer},
     tokens::grants::Issuance,
 };
 
-pub(crate) fn access_claims(
-    issuance: &Issuance<'_>,
-    issuer: &Issuer,
-    audience: &Audience,
-    jti: TokenId,
-) -> UserTokenClaims {
+pub(crate) fn access_claims(issuance: &Issuance<'_>, issuer: &Issuer, jti: TokenId) -> UserTokenClaims {
     let grant = issuance.grant;
     UserTokenClaims {
         iss: issuer.as_str().to_owned(),
         sub: grant.subject.clone(),
-        aud: audience.as_str().to_owned(),
+        aud: issuance.audiences.clone(),
         client_id: grant.client_id,
         jti,
         iat: issuance.issued_at.trunc_subsecs(0),
@@ -30,6 +25,9 @@ pub(crate) fn access_claims(
         auth_time: grant.auth_time,
         sid: issuance.session.clone(),
         scope: issuance.scopes.clone(),
+        organization: grant.organization_id,
+        acr: grant.acr.clone(),
+        amr: grant.amr.clone(),
     }
 }
 
@@ -50,8 +48,13 @@ pub(crate) struct IdClaims {
     at_hash: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     nonce: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<Acr>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    amr: Vec<AuthenticationMethod>,
+    /// What is known of the user, and what else the login gave.
     #[serde(flatten)]
-    user_claims: Claims,
+    given: Claims,
 }
 
 impl IdClaims {
@@ -68,7 +71,9 @@ impl IdClaims {
             at_hash: at_hash(access_token),
             // An ID token from a refresh should have no nonce (12.2).
             nonce: grant.nonce.clone().filter(|_| issuance.is_code_exchange),
-            user_claims: grant.claims.of_scopes(issuance.scopes),
+            acr: grant.acr.clone(),
+            amr: grant.amr.clone(),
+            given: grant.claims.of_scopes(issuance.scopes).or(&grant.id_token_claims),
         }
     }
 }

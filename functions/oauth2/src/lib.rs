@@ -19,7 +19,7 @@ use shared::{
     runtime::http::{Endpoint, Request, Response},
     runtime::{Environment, SettingsError},
     store::Store,
-    tokens::{grants::Grants, registration_tokens::RegistrationTokens},
+    tokens::{grants::Grants, machine_tokens::MachineTokens},
 };
 
 use self::endpoints::Endpoints;
@@ -44,10 +44,8 @@ impl Endpoint for Oauth2 {
             let random = || Arc::clone(&environment.random);
             Endpoints {
                 grants: Grants { store: store.clone(), signer: signer.clone(), random: random() },
-                tokens: RegistrationTokens {
-                    store: store.clone(),
+                machine_tokens: MachineTokens {
                     signer,
-                    keys: Arc::clone(&authenticator.verifier.keys),
                     audience: issuers.audience_of(&issuer),
                     issuer,
                     random: random(),
@@ -60,8 +58,8 @@ impl Endpoint for Oauth2 {
     }
 
     async fn warm(&self) {
-        if let Some(Endpoints { authenticator, tokens, .. }) = &self.endpoints {
-            tokio::join!(authenticator.warm(), tokens.signer.warm_key(), tokens.store.warm(2));
+        if let Some(Endpoints { authenticator, grants, store, .. }) = &self.endpoints {
+            tokio::join!(authenticator.warm(), grants.signer.warm_key(), store.warm(2));
         }
     }
 

@@ -6,21 +6,22 @@ use serde_json::json;
 use shared::{
     auth::{AuthenticatedClient, ClientCredentials, Lookup, RevocableCredential},
     error::{ApiError, OauthError, Outcome},
+    keys::AcceptedAudiences,
     runtime::http::{Request, Response, StatusCode},
     runtime::telemetry::{Phase, timed},
     tokens::revocation,
 };
 
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, pasted_token};
 
 impl Endpoints {
     pub(crate) async fn revoke(&self, request: &Request, now: DateTime<Utc>) -> Result<Response, ApiError> {
         let form = request.form()?;
         let client = ClientCredentials::read(&request.headers, &form)?;
-        // Boxed, because each future around it would have room for it twice.
+        // Boxed to keep the futures around it small.
         let load = Box::pin(async {
             let verifier = &self.authenticator.verifier;
-            let stored = match verifier.check(form.required("token")?, now).await? {
+            let stored = match verifier.check(pasted_token(&form)?, now, &AcceptedAudiences::Any).await? {
                 Some(checked) => verifier.load(checked, Lookup::CredentialOnly).await?,
                 None => None,
             };

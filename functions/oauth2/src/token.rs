@@ -2,23 +2,22 @@
 //!
 //! 1. The form and its `grant_type`.
 //! 2. Client authentication. Its errors take precedence over all others but those of the form itself.
-//! 3. The grant: a code or refresh token, or a registration's own token.
+//! 3. The grant: a code or refresh token, or a machine token.
 
 use chrono::{DateTime, Utc};
 use shared::{
-    auth::{
-        AuthenticatedClient, AuthenticatedRegistration, ClientCredentials, IdempotencyKey, ParsedClientId, Permission,
-    },
+    auth::{AuthenticatedClient, ClientCredentials, ParsedClientId},
     credential::GrantCredential,
     error::{ApiError, OauthError},
     id::TokenId,
     input::oidc::OPENID,
-    input::{CodeVerifier, Parameters, Scopes},
+    input::{Audience, CodeVerifier, Parameters, Scopes},
     keys::Signer,
-    keys::jwt::TokenType,
+    keys::jwt::{TokenType, WithClaims},
     runtime::http::{Request, Response},
-    tokens::grants::{Binding, GrantRequest, Issuance, PresentedGrant, RequestClient},
-    tokens::registration_tokens::IssueRequest,
+    store::MAX_AUDIENCES,
+    tokens::grants::{Binding, GrantRequest, Issuance, PresentedGrant, RequestClient, Targets},
+    tokens::machine_tokens::{MachineTokenRequest, MachineTokens},
 };
 
 use crate::{
@@ -26,9 +25,6 @@ use crate::{
     endpoints::Endpoints,
     wire::TokenResponse,
 };
-
-/// The endpoint in the derivation of idempotent ids. It must never change.
-const ENDPOINT: &str = "oauth2/token";
 
 shared::named! {
     enum GrantType {
@@ -41,7 +37,7 @@ shared::named! {
 /// What a user's client asks for.
 struct GrantParameters {
     binding: Binding,
-    scopes: Option<Scopes>,
+    requested: Requested,
     presented: PresentedGrant,
 }
 
@@ -49,25 +45,56 @@ impl GrantParameters {
     /// RFC 6749, 4.1.3, and RFC 7636, 4.5. A malformed code gets the same answer as an unknown one.
     fn of_code(form: &Parameters) -> Result<Self, ApiError> {
         let code = form.required("code")?;
-        let redirect_uri = form.required("redirect_uri")?.to_owned();
+        let redirect_uri = form.get("redirect_uri").map(str::to_owned);
         // A malformed verifier is a wrong one, so that it does not hide a second use of the code.
         let code_verifier = form.get("code_verifier").map(CodeVerifier::of);
-        let code = GrantCredential::parse_code(code).ok_or(ApiError::BadCredential)?;
+        let requested = targets(form).map(|targets| (None, targets));
+        let code = GrantCredential::parse_code(code).ok_or_else(|| bad_credential(&requested))?;
         let presented = PresentedGrant::Code { code, code_verifier };
-        Ok(Self { binding: Binding::Code { redirect_uri }, scopes: None, presented })
+        Ok(Self { binding: Binding::Code { redirect_uri }, requested, presented })
     }
 
     /// RFC 6749, 6. A malformed refresh token gets the same answer as an unknown one.
     fn of_refresh(form: &Parameters) -> Result<Self, ApiError> {
         let token = form.required("refresh_token")?;
-        let scopes = scopes(form)?;
-        let token = GrantCredential::parse_refresh_token(token).ok_or(ApiError::BadCredential)?;
-        Ok(Self { binding: Binding::Refresh, scopes, presented: PresentedGrant::RefreshToken(token) })
+        let requested = requested(form);
+        let token = GrantCredential::parse_refresh_token(token).ok_or_else(|| bad_credential(&requested))?;
+        Ok(Self { binding: Binding::Refresh, requested, presented: PresentedGrant::RefreshToken(token) })
     }
 }
 
-fn scopes(form: &Parameters) -> Result<Option<Scopes>, ApiError> {
-    form.parsed("scope").map_err(|_| OauthError::InvalidScope.into())
+/// The scopes and APIs that are asked for.
+type Requested = Result<(Option<Scopes>, Vec<Audience>), OauthError>;
+
+/// The error for a bad code or refresh token: what else is wrong, if anything.
+fn bad_credential(requested: &Requested) -> ApiError {
+    requested.as_ref().err().map_or(ApiError::BadCredential, |error| error.clone().into())
+}
+
+fn requested(form: &Parameters) -> Requested {
+    let scopes = form.parsed("scope").map_err(|_| OauthError::InvalidScope)?;
+    Ok((scopes, targets(form)?))
+}
+
+/// The APIs that are asked for, in the order of the form: by `resource` (RFC 8707, 2) or `audience`. One that is named
+/// twice counts once.
+fn targets(form: &Parameters) -> Result<Vec<Audience>, OauthError> {
+    let mut targets = Vec::new();
+    for (name, text) in form.iter().filter(|(name, _)| ["resource", "audience"].contains(name)) {
+        let target: Audience = text.parse().map_err(|_| OauthError::InvalidTarget)?;
+        if name == "resource" && !target.is_resource() {
+            return Err(OauthError::InvalidTarget);
+        }
+        if targets.contains(&target) {
+            continue;
+        }
+        // No client and no login has more, and comparing thousands with each other takes long.
+        if targets.len() > MAX_AUDIENCES {
+            return Err(OauthError::InvalidTarget);
+        }
+        targets.push(target);
+    }
+    Ok(targets)
 }
 
 impl Endpoints {
@@ -83,7 +110,7 @@ impl Endpoints {
             GrantType::RefreshToken => self.redeem(client, GrantParameters::of_refresh(&form), now).await,
             GrantType::ClientCredentials => {
                 let client = client.ok_or(OauthError::InvalidClient(None))?;
-                self.issue_registration_token(request, &form, &client, now).await
+                self.issue_machine_token(&form, &client, now).await
             }
         }
     }
@@ -112,13 +139,18 @@ impl Endpoints {
                 }
             },
         };
-        let GrantParameters { binding, scopes, presented } = parameters;
-        let request = GrantRequest { client, binding, scopes, presented };
-        let tokens = &self.tokens;
+        let GrantParameters { binding, requested, presented } = parameters;
+        let ((scopes, targets), malformed) = match requested {
+            Ok(requested) => (requested, None),
+            Err(error) => (Default::default(), Some(error)),
+        };
+        let MachineTokens { issuer, audience, random, .. } = &self.machine_tokens;
+        let targets = Some(Targets { requested: targets, deployment: audience.clone() });
+        let request = GrantRequest { client, binding, scopes, targets, malformed, presented };
         let sign = async |signer: &Signer, issuance: &Issuance<'_>| {
-            let jti = TokenId::random(tokens.random.as_ref())?;
-            let claims = access_claims(issuance, &tokens.issuer, &tokens.audience, jti);
-            let access_token = signer.sign(TokenType::AtJwt, &claims).await?;
+            let claims = access_claims(issuance, issuer, TokenId::random(random.as_ref())?);
+            let all = WithClaims { own: &claims, others: &issuance.grant.access_token_claims };
+            let access_token = signer.sign(TokenType::AtJwt, &all).await?;
             let id_token = if issuance.scopes.contains(OPENID) {
                 // After the access token, because its `at_hash` is the hash of that one with its signature.
                 let claims = IdClaims::new(issuance, &claims, &access_token);
@@ -128,7 +160,11 @@ impl Endpoints {
             };
             Ok((access_token, id_token, claims.scope))
         };
-        let exchanged = self.grants.exchange(&request, now, sign).await?;
+        let exchanged = self.grants.exchange(&request, now, sign).await;
+        let exchanged = exchanged.map_err(|error| match (&request.malformed, error) {
+            (Some(malformed), ApiError::BadCredential) => malformed.clone().into(),
+            (_, error) => error,
+        })?;
         let (access_token, id_token, scope) = exchanged.signed;
         let expires_in = exchanged.expires_at.timestamp().saturating_sub(now.timestamp());
         let response = TokenResponse {
@@ -139,39 +175,22 @@ impl Endpoints {
         Ok(response.into())
     }
 
-    /// Issues a token for a registration itself (RFC 6749, 4.4).
-    async fn issue_registration_token(
+    /// Issues a machine token (RFC 6749, 4.4).
+    async fn issue_machine_token(
         &self,
-        request: &Request,
         form: &Parameters,
         client: &ClientCredentials,
         now: DateTime<Utc>,
     ) -> Result<Response, ApiError> {
-        let prepare = self.tokens.signer.prepare();
-        let (authenticated, prepared) = self.authenticator.authenticate_client(client, now, prepare).await?;
-        let AuthenticatedClient::Registration(authenticated) = authenticated else {
+        let prepare = self.machine_tokens.signer.prepare();
+        let (client, prepared) = self.authenticator.authenticate_client(client, now, prepare).await?;
+        let AuthenticatedClient::Registration(registration) = client else {
             return Err(OauthError::UnauthorizedClient.into());
         };
-        let AuthenticatedRegistration { id: registration_id, registration, caller } = *authenticated;
-        let idempotency_key = request.header(IdempotencyKey::HEADER)?;
-        let scopes = scopes(form)?;
-        caller.require(Permission::OauthTokenCreate).map_err(|_| OauthError::UnauthorizedClient)?;
         prepared?;
-        let request = IssueRequest {
-            endpoint: ENDPOINT,
-            registration_id: &registration_id,
-            scopes: scopes.as_ref(),
-            email: None,
-            idempotency_key: idempotency_key.as_ref(),
-        };
-        let issued =
-            self.tokens.issue(&caller, Some(registration), &request, now).await.map_err(|error| match error {
-                ApiError::Forbidden => OauthError::InvalidScope.into(),
-                ApiError::NotFound => client.invalid(),
-                other => other,
-            })?;
-        let expires_in = issued.claims.exp.timestamp().saturating_sub(now.timestamp());
-        let response = Response::from(TokenResponse::new(issued.jwt, expires_in, issued.claims.scope));
-        Ok(if issued.replayed { response.replayed() } else { response })
+        let request = requested(form).map(|(scopes, targets)| MachineTokenRequest { scopes, targets });
+        let token = self.machine_tokens.issue(&registration, request, now).await?;
+        let expires_in = token.claims.exp.timestamp().saturating_sub(now.timestamp());
+        Ok(TokenResponse::new(token.jwt, expires_in, token.claims.scope).into())
     }
 }

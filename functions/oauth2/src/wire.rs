@@ -3,7 +3,6 @@
 use serde::Serialize;
 use serde_json::json;
 use shared::{
-    auth::IdempotencyKey,
     error::{ApiError, Challenge, OauthError, Outcome},
     input::{Scopes, space_separated},
     runtime::http::{HeaderValue, Response, StatusCode, header},
@@ -49,9 +48,6 @@ pub(crate) fn error(error: &ApiError) -> Response {
     let bad_request = |code, description: &str| answer(StatusCode::BAD_REQUEST, code, description);
     match error {
         ApiError::Invalid(invalid) => bad_request("invalid_request", &invalid.to_string()),
-        ApiError::IdempotencyKeyReused => {
-            answer(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", IdempotencyKey::REUSED)
-        }
         ApiError::NotFound => {
             const DESCRIPTION: &str = "this deployment has no OIDC_ISSUER, so it has no such endpoint";
             answer(StatusCode::NOT_FOUND, "invalid_request", DESCRIPTION)
@@ -78,16 +74,13 @@ pub(crate) fn error(error: &ApiError) -> Response {
         ApiError::Oauth(OauthError::InvalidScope) => {
             bad_request("invalid_scope", "scope is malformed or wider than what may be granted")
         }
+        ApiError::Oauth(OauthError::InvalidTarget) => {
+            bad_request("invalid_target", "a resource or audience is malformed or not one that may be granted")
+        }
         // RFC 6750, 3.1.
         ApiError::Forbidden => {
             answer(StatusCode::FORBIDDEN, "insufficient_scope", "the credential does not allow this")
                 .with_challenge(Challenge::BearerInsufficientScope)
-        }
-        // The token endpoint has no code for this in RFC 6749; this one is the authorization endpoint's (4.1.2.1).
-        ApiError::QuotaExceeded { retry_after } => {
-            const DESCRIPTION: &str = "as many tokens as are allowed are active; Retry-After says when one expires";
-            answer(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", DESCRIPTION)
-                .with_header(header::RETRY_AFTER, (*retry_after).into())
         }
         // An internal error. No request to these endpoints causes another.
         _ => answer(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal server error"),

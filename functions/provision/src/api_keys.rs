@@ -6,10 +6,13 @@ use shared::{
     credential::{Credential, CredentialKind},
     error::InvocationError,
     id::ObjectId,
-    store::{ApiKey, Creation, CreationWrite, Entity, Organization, ReadOrganization, ReplacedKey, Update},
+    store::{ApiKey, Creation, CreationWrite, Entity, Organization, ReadOrganization, ReplacedKey, Suspension, Update},
 };
 
-use crate::{action::NewApiKey, provision::Provision};
+use crate::{
+    action::NewApiKey,
+    provision::{Provision, created},
+};
 
 impl Provision {
     pub(crate) async fn create_api_key(&self, new: NewApiKey) -> Result<Value, InvocationError> {
@@ -24,7 +27,12 @@ impl Provision {
             suspension,
             revoked_at: None,
         };
-        self.create_in(organization_id, &Entity::api_key(secret.id()), "apiKey", item).await?;
+        if let Some(organization) = organization_id {
+            self.create_in(organization, &Entity::api_key(secret.id()), "apiKey", item, None).await?;
+        } else {
+            let api_key = item(Suspension::default());
+            created("apiKey", &self.store.create_api_key(secret.id(), &api_key, self.clock.now()).await?)?;
+        }
         Ok(answer(&secret))
     }
 
@@ -41,19 +49,21 @@ impl Provision {
                 Err(_) if self.store.load_api_key(secret.id()).await?.is_some() => return Ok(answer(&secret)),
                 loaded => loaded?,
             };
-            let organization_id = replaced.organization_id;
             let api_key = ApiKey {
                 hash: secret.hash(),
-                organization_id,
+                organization_id: replaced.organization_id,
                 permissions: replaced.permissions.clone(),
                 description: replaced.description.clone(),
                 expires_at: None,
-                suspension: organization.suspension,
+                suspension: organization
+                    .as_ref()
+                    .map_or(replaced.suspension, |(_, organization)| organization.suspension),
                 revoked_at: None,
             };
             let expires_at = replaced.expires_at.map_or(end, |at| at.min(end));
             let replaced = ReplacedKey { id, api_key: &replaced, expires_at };
-            let organization = ReadOrganization { id: organization_id, organization: &organization };
+            let organization = organization.as_ref();
+            let organization = organization.map(|(id, organization)| ReadOrganization { id: *id, organization });
             match self.store.replace_api_key(organization, secret.id(), &api_key, replaced, &write).await? {
                 Creation::Created => return Ok(answer(&secret)),
                 Creation::Taken => return Err(InvocationError::Taken("apiKey")),
@@ -69,11 +79,18 @@ impl Provision {
         }
     }
 
-    /// A key that is not over, and its organization, if something may be created in it.
-    async fn load_replaced(&self, id: ObjectId, now: DateTime<Utc>) -> Result<(ApiKey, Organization), InvocationError> {
+    /// A key that is not over, and its organization, if it has one and something may be created in it.
+    async fn load_replaced(
+        &self,
+        id: ObjectId,
+        now: DateTime<Utc>,
+    ) -> Result<(ApiKey, Option<(ObjectId, Organization)>), InvocationError> {
         let api_key = self.store.load_api_key(id).await?.filter(|api_key| !api_key.is_over(now));
         let api_key = api_key.ok_or(InvocationError::NotFoundOrOver("apiKeyId"))?;
-        let organization = self.load_usable_organization(api_key.organization_id).await?;
+        let organization = match api_key.organization_id {
+            Some(organization) => Some((organization, self.load_usable_organization(organization).await?)),
+            None => None,
+        };
         Ok((api_key, organization))
     }
 }

@@ -14,7 +14,7 @@ impl Provision {
         let organization_id = application.organization_id;
         let id = Application::id(organization_id, &application.slug);
         let item = |suspension| Application { state: OwnerState::new(suspension), ..application.clone() };
-        self.create_in(organization_id, &Entity::application(id), "slug", item).await?;
+        self.create_in(organization_id, &Entity::application(id), "slug", item, None).await?;
         Ok(json!({"applicationId": id}))
     }
 

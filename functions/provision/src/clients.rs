@@ -1,8 +1,7 @@
-//! Clients: their settings and their secrets.
+//! Clients: creation, and changes of their settings.
 
 use serde_json::{Value, json};
 use shared::{
-    credential::Credential,
     error::{InvocationError, ValidationError},
     id::ClientId,
     input::Scopes,
@@ -11,7 +10,7 @@ use shared::{
 
 use crate::{
     provision::{Provision, created},
-    secret::NewSecret,
+    secret::{self, NewSecret},
 };
 
 const MISSING: InvocationError = InvocationError::NotFound("clientId");
@@ -28,15 +27,15 @@ impl Provision {
         check_change(&ClientChange::default(), &client)?;
         let id = id.map_or_else(|| ClientId::random(random), Ok)?;
         let (hash, shown) = secret.map(|secret| secret.make(random)).transpose()?.unzip();
-        client.secret_hash = hash;
+        client.secrets.current = hash;
         match client.organization_id {
             None => created("clientId", &self.store.create_client(id, &client, self.clock.now()).await?)?,
             Some(organization) => {
                 let item = |suspension| Client { state: OwnerState::new(suspension), ..client.clone() };
-                self.create_in(organization, &Entity::client(id), "clientId", item).await?;
+                self.create_in(organization, &Entity::client(id), "clientId", item, None).await?;
             }
         }
-        Ok(answer(id, shown.flatten().as_ref()))
+        Ok(secret::answer("clientId", &id, shown.flatten().as_ref()))
     }
 
     /// Changes a client. Its grants keep their scopes and what they were exchanged with, but can be used only for
@@ -47,45 +46,8 @@ impl Provision {
         loop {
             check_change(&change, &client)?;
             match self.store.update_client(id, &change, &client).await? {
-                Update::Applied(()) => return Ok(answer(id, None)),
+                Update::Applied(()) => return Ok(json!({"clientId": id})),
                 Update::Conflict(current) => client = current,
-                Update::Missing => return Err(MISSING),
-            }
-            retry.pause().await?;
-        }
-    }
-
-    /// Gives a confidential client a new secret. The one before stays good for the overlap, an older one ends at once.
-    pub(crate) async fn rotate_secret(
-        &self,
-        id: ClientId,
-        secret: &NewSecret,
-        overlap_seconds: u32,
-    ) -> Result<Value, InvocationError> {
-        let now = self.clock.now();
-        let mut client = self.store.load_client(id).await?.ok_or(MISSING)?;
-        let mut retry = self.store.patient_retry("rotate the secret");
-        loop {
-            if client.state.suspension.is_suspended() {
-                let rule = "must not be that of a client of a suspended organization";
-                return Err(ValidationError::new("clientId", rule).into());
-            }
-            let public = || ValidationError::new("clientId", "must be that of a confidential client");
-            let current = client.secret_hash.clone().ok_or_else(public)?;
-            // A new one each time. An earlier attempt may have recorded its own, and others may have rotated that away
-            // since: it must not come back.
-            let (hash, shown) = secret.make(self.random.as_ref())?;
-            // The repeat of a call whose answer was lost. Another rotation would end the secret before this one.
-            if current == hash {
-                return Ok(answer(id, None));
-            }
-            if client.previous_secret.as_ref().is_some_and(|previous| previous.hash == hash) {
-                return Err(ValidationError::new("clientSecret", "must not be the one that was replaced last").into());
-            }
-            let change = ClientChange::rotate_secret(current, hash, overlap_seconds, now);
-            match self.store.update_client(id, &change, &client).await? {
-                Update::Applied(()) => return Ok(answer(id, shown.as_ref())),
-                Update::Conflict(other) => client = other,
                 Update::Missing => return Err(MISSING),
             }
             retry.pause().await?;
@@ -105,12 +67,4 @@ fn check_change(change: &ClientChange, client: &Client) -> Result<(), Validation
         return Err(ValidationError::new("idleTimeoutSeconds", "must be at most the client's grantTtlSeconds"));
     }
     Ok(())
-}
-
-/// A random secret is shown only in this answer.
-fn answer(id: ClientId, secret: Option<&Credential>) -> Value {
-    match secret {
-        None => json!({"clientId": id}),
-        Some(secret) => json!({"clientId": id, "clientSecret": secret.expose()}),
-    }
 }

@@ -17,6 +17,9 @@ use crate::{
     target::{ListQuery, Target},
 };
 
+/// The member with the id of an API key.
+const API_KEY_ID: &str = "apiKeyId";
+
 /// Where a page of a list starts.
 pub(crate) fn start(list: &List<'_>, cursor: Option<&str>) -> Result<Start, ValidationError> {
     let Some(cursor) = cursor else { return Ok(Start::Skip(0)) };
@@ -45,7 +48,16 @@ fn shown(
 ) -> Result<Value, InternalError> {
     let settings = serde_json::to_value(item).map_err(|error| InternalError::new("show the item", error))?;
     let mut members = Map::from_iter([(id.to_owned(), position.id().into())]);
-    members.extend(organization.map(|organization| ("organizationId".to_owned(), json!(organization))));
+    match organization {
+        Some(organization) => {
+            members.insert("organizationId".to_owned(), json!(organization));
+        }
+        // Only a client or an API key has none, and such a key is for all.
+        None if id == API_KEY_ID => {
+            members.insert("allOrganizations".to_owned(), true.into());
+        }
+        None => {}
+    }
     members.extend(settings.as_object().cloned().unwrap_or_default());
     members.insert("createdAt".to_owned(), position.created_at().into());
     Ok(Value::Object(members))
@@ -70,7 +82,7 @@ impl Provision {
                 let is_asked_for = |api_key: &ListedApiKey| {
                     expires_before.is_none_or(|before| api_key.expires_at.is_some_and(|at| at < before))
                 };
-                self.list_items("apiKeyId", query, start, limit, is_asked_for).await
+                self.list_items(API_KEY_ID, query, start, limit, is_asked_for).await
             }
             ListQuery::Registrations(_) => {
                 self.list_items("registrationId", query, start, limit, |_: &ListedRegistration| true).await
@@ -103,7 +115,7 @@ impl Provision {
                 let found = self.store.load_listed_organization(*id).await?;
                 found.map(|(position, item)| shown("organizationId", &position, None, &item)).transpose()?
             }
-            Target::ApiKey(id) => self.get_entity::<ListedApiKey>("apiKeyId", Entity::api_key(*id)).await?,
+            Target::ApiKey(id) => self.get_entity::<ListedApiKey>(API_KEY_ID, Entity::api_key(*id)).await?,
             Target::Registration(id) => {
                 self.get_entity::<ListedRegistration>("registrationId", Entity::registration(id)).await?
             }

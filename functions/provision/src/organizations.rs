@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::{
+    credential::CredentialHash,
     error::{InternalError, InvocationError, ValidationError},
     id::{ObjectId, Slug},
     store::{Creation, CreationWrite, Entity, Organization, OrganizationChange, ReadOrganization, Suspension, Update},
@@ -50,6 +51,7 @@ impl Provision {
         entity: &Entity,
         field: &'static str,
         item: impl Fn(Suspension) -> T,
+        secret: Option<&CredentialHash>,
     ) -> Result<(), InvocationError> {
         let write = CreationWrite { id: self.store.write_id()?, at: self.clock.now() };
         let mut retry = self.store.patient_retry("create the entity");
@@ -57,7 +59,7 @@ impl Provision {
             let organization = self.load_usable_organization(organization_id).await?;
             let item = item(organization.suspension);
             let organization = ReadOrganization { id: organization_id, organization: &organization };
-            match self.store.create_entity(organization, entity, &item, &write).await? {
+            match self.store.create_entity(organization, entity, &item, secret, &write).await? {
                 Creation::Created => return Ok(()),
                 Creation::Taken => return Err(InvocationError::Taken(field)),
                 Creation::Contended => retry.pause().await?,

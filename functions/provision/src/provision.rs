@@ -5,16 +5,19 @@ use std::sync::Arc;
 use shared::{
     clock::Clock,
     error::InvocationError,
-    keys::WrappingKey,
+    keys::MaxTokenTtl,
     random::Random,
     store::{Store, Update},
 };
+
+use crate::settings::KeyRotationSettings;
 
 #[derive(Debug)]
 pub struct Provision {
     pub(crate) store: Store,
     /// `None` if only KMS signs.
-    pub(crate) wrapping_key: Option<WrappingKey>,
+    pub(crate) key_rotation: Option<KeyRotationSettings>,
+    pub(crate) max_token_ttl: MaxTokenTtl,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }

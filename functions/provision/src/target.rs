@@ -51,7 +51,8 @@ shared::named! {
 pub(crate) enum ListQuery {
     Organizations,
     ApiKeys {
-        organization: ObjectId,
+        /// `None`: those of no organization.
+        organization: Option<ObjectId>,
         /// Only those that expire before.
         expires_before: Option<DateTime<Utc>>,
     },
@@ -65,9 +66,10 @@ impl ListQuery {
     pub(crate) fn parse(event: &mut JsonObject) -> Result<Self, ValidationError> {
         Ok(match required("kind", event.parsed("kind")?)? {
             ListKind::Organizations => Self::Organizations,
-            ListKind::ApiKeys => {
-                Self::ApiKeys { organization: organization(event)?, expires_before: event.instant("expiresBefore")? }
-            }
+            ListKind::ApiKeys => Self::ApiKeys {
+                organization: organization_or_all(event)?,
+                expires_before: event.instant("expiresBefore")?,
+            },
             ListKind::Registrations => Self::Registrations(organization(event)?),
             ListKind::Applications => Self::Applications(organization(event)?),
             ListKind::Clients => Self::Clients(optional_organization(event)?),
@@ -76,10 +78,8 @@ impl ListQuery {
 
     pub(crate) const fn organization(self) -> Option<ObjectId> {
         match self {
-            Self::ApiKeys { organization, .. }
-            | Self::Registrations(organization)
-            | Self::Applications(organization) => Some(organization),
-            Self::Clients(organization) => organization,
+            Self::Registrations(organization) | Self::Applications(organization) => Some(organization),
+            Self::ApiKeys { organization, .. } | Self::Clients(organization) => organization,
             Self::Organizations => None,
         }
     }
@@ -170,4 +170,15 @@ pub(crate) fn optional_organization(event: &mut JsonObject) -> Result<Option<Obj
 
 pub(crate) fn organization(event: &mut JsonObject) -> Result<ObjectId, ValidationError> {
     required("organizationId", optional_organization(event)?)
+}
+
+/// The organization of an API key; `None` if `allOrganizations` is true.
+pub(crate) fn organization_or_all(event: &mut JsonObject) -> Result<Option<ObjectId>, ValidationError> {
+    match (optional_organization(event)?, event.boolean("allOrganizations")?.unwrap_or(false)) {
+        (organization, false) => required("organizationId", organization).map(Some),
+        (None, true) => Ok(None),
+        (Some(_), true) => {
+            Err(ValidationError::new("allOrganizations", "must not be given together with organizationId"))
+        }
+    }
 }

@@ -9,7 +9,7 @@ use shared::{
     encoding::base64url,
     error::{ApiError, InternalError, Outcome},
     id::ClientId,
-    keys::{AuthorizationEndpoint, Keys, OidcIssuer, PublicKeys},
+    keys::{Keys, OidcIssuer, PublicKeys},
     runtime::http::{Endpoint, HeaderValue, Request, Response, StatusCode, header},
     runtime::telemetry::{Phase, timed},
     runtime::{Environment, SettingsError},
@@ -32,15 +32,14 @@ impl Endpoint for PublishKeys {
     fn load(environment: &Environment) -> Result<Self, SettingsError> {
         let store = Store::from_environment(environment)?;
         let keys = Keys::from_environment(environment, &store)?.public_keys(environment)?;
-        let authorization_endpoint = AuthorizationEndpoint::from_environment(environment)?;
-        let discovery = OidcIssuer::from_environment(environment)?
-            .map(|issuer| discovery::document(&issuer, authorization_endpoint.as_ref()));
+        let discovery = OidcIssuer::from_environment(environment)?;
+        let discovery = discovery.map(|issuer| discovery::document(&issuer, environment)).transpose()?;
         Ok(Self { keys, store, discovery })
     }
 
     async fn warm(&self) {
         // Most callers request the JWK set, which needs no client.
-        let _ = self.keys.all().await;
+        let _ = self.keys.published().await;
     }
 
     async fn respond(&self, request: Request) -> Result<Response, ApiError> {
@@ -70,8 +69,8 @@ impl Endpoint for PublishKeys {
     }
 }
 
-/// Anyone may cache the response for five minutes: keys change rarely, and a verifier that meets an unknown key asks
-/// again.
+/// Anyone may cache the response for five minutes. Some verifiers cache it for longer, so a key is published long
+/// before it signs.
 fn cacheable(response: Response) -> Response {
     response.with_header(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"))
 }
@@ -79,7 +78,7 @@ fn cacheable(response: Response) -> Response {
 impl PublishKeys {
     /// A JWK set (RFC 7517, 5).
     async fn key_set(&self) -> Result<Value, InternalError> {
-        let keys = timed(Phase::Load, self.keys.all()).await?;
+        let keys = timed(Phase::Load, self.keys.published()).await?;
         let keys = keys.into_iter().map(|key| {
             json!({
                 "kty": "RSA",
@@ -98,7 +97,7 @@ impl PublishKeys {
     async fn app_keys(&self, request: &Request) -> Result<Option<Value>, InternalError> {
         let Ok(client) = request.path_parameter::<ClientId>("clientId") else { return Ok(None) };
         let (client, keys) =
-            timed(Phase::Load, async { tokio::join!(self.store.load_client(client), self.keys.all()) }).await;
+            timed(Phase::Load, async { tokio::join!(self.store.load_client(client), self.keys.published()) }).await;
         if client?.is_none_or(|client| !client.state.is_usable()) {
             return Ok(None);
         }

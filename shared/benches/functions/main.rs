@@ -31,7 +31,7 @@ use self::{
     http::Message,
     lambda::{Function, RuntimeApi},
     report::{Cell, Report, Sample, float},
-    variants::{HELLO, HELLO_TLS, VARIANTS, Variant, sample},
+    variants::{HELLO, HELLO_TLS, VARIANTS, Variant, sample, signing_key_id},
 };
 
 type Error = Box<dyn std::error::Error>;
@@ -89,9 +89,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let binaries = build()?;
-    let parameters = sample("env")?["Parameters"].clone();
+    let mut parameters = sample("env")?["Parameters"].clone();
     let issuers = ["ISSUER", "OIDC_ISSUER"].map(|variable| parameters[variable].as_str().unwrap_or_default());
     let stack = Stack::start(Command::new(binaries.join("local")), issuers)?;
+    // By its own id, so that the functions accept what the stack has signed.
+    parameters["SIGNING_KEY_ID"] = signing_key_id(&stack)?.into();
     let bench = Bench {
         endpoint: Endpoint::start(stack.address, arguments.one_root)?,
         api: RuntimeApi::start()?,

@@ -32,7 +32,7 @@ pub(crate) type Events = Box<dyn FnMut(&Value) -> Result<Value>>;
 pub(crate) const HELLO: &str = "hello";
 pub(crate) const HELLO_TLS: &str = "hello-tls";
 
-pub(crate) const VARIANTS: [Variant; 29] = [
+pub(crate) const VARIANTS: [Variant; 34] = [
     variant("hello world", HELLO, |_, _| always("publish-keys.success")),
     variant("hello world, TLS", HELLO_TLS, |_, _| always("publish-keys.success")),
     variant("create-token", "create-token", create_tokens),
@@ -64,11 +64,23 @@ pub(crate) const VARIANTS: [Variant; 29] = [
     variant("oauth2, code, envelope", "oauth2", standard_codes).with_envelope_signing(),
     variant("oauth2, refresh", "oauth2", standard_refresh),
     variant("oauth2, refresh, envelope", "oauth2", standard_refresh).with_envelope_signing(),
-    variant("oauth2, client credentials", "oauth2", client_credentials),
+    variant("oauth2, client credentials", "oauth2", |_, _| always("oauth2.success-client-credentials")),
+    variant("oauth2, client credentials, envelope", "oauth2", |_, _| always("oauth2.success-client-credentials"))
+        .with_envelope_signing(),
     variant("oauth2, introspection", "oauth2", |_, _| always("oauth2.success-introspect")),
+    variant("oauth2, introspection of a machine token", "oauth2", |stack, _| {
+        introspection(&text(&machine_token(stack)?)?)
+    }),
+    variant("oauth2, introspection of a user's token", "oauth2", |stack, _| {
+        introspection(&text(&standard_tokens(stack)?["access_token"])?)
+    }),
     variant("oauth2, userinfo", "oauth2", userinfo),
     variant("oauth2, revocation", "oauth2", |_, _| always("oauth2.success-revoke")),
     variant("authorize, API key", "authorize", |_, _| always("authorize.success-api-key")),
+    variant("authorize, machine token", "authorize", |stack, _| authorization(&text(&machine_token(stack)?)?)),
+    variant("authorize, user's token", "authorize", |stack, _| {
+        authorization(&text(&standard_tokens(stack)?["access_token"])?)
+    }),
     variant("publish-keys, JWK set", "publish-keys", |_, _| always("publish-keys.success")),
     variant("publish-keys, app keys", "publish-keys", |_, _| always("publish-keys.success-app-keys")),
     variant("issue-code", "issue-code", |_, _| always("issue-code.success")),
@@ -109,14 +121,28 @@ fn registrations(stack: &Stack, count: usize) -> Result<impl Iterator<Item = Str
     Ok((0..TOKENS_PER_REGISTRATION).flat_map(move |_| registrations.clone()))
 }
 
-fn client_credentials(stack: &Stack, count: usize) -> Result<Events> {
-    let mut next = registrations(stack, count)?;
-    let key = text(&sample("create-token.success")?["headers"]["authorization"])?.replace("Bearer ", "");
-    Ok(Box::new(move |_| {
-        let registration = next.next().ok_or("every registration is full")?;
-        let form = [("grant_type", "client_credentials"), ("client_id", &registration), ("client_secret", &key)];
-        token_event(&form)
-    }))
+/// The id of the stack's KMS key that signs, which is the `kid` of its tokens.
+pub(crate) fn signing_key_id(stack: &Stack) -> Result<String> {
+    text(&body(&stack.invoke("publish-keys", &sample("publish-keys.success")?)?)?["keys"][0]["kid"])
+}
+
+/// The access token of a machine.
+fn machine_token(stack: &Stack) -> Result<Value> {
+    Ok(body(&stack.invoke("oauth2", &sample("oauth2.success-client-credentials")?)?)?["access_token"].clone())
+}
+
+fn introspection(token: &str) -> Result<Events> {
+    let mut event = sample("oauth2.success-introspect")?;
+    let form = form_urlencoded::Serializer::new(String::new()).append_pair("token", token).finish();
+    (event["body"], event["isBase64Encoded"]) = (STANDARD.encode(form).into(), true.into());
+    Ok(Box::new(move |_| Ok(event.clone())))
+}
+
+fn authorization(token: &str) -> Result<Events> {
+    let mut event = sample("authorize.success-api-key")?;
+    let header = format!("Bearer {token}");
+    (event["headers"]["authorization"], event["identitySource"]) = (header.as_str().into(), json!([header]));
+    Ok(Box::new(move |_| Ok(event.clone())))
 }
 
 fn standard_codes(stack: &Stack, count: usize) -> Result<Events> {

@@ -11,17 +11,17 @@ use lambda_http::http::{HeaderMap, header};
 use crate::{
     auth::{
         ActiveCredential, AuthenticatedClient, AuthenticatedRegistration, CheckedCredential, ClientCredentials,
-        CredentialVerifier, Lookup, ParsedClientId, Principal, PrincipalId,
+        CredentialVerifier, Lookup, ParsedClientId, Permission, Principal, PrincipalId,
     },
     clock::age,
-    credential::CredentialKind,
+    credential::{Credential, CredentialKind},
     error::{ApiError, Unauthenticated, ValidationError},
     id::{ObjectId, TokenId},
-    keys::Keys,
     keys::jwt::ACCESS_TOKEN_PREFIX,
+    keys::{AcceptedAudiences, Keys},
     runtime::telemetry::{Phase, timed},
     runtime::{Environment, SettingsError},
-    store::Store,
+    store::{Registration, Store},
 };
 
 /// Authenticates the callers of endpoints that take an API key or an OAuth access token. [`Self::admit`] does it in the
@@ -70,39 +70,82 @@ impl Authenticator {
         parsed: Result<B, ValidationError>,
         reads: impl AsyncFnOnce(&B) -> T,
     ) -> Result<(Principal, B, T), ApiError> {
+        self.admit_as(bearer, now, parsed, reads, Principal::of).await
+    }
+
+    /// As [`Self::admit`], for the API key of an introspection request.
+    pub async fn admit_introspector<B, T>(
+        &self,
+        api_key: Credential,
+        now: DateTime<Utc>,
+        parsed: Result<B, ValidationError>,
+        reads: impl AsyncFnOnce(&B) -> T,
+    ) -> Result<(Introspector, B, T), ApiError> {
+        let caller = |active: &ActiveCredential<'_>| Some(Introspector::of(active));
+        self.admit_as(CheckedCredential::ApiKey(api_key), now, parsed, reads, caller).await
+    }
+
+    /// As [`Self::admit`]; `caller` says who the holder of an active credential is, if it is a bearer here.
+    async fn admit_as<C, B, T>(
+        &self,
+        bearer: CheckedCredential,
+        now: DateTime<Utc>,
+        parsed: Result<B, ValidationError>,
+        reads: impl AsyncFnOnce(&B) -> T,
+        caller: impl FnOnce(&ActiveCredential<'_>) -> Option<C>,
+    ) -> Result<(C, B, T), ApiError> {
         let remembered_as = RecentCredential::of(&bearer);
-        let was_good = remembered_as.is_some_and(|credential| self.recent.contains(credential, now));
-        let lookup = async {
+        // Boxed, here and below, to keep the futures around it small.
+        let lookup = Box::pin(async {
             let stored = self.verifier.load(bearer, Lookup::WithIssuer).await?;
             let active = stored.as_ref().and_then(|stored| stored.active(now));
-            let principal = active.and_then(|active| principal(&active));
-            if let Some(credential) = remembered_as {
-                self.recent.update(credential, principal.is_some(), now);
+            let caller = active.and_then(|active| caller(&active));
+            caller.ok_or_else(|| ApiError::from(Unauthenticated::InvalidToken))
+        });
+        let body = match parsed {
+            Ok(body) => body,
+            Err(invalid) => {
+                self.with_reads(remembered_as, now, lookup, async {}).await?;
+                return Err(invalid.into());
             }
-            principal.ok_or_else(|| ApiError::from(Unauthenticated::InvalidToken))
+        };
+        let (caller, read) = self.with_reads(remembered_as, now, lookup, reads(&body)).await?;
+        Ok((caller, body, read))
+    }
+
+    /// Looks a credential up. `reads` run beside that if this process lately found the credential to be good, and
+    /// otherwise once it turns out to be.
+    async fn with_reads<C, T>(
+        &self,
+        remembered_as: Option<RecentCredential>,
+        now: DateTime<Utc>,
+        lookup: impl Future<Output = Result<C, ApiError>>,
+        reads: impl Future<Output = T>,
+    ) -> Result<(C, T), ApiError> {
+        let was_good = self.was_good(remembered_as, now);
+        let lookup = async {
+            let found = lookup.await;
+            if let Some(credential) = remembered_as {
+                self.recent.update(credential, found.is_ok(), now);
+            }
+            found
         };
         timed(Phase::Load, async {
-            let body = match parsed {
-                Ok(body) => body,
-                Err(invalid) => {
-                    lookup.await?;
-                    return Err(invalid.into());
-                }
-            };
-            let reads = reads(&body);
-            let (principal, read) = if was_good {
-                let (principal, read) = tokio::join!(lookup, reads);
-                (principal?, read)
+            if was_good {
+                let (found, read) = tokio::join!(lookup, reads);
+                Ok((found?, read))
             } else {
-                (lookup.await?, reads.await)
-            };
-            Ok((principal, body, read))
+                Ok((lookup.await?, reads.await))
+            }
         })
         .await
     }
 
-    /// Authenticates a client of either kind, and does `reads` in the order of [`Self::admit`]; of a client that logs
-    /// users in, after it has authenticated.
+    fn was_good(&self, remembered_as: Option<RecentCredential>, now: DateTime<Utc>) -> bool {
+        remembered_as.is_some_and(|credential| self.recent.contains(credential, now))
+    }
+
+    /// Authenticates a client of either kind, and does `reads` in the order of [`Self::admit`].
     ///
     /// # Errors
     /// [`crate::error::OauthError::InvalidClient`], or a failure.
@@ -113,25 +156,50 @@ impl Authenticator {
         reads: impl Future<Output = T>,
     ) -> Result<(AuthenticatedClient, T), ApiError> {
         let store = &self.verifier.store;
-        match credentials.parse_id()? {
-            ParsedClientId::UserClient(id) => {
-                let authenticate = async {
+        match (credentials.parse_id()?, credentials.secret(CredentialKind::ApiKey)) {
+            (ParsedClientId::UserClient(id), _) => {
+                let authenticate = Box::pin(async {
                     let client = store.load_client(id).await?;
                     credentials.authenticate(client.as_ref(), now)?;
-                    Ok((AuthenticatedClient::UserClient(id), reads.await))
-                };
-                timed(Phase::Load, authenticate).await
+                    Ok(AuthenticatedClient::UserClient(id))
+                });
+                self.with_reads(RecentCredential::of_client(credentials), now, authenticate, reads).await
             }
-            ParsedClientId::Registration(id) => {
-                let api_key = credentials.secret(CredentialKind::ApiKey).ok_or_else(|| credentials.invalid())?;
+            (ParsedClientId::Registration(id), Some(api_key)) => {
                 let bearer = CheckedCredential::ApiKey(api_key);
-                let reads = async |(): &()| tokio::join!(store.load_registration(&id), reads);
-                let admitted = self.admit_bearer(bearer, now, Ok(()), reads).await;
+                let reads = async |(): &()| tokio::join!(Box::pin(store.load_registration(&id)), reads);
+                let admitted = Box::pin(self.admit_bearer(bearer, now, Ok(()), reads)).await;
                 let (caller, (), (registration, read)) =
                     admitted.map_err(|error| error.if_unauthenticated(|| credentials.invalid()))?;
                 let registration = caller.require_registration(registration?).map_err(|_| credentials.invalid())?;
                 let authenticated = AuthenticatedRegistration { id, registration, caller };
                 Ok((AuthenticatedClient::Registration(Box::new(authenticated)), read))
+            }
+            (ParsedClientId::Registration(id), None) => {
+                let remembered_as = RecentCredential::of_client(credentials);
+                let authenticate = Box::pin(async {
+                    let check = async {
+                        let secret = credentials.secret_hash().ok_or_else(|| credentials.invalid())?;
+                        let found = store.load_registration_secrets(&id).await?;
+                        let is_right = found.is_some_and(|found| found.secrets.accepts(&secret, now));
+                        if is_right { Ok(()) } else { Err(credentials.invalid()) }
+                    };
+                    let load = store.load_registration(&id);
+                    let registration = if self.was_good(remembered_as, now) {
+                        let (checked, loaded) = tokio::join!(check, load);
+                        checked?;
+                        loaded?
+                    } else {
+                        check.await?;
+                        load.await?
+                    };
+                    let is_usable = |registration: &Registration| registration.state.is_usable();
+                    let registration = registration.filter(is_usable).ok_or_else(|| credentials.invalid())?;
+                    let caller = Principal::of_registration(id.clone(), &registration);
+                    let authenticated = AuthenticatedRegistration { id, registration, caller };
+                    Ok(AuthenticatedClient::Registration(Box::new(authenticated)))
+                });
+                self.with_reads(remembered_as, now, authenticate, reads).await
             }
         }
     }
@@ -139,7 +207,7 @@ impl Authenticator {
     /// Parses the bearer of the `Authorization` header and does the checks that do not need its item.
     async fn check(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Result<CheckedCredential, ApiError> {
         let text = bearer(headers)?;
-        match self.verifier.check(text, now).await? {
+        match self.verifier.check(text, now, &AcceptedAudiences::Deployment).await? {
             Some(api_key @ CheckedCredential::ApiKey(_)) => Ok(api_key),
             // These endpoints take an access token with its prefix only.
             Some(token @ CheckedCredential::RegistrationToken(_)) if text.starts_with(ACCESS_TOKEN_PREFIX) => Ok(token),
@@ -148,16 +216,36 @@ impl Authenticator {
     }
 }
 
-/// The caller that a credential is a bearer of; `None` if these endpoints do not take this kind.
-fn principal(active: &ActiveCredential<'_>) -> Option<Principal> {
-    let id = match active {
-        ActiveCredential::ApiKey { id, .. } => PrincipalId::ApiKey(*id),
-        ActiveCredential::RegistrationToken { token, .. } => PrincipalId::Registration(token.registration_id.clone()),
-        ActiveCredential::AppToken(_) | ActiveCredential::UserToken { .. } | ActiveCredential::RefreshToken { .. } => {
-            return None;
-        }
-    };
-    Some(Principal { organization: active.organization_id()?, id, permissions: active.scopes().clone() })
+/// The holder of an API key, at introspection.
+#[derive(Debug)]
+pub struct Introspector {
+    /// The organization whose credentials it may ask about. `None`: any.
+    pub organization: Option<ObjectId>,
+    /// Whether it may ask at all.
+    pub is_permitted: bool,
+}
+
+impl Introspector {
+    fn of(api_key: &ActiveCredential<'_>) -> Self {
+        let is_permitted = api_key.scopes().contains(Permission::OauthTokenIntrospect.as_str());
+        Self { organization: api_key.organization_id(), is_permitted }
+    }
+}
+
+impl Principal {
+    /// The caller that a credential is a bearer of; `None` if these endpoints do not take it.
+    fn of(active: &ActiveCredential<'_>) -> Option<Self> {
+        let id = match active {
+            ActiveCredential::ApiKey { id, .. } => PrincipalId::ApiKey(*id),
+            ActiveCredential::RegistrationToken { token, .. } => {
+                PrincipalId::Registration(token.registration_id.clone())
+            }
+            ActiveCredential::AppToken(_)
+            | ActiveCredential::UserToken { .. }
+            | ActiveCredential::RefreshToken { .. } => return None,
+        };
+        Some(Self { organization: active.organization_id()?, id, permissions: active.scopes().clone() })
+    }
 }
 
 /// What a credential is remembered by.
@@ -166,6 +254,8 @@ enum RecentCredential {
     ApiKey(ObjectId),
     /// By its `jti`.
     RegistrationToken(TokenId),
+    /// By a hash of the client's id and secret.
+    Client(ObjectId),
 }
 
 impl RecentCredential {
@@ -179,6 +269,12 @@ impl RecentCredential {
             | CheckedCredential::RefreshToken(_)
             | CheckedCredential::UserToken(_) => None,
         }
+    }
+
+    /// `None` without a secret.
+    fn of_client(ClientCredentials { id, secret, .. }: &ClientCredentials) -> Option<Self> {
+        let secret = secret.as_ref()?;
+        Some(Self::Client(ObjectId::of_sha256(format!("{id}\0{secret}").as_bytes())))
     }
 }
 

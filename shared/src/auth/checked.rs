@@ -2,11 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
+use super::ActiveKind;
 use crate::{
     credential::{AppBearer, Credential, CredentialKind, GrantCredential, SessionId},
     id::{ClientId, RegistrationId, TokenId},
-    input::{Scopes, Subject},
+    input::{Audiences, Claims, Scopes, Subject},
     keys::jwt::{ApiV1UserClaims, RegistrationTokenClaims, TokenType, TokenUse, UserTokenClaims, VerifiedJwt},
+    store::Generation,
 };
 
 /// A credential that passed [`super::CredentialVerifier::check`]. An opaque one may still be made up.
@@ -24,6 +26,8 @@ pub enum CheckedCredential {
 #[derive(Debug)]
 pub struct CheckedRegistrationToken {
     pub registration_id: RegistrationId,
+    /// Of a machine token, the generation of the registration that it was issued in. Other tokens are recorded.
+    pub generation: Option<Generation>,
     pub claims: AccessClaims,
 }
 
@@ -43,25 +47,36 @@ pub struct CheckedUserToken {
 #[derive(Debug)]
 pub struct AccessClaims {
     pub issuer: String,
-    pub audience: String,
+    pub audiences: Audiences,
     /// The `jti`.
     pub id: TokenId,
     pub scopes: Scopes,
     pub issued_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
+    /// All claims, as JSON.
+    pub payload: Box<[u8]>,
+}
+
+impl AccessClaims {
+    /// The claims that somebody gave: those of the registration or login, an address, and how the user has logged in.
+    #[must_use]
+    pub fn given(&self) -> Claims {
+        Claims::of_payload(&self.payload)
+    }
 }
 
 /// Moves the claims that every access token has out of the claims of any of its formats. A macro, because those are
 /// three types with the same fields, whose other fields are moved out as well.
 macro_rules! access_claims {
-    ($claims:ident) => {
+    ($claims:ident, $jwt:ident) => {
         AccessClaims {
             issuer: $claims.iss,
-            audience: $claims.aud.into(),
+            audiences: $claims.aud.into(),
             id: $claims.jti,
             scopes: $claims.scope,
             issued_at: $claims.iat,
             expires_at: $claims.exp,
+            payload: $jwt.payload().into(),
         }
     };
 }
@@ -74,6 +89,18 @@ impl CheckedCredential {
             .or_else(|| AppBearer::parse(text).map(Self::AppToken))
             .or_else(|| GrantCredential::parse_code(text).map(Self::Code))
             .or_else(|| GrantCredential::parse_refresh_token(text).map(Self::RefreshToken))
+    }
+
+    /// What it can be active as. `None` for a code, which is good for an exchange only.
+    pub(super) fn kind(&self) -> Option<ActiveKind> {
+        match self {
+            Self::ApiKey(_) => Some(ActiveKind::ApiKey),
+            Self::AppToken(_) => Some(ActiveKind::AppToken),
+            Self::RegistrationToken(_) => Some(ActiveKind::RegistrationToken),
+            Self::UserToken(_) => Some(ActiveKind::UserToken),
+            Self::RefreshToken(_) => Some(ActiveKind::RefreshToken),
+            Self::Code(_) => None,
+        }
     }
 
     /// Whether it is a JWT, whose signature was verified.
@@ -89,7 +116,8 @@ impl CheckedRegistrationToken {
     /// Issuer, audience and expiry are not checked yet.
     pub(super) fn read(jwt: &VerifiedJwt) -> Option<Self> {
         let claims: RegistrationTokenClaims = jwt.claims().filter(|_| jwt.typ == TokenType::AtJwt)?;
-        Some(Self { registration_id: claims.sub, claims: access_claims!(claims) })
+        let generation = claims.generation;
+        Some(Self { registration_id: claims.sub, generation, claims: access_claims!(claims, jwt) })
     }
 }
 
@@ -103,7 +131,7 @@ impl CheckedUserToken {
                 is_rfc9068: true,
                 subject: claims.sub,
                 session_id: claims.sid,
-                claims: access_claims!(claims),
+                claims: access_claims!(claims, jwt),
             }),
             TokenType::Jwt => {
                 let claims: ApiV1UserClaims = jwt.claims()?;
@@ -112,7 +140,7 @@ impl CheckedUserToken {
                     is_rfc9068: false,
                     subject: claims.sub,
                     session_id: claims.sid,
-                    claims: access_claims!(claims),
+                    claims: access_claims!(claims, jwt),
                 })
             }
         }

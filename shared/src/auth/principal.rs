@@ -56,6 +56,12 @@ impl fmt::Display for PrincipalId {
 }
 
 impl Principal {
+    /// A registration that has authenticated with its own secret. It holds all of its scopes.
+    pub(super) fn of_registration(id: RegistrationId, registration: &Registration) -> Self {
+        let Registration { organization_id, scopes, .. } = registration;
+        Self { organization: *organization_id, id: PrincipalId::Registration(id), permissions: scopes.clone() }
+    }
+
     /// [`ApiError::Forbidden`] if the caller does not hold the permission.
     pub fn require(&self, permission: Permission) -> Result<(), ApiError> {
         if self.permissions.contains(permission.as_str()) { Ok(()) } else { Err(ApiError::Forbidden) }

@@ -6,14 +6,17 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{AccessClaims, CheckedCredential, CheckedRegistrationToken, CheckedUserToken, ParsedClientId};
+use super::{AccessClaims, ActiveKind, CheckedCredential, CheckedRegistrationToken, CheckedUserToken, ParsedClientId};
 use crate::{
     credential::{GrantCredential, SessionId},
     error::InternalError,
     id::{ClientId, ObjectId, RegistrationId, TokenId, TrustedKeys},
     input::Scopes,
     keys::PublicKeys,
-    store::{ApiKey, AppToken, Application, Client, Grant, GrantDetails, GrantStatus, Registration, Store},
+    store::{
+        ApiKey, AppToken, Application, Client, Generation, Grant, GrantDetails, GrantStatus, MachineTokenRevocation,
+        Registration, Store,
+    },
 };
 
 /// A credential that was presented, the item that it belongs to and what issued it. It may be expired or revoked. What
@@ -23,6 +26,7 @@ pub enum StoredCredential {
     ApiKey { id: ObjectId, api_key: ApiKey },
     AppToken { token: AppToken, application: Option<Application> },
     RegistrationToken { token: CheckedRegistrationToken, registration: Registration, keys: TrustedKeys },
+    MachineToken { token: CheckedRegistrationToken, generation: Generation, registration: Registration },
     UserToken { token: CheckedUserToken, grant: Grant, client: Option<Client> },
     RefreshToken { token: GrantCredential, grant: Grant, client: Option<Client> },
     Code { code: GrantCredential, grant: Grant },
@@ -72,6 +76,9 @@ impl StoredCredential {
                 let Some(registration) = store.load_registration(&token.registration_id).await? else {
                     return Ok(None);
                 };
+                if let Some(generation) = token.generation {
+                    return Ok(Some(Self::MachineToken { token, generation, registration }));
+                }
                 let keys =
                     keys.load_trusted(registration.find(token.claims.id).map(|(_, token)| &token.key).into_iter());
                 let keys = keys.await?;
@@ -114,6 +121,11 @@ impl StoredCredential {
                 registration.find_active(token.claims.id, now, keys)?;
                 registration.state.is_usable().then_some(ActiveCredential::RegistrationToken { token, registration })
             }
+            Self::MachineToken { token, generation, registration } => {
+                let has_ended = registration.has_ended_machine_token(token.claims.id, *generation);
+                let is_active = !has_ended && registration.state.is_usable();
+                is_active.then_some(ActiveCredential::RegistrationToken { token, registration })
+            }
             // It lives on if the refresh token expires unused.
             Self::UserToken { token, grant, client } => match grant.status {
                 GrantStatus::Active { ends_at, .. } if now < ends_at && is_accepted(grant, client.as_ref()) => {
@@ -149,6 +161,15 @@ impl StoredCredential {
                 let (registration_id, token_id) = (token.registration_id, token.claims.id);
                 let token = RevocableToken { registration_id, registration, token_id, keys };
                 Some(RevocableCredential::RegistrationToken(Box::new(token)))
+            }
+            Self::MachineToken { token, generation, registration } => {
+                let (registration_id, id) = (token.registration_id, token.claims.id);
+                if registration.has_ended_machine_token(id, generation) {
+                    return None;
+                }
+                let revocation = MachineTokenRevocation { id, generation, expires_at: token.claims.expires_at };
+                let token = RevocableMachineToken { registration_id, registration, revocation };
+                Some(RevocableCredential::MachineToken(Box::new(token)))
             }
             Self::UserToken { token, grant, .. } => RevocableCredential::of_grant(token.session_id, &grant, now),
             Self::RefreshToken { token, grant, .. } => {
@@ -208,6 +229,17 @@ impl ActiveCredential<'_> {
         }
     }
 
+    /// Whether it is a bearer. A refresh token is good for new tokens only, and an API key of no organization for
+    /// introspection only.
+    #[must_use]
+    pub fn is_bearer(&self) -> bool {
+        match self {
+            Self::ApiKey { api_key, .. } => api_key.organization_id.is_some(),
+            Self::AppToken(_) | Self::RegistrationToken { .. } | Self::UserToken { .. } => true,
+            Self::RefreshToken { .. } => false,
+        }
+    }
+
     /// The claims of a JWT.
     #[must_use]
     pub const fn claims(&self) -> Option<&AccessClaims> {
@@ -244,7 +276,7 @@ impl ActiveCredential<'_> {
     #[must_use]
     pub const fn organization_id(&self) -> Option<ObjectId> {
         match self {
-            Self::ApiKey { api_key, .. } => Some(api_key.organization_id),
+            Self::ApiKey { api_key, .. } => api_key.organization_id,
             Self::AppToken(token) => Some(token.organization_id),
             Self::RegistrationToken { registration, .. } => Some(registration.organization_id),
             Self::UserToken { grant, .. } | Self::RefreshToken { grant, .. } => grant.organization_id,
@@ -313,39 +345,13 @@ impl ActiveCredential<'_> {
     }
 }
 
-/// The kinds of credentials that can be active.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ActiveKind {
-    ApiKey,
-    AppToken,
-    RegistrationToken,
-    UserToken,
-    RefreshToken,
-}
-
-impl ActiveKind {
-    /// Those that are bearers.
-    pub const BEARERS: [Self; 4] = [Self::ApiKey, Self::AppToken, Self::RegistrationToken, Self::UserToken];
-
-    /// The name for the users of the authorizer.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ApiKey => "apiKey",
-            Self::AppToken => "appToken",
-            Self::RegistrationToken => "accessToken",
-            Self::UserToken => "userToken",
-            Self::RefreshToken => "refreshToken",
-        }
-    }
-}
-
 /// What the possession of a credential lets somebody revoke.
 #[derive(Debug)]
 pub enum RevocableCredential {
     ApiKey(ObjectId),
     AppToken(ObjectId),
     RegistrationToken(Box<RevocableToken>),
+    MachineToken(Box<RevocableMachineToken>),
     /// Of a code, or of a refresh token or access token of a user.
     Grant {
         session_id: SessionId,
@@ -362,6 +368,14 @@ pub struct RevocableToken {
     pub registration: Registration,
     pub token_id: TokenId,
     pub keys: TrustedKeys,
+}
+
+/// A machine token, with the registration that remembers its revocation.
+#[derive(Debug)]
+pub struct RevocableMachineToken {
+    pub registration_id: RegistrationId,
+    pub registration: Registration,
+    pub revocation: MachineTokenRevocation,
 }
 
 impl RevocableCredential {

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::{CheckedCredential, CheckedRegistrationToken, CheckedUserToken, Lookup, StoredCredential};
+use super::{
+    AccessClaims, ActiveKind, CheckedCredential, CheckedRegistrationToken, CheckedUserToken, Lookup, StoredCredential,
+};
 use crate::{
     error::InternalError,
     keys::jwt::{ACCESS_TOKEN_PREFIX, UnverifiedJwt, VerifiedJwt},
-    keys::{Issuers, Keys, PublicKeys},
+    keys::{AcceptedAudiences, Issuers, Keys, PublicKeys},
     runtime::{Environment, SettingsError},
     store::Store,
 };
@@ -41,27 +43,26 @@ impl CredentialVerifier {
     }
 
     /// Verifies everything about a credential but its state in the table. `None` if the credential is not valid.
-    pub async fn check(&self, text: &str, now: DateTime<Utc>) -> Result<Option<CheckedCredential>, InternalError> {
+    pub async fn check(
+        &self,
+        text: &str,
+        now: DateTime<Utc>,
+        accepted: &AcceptedAudiences,
+    ) -> Result<Option<CheckedCredential>, InternalError> {
         if let Some(opaque) = CheckedCredential::parse_opaque(text) {
             return Ok(Some(opaque));
         }
         let prefixed = text.strip_prefix(ACCESS_TOKEN_PREFIX);
         let Some(jwt) = self.verify_jwt(prefixed.unwrap_or(text)).await? else { return Ok(None) };
+        let is_valid = |claims: &AccessClaims, of_client| {
+            self.issuers.accepts(&claims.issuer, &claims.audiences, of_client, accepted) && now < claims.expires_at
+        };
         if let Some(token) = CheckedUserToken::read(&jwt) {
-            let claims = &token.claims;
-            // The `aud` of a token of `/api/v1/tokens` is its client, which is compared with the grant's.
-            let accepted = if token.is_rfc9068 {
-                self.issuers.accepts(&claims.issuer, &claims.audience)
-            } else {
-                self.issuers.is_known(&claims.issuer)
-            };
             // Only the tokens of registrations have the prefix.
-            let valid = prefixed.is_none() && accepted && now < claims.expires_at;
+            let valid = prefixed.is_none() && is_valid(&token.claims, !token.is_rfc9068);
             return Ok(valid.then_some(CheckedCredential::UserToken(token)));
         }
-        let token = CheckedRegistrationToken::read(&jwt).filter(|CheckedRegistrationToken { claims, .. }| {
-            self.issuers.accepts(&claims.issuer, &claims.audience) && now < claims.expires_at
-        });
+        let token = CheckedRegistrationToken::read(&jwt).filter(|token| is_valid(&token.claims, false));
         Ok(token.map(CheckedCredential::RegistrationToken))
     }
 
@@ -71,19 +72,33 @@ impl CredentialVerifier {
         Ok(key.and_then(|key| unverified.verify(key.rsa())))
     }
 
-    /// [`Self::check`] and [`Self::load`] of what can be active. A code never is, so it costs no read.
-    pub async fn find(&self, text: &str, now: DateTime<Utc>) -> Result<Option<StoredCredential>, InternalError> {
-        match self.check(text, now).await? {
-            None | Some(CheckedCredential::Code(_)) => Ok(None),
-            Some(checked) => self.load(checked, Lookup::WithIssuer).await,
+    /// [`Self::check`] and [`Self::load`] of what is one of these kinds. Anything else costs no read.
+    pub async fn find(
+        &self,
+        text: &str,
+        now: DateTime<Utc>,
+        accepted: &AcceptedAudiences,
+        kinds: &[ActiveKind],
+    ) -> Result<Option<StoredCredential>, InternalError> {
+        let checked = self.check(text, now, accepted).await?;
+        match checked.filter(|checked| checked.kind().is_some_and(|kind| kinds.contains(&kind))) {
+            None => Ok(None),
+            Some(checked) => {
+                let stored = self.load(checked, Lookup::WithIssuer).await?;
+                Ok(stored.filter(|stored| self.is_for(stored, accepted)))
+            }
         }
     }
 
-    /// [`Self::check`] and [`Self::load`] of what can be a bearer: a code or refresh token costs no read.
-    pub async fn find_bearer(&self, text: &str, now: DateTime<Utc>) -> Result<Option<StoredCredential>, InternalError> {
-        match self.check(text, now).await? {
-            None | Some(CheckedCredential::Code(_) | CheckedCredential::RefreshToken(_)) => Ok(None),
-            Some(checked) => self.load(checked, Lookup::WithIssuer).await,
+    /// Whether a user has logged in for one of the accepted APIs. The audience of an access token of `/api/v1/tokens`
+    /// is its client, so only the grant says that a login was for other APIs than the deployment.
+    fn is_for(&self, stored: &StoredCredential, accepted: &AcceptedAudiences) -> bool {
+        match (accepted, stored) {
+            (AcceptedAudiences::Deployment, StoredCredential::UserToken { grant, .. }) => {
+                let resources = &grant.details.resources;
+                resources.is_empty() || resources.contains(&self.issuers.audience_of_logins())
+            }
+            _ => true,
         }
     }
 

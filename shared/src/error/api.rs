@@ -25,10 +25,7 @@ pub enum ApiError {
     IdempotencyKeyReused,
     /// The maximum number of tokens is already active.
     #[error("quota exceeded")]
-    QuotaExceeded {
-        /// How many seconds it takes until one of them expires, at least 1.
-        retry_after: u32,
-    },
+    QuotaExceeded,
     /// The code or refresh token is not valid for this request.
     #[error("bad credential")]
     BadCredential,
@@ -54,10 +51,11 @@ impl ApiError {
             Self::Oauth(OauthError::UnauthorizedClient) => Outcome::UnauthorizedClient,
             Self::Oauth(OauthError::UnsupportedGrantType) => Outcome::UnsupportedGrantType,
             Self::Oauth(OauthError::InvalidScope) => Outcome::InvalidScope,
+            Self::Oauth(OauthError::InvalidTarget) => Outcome::InvalidTarget,
             Self::Forbidden => Outcome::PermissionMissing,
             Self::NotFound | Self::TokenNotFound => Outcome::NotFound,
             Self::IdempotencyKeyReused => Outcome::IdempotencyKeyReused,
-            Self::QuotaExceeded { .. } => Outcome::QuotaExceeded,
+            Self::QuotaExceeded => Outcome::QuotaExceeded,
             Self::BadCredential => Outcome::BadCredential,
             Self::Replay => Outcome::ReplayDetected,
             Self::Internal(_) => Outcome::Failed,
@@ -92,8 +90,8 @@ impl Unauthenticated {
     }
 }
 
-/// The errors that RFC 6749 (5.2) defines.
-#[derive(Debug, thiserror::Error)]
+/// The errors that RFC 6749 (5.2) and RFC 8707 (2) define.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum OauthError {
     /// The client is unknown, or its authentication is missing or wrong (RFC 6749, 5.2).
     #[error("invalid client")]
@@ -107,6 +105,9 @@ pub enum OauthError {
     /// The scope is malformed, or wider than what may be granted (RFC 6749, 5.2).
     #[error("invalid scope")]
     InvalidScope,
+    /// A resource or audience is malformed, or not one that may be granted (RFC 8707, 2).
+    #[error("invalid target")]
+    InvalidTarget,
 }
 
 /// The value of `WWW-Authenticate` (RFC 9110, 11.6.1).

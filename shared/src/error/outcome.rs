@@ -21,6 +21,7 @@ crate::named! {
         UnauthorizedClient = "unauthorized client",
         UnsupportedGrantType = "unsupported grant type",
         InvalidScope = "invalid scope",
+        InvalidTarget = "invalid target",
         PermissionMissing = "permission missing",
         NotFound = "not found",
         IdempotencyKeyReused = "idempotency key reused",

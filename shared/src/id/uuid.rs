@@ -11,16 +11,17 @@ use crate::{
     random::Random,
 };
 
-/// Reads and writes an id that is a UUID in its hyphenated form. It reads both cases and writes lowercase.
+/// Reads and writes an id that is a UUID in its hyphenated form. It writes lowercase, and reads what `$accepts`.
 macro_rules! uuid_text {
-    ($id:ident) => {
+    ($id:ident, $accepts:expr, $rule:literal) => {
         impl FromStr for $id {
             type Err = Constraint;
 
             fn from_str(text: &str) -> Result<Self, Constraint> {
+                let accepts: fn(&str) -> bool = $accepts;
                 let hyphenated = text.len() == uuid::fmt::Hyphenated::LENGTH;
-                let id = Uuid::try_parse(text).ok().filter(|_| hyphenated);
-                id.map(Self).ok_or(Constraint::new("must be a UUID"))
+                let id = Uuid::try_parse(text).ok().filter(|_| hyphenated && accepts(text));
+                id.map(Self).ok_or(Constraint::new($rule))
             }
         }
 
@@ -46,9 +47,10 @@ macro_rules! uuid_text {
     };
 }
 
-uuid_text!(TokenId);
-uuid_text!(TokenSlot);
-uuid_text!(ClientId);
+uuid_text!(TokenId, |_| true, "must be a UUID");
+uuid_text!(TokenSlot, |_| true, "must be a UUID");
+// Clients compare their id to the letter, so only the form that tokens carry is accepted.
+uuid_text!(ClientId, |text| !text.contains(|c: char| c.is_ascii_uppercase()), "must be a UUID in lower case");
 
 /// The `jti` of a JWT (RFC 7519, 4.1.7): a random UUID (RFC 9562, 5.4) that is made when the token is issued and never
 /// used again.
@@ -108,11 +110,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn client_ids_are_hyphenated_uuids() {
-        let id: ClientId = "AAAAAAAA-1111-1111-1111-111111111111".parse().unwrap();
+    fn client_ids_are_hyphenated_uuids_in_lower_case() {
+        let id: ClientId = "aaaaaaaa-1111-1111-1111-111111111111".parse().unwrap();
+        assert_eq!(id.to_string(), "aaaaaaaa-1111-1111-1111-111111111111");
+        let id: TokenId = "AAAAAAAA-1111-1111-1111-111111111111".parse().unwrap();
         assert_eq!(id.to_string(), "aaaaaaaa-1111-1111-1111-111111111111");
         for wrong in [
             "",
+            "Aaaaaaaa-1111-1111-1111-111111111111",
             "11111111111111111111111111111111",
             "{11111111-1111-1111-1111-111111111111}",
             "urn:uuid:11111111-1111-1111-1111-111111111111",

@@ -13,31 +13,81 @@ use crate::error::{Constraint, ValidationError};
 /// The most levels of objects and arrays; the claims themselves are the first.
 const MAX_LEVELS: usize = 16;
 
-/// A JSON object that has each member once, at every level, and no lone surrogate. The values are the JSON texts that
-/// were given, so whoever reads a token reads exactly those.
+/// Names of claims that nobody may give a value: those that tokens set themselves, and others with a meaning for
+/// whoever verifies them (RFC 7519, 4.1; RFC 7800; RFC 8693, 4.1).
+const RESERVED: [&str; 22] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "client_id",
+    "azp",
+    "scope",
+    "sid",
+    "auth_time",
+    "nonce",
+    "at_hash",
+    "cnf",
+    "act",
+    "organization",
+    "gen",
+    "token_use",
+    "acr",
+    "amr",
+    "lng",
+];
+/// Those of them that say how a user has logged in (OpenID Connect Core 1.0, 2).
+const OF_LOGIN: [&str; 2] = ["acr", "amr"];
+
+/// A JSON object that has each member once, at every level, and no lone surrogate. The values are kept as JSON texts,
+/// so whoever reads a token reads the same numbers.
 #[derive(Clone, Default)]
 pub struct Claims(Vec<(String, Box<RawValue>)>);
 
 impl Claims {
-    /// Reads claims of at most `max_bytes` in UTF-8, whatever white space and escapes they are written with. `field` is
-    /// their name in messages.
+    /// Reads claims of at most `max_bytes` in UTF-8, not counting white space and needless escapes. A text that is
+    /// longer with these is kept without them, any other one as it is. `field` is the name of the claims in messages.
     pub fn parse(field: &'static str, json: &str, max_bytes: usize) -> Result<Self, ValidationError> {
         let Members(members) =
             serde_json::from_str(json).map_err(|_| ValidationError::new(field, "must be an object"))?;
         let mut names = HashSet::new();
         let mut bytes = "{".len();
+        let mut compacted = Vec::with_capacity(members.len());
         for (name, value) in &members {
             let once = Constraint::require(names.insert(name), "must be given once");
-            bytes += member_bytes(name)
-                + once.and_then(|()| check(value, 2)).map_err(|broken| {
-                    let name: String = name.chars().take(64).collect();
-                    broken.of(format!("{field}.{name}"))
-                })?;
+            let value = once.and_then(|()| compact(value)).map_err(|broken| {
+                let name: String = name.chars().take(64).collect();
+                broken.of(format!("{field}.{name}"))
+            })?;
+            bytes += quoted(name).len() + ":,".len() + value.get().len();
+            compacted.push((name.clone(), value));
         }
         if bytes > max_bytes {
             return Err(ValidationError::new(field, format!("must be at most {max_bytes} bytes long")));
         }
-        Ok(Self(members.into_iter().map(|(name, value)| (name, value.to_owned())).collect()))
+        Ok(if json.len() <= max_bytes { Self::from(Members(members)) } else { Self(compacted) })
+    }
+
+    /// The claims of a token's payload that were given for it: those of the registration or login, with `email`, `acr`
+    /// and `amr`.
+    #[must_use]
+    pub fn of_payload(payload: &[u8]) -> Self {
+        let all =
+            serde_json::from_slice(payload).map_or_else(|_| Self::default(), |members: Members<'_>| members.into());
+        all.filtered(|name| !RESERVED.contains(&name) || OF_LOGIN.contains(&name))
+    }
+
+    /// Refuses reserved names. `field` is the name of these in messages.
+    pub fn require_unreserved(&self, field: &'static str) -> Result<(), ValidationError> {
+        match RESERVED.iter().find(|reserved| self.iter().any(|(name, _)| name == **reserved)) {
+            None => Ok(()),
+            Some(name) => {
+                Err(ValidationError::new(format!("{field}.{name}"), "must not be given: the name is reserved"))
+            }
+        }
     }
 
     /// The name and the JSON text of each.
@@ -45,9 +95,30 @@ impl Claims {
         self.0.iter().map(|(name, value)| (name.as_str(), value.get()))
     }
 
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Those whose name `keep` accepts.
-    pub(super) fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
+    #[must_use]
+    pub fn filtered(&self, keep: impl Fn(&str) -> bool) -> Self {
         Self(self.0.iter().filter(|(name, _)| keep(name)).cloned().collect())
+    }
+
+    /// Those that are not `null`.
+    #[must_use]
+    pub fn without_nulls(mut self) -> Self {
+        self.0.retain(|(_, value)| value.get() != "null");
+        self
+    }
+
+    /// These, and those of the others that have another name.
+    #[must_use]
+    pub fn or(mut self, others: &Self) -> Self {
+        let others = others.filtered(|name| self.iter().all(|(own, _)| own != name));
+        self.0.extend(others.0);
+        self
     }
 }
 
@@ -65,23 +136,48 @@ impl Serialize for Claims {
     }
 }
 
+impl Eq for Claims {}
+
+impl PartialEq for Claims {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
 /// Claims as a JSON text, which an item can hold: for `#[serde(with)]`.
 pub mod json_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
 
-    use super::Claims;
+    use super::{Claims, Members};
 
     pub fn serialize<S: Serializer>(claims: &Claims, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&serde_json::to_string(claims).map_err(S::Error::custom)?)
     }
 
+    /// Of claims that may be absent.
+    pub fn serialize_option<S: Serializer>(claims: &Option<Claims>, serializer: S) -> Result<S::Ok, S::Error> {
+        match claims {
+            Some(claims) => serialize(claims, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Claims, D::Error> {
-        Claims::parse("claims", &String::deserialize(deserializer)?, usize::MAX).map_err(D::Error::custom)
+        // What is in an item was checked when it was given.
+        serde_json::from_str(&String::deserialize(deserializer)?)
+            .map(|members: Members<'_>| members.into())
+            .map_err(D::Error::custom)
     }
 }
 
 /// The members of an object in their JSON text. It keeps duplicates, so that they can be refused.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl From<Members<'_>> for Claims {
+    fn from(Members(members): Members<'_>) -> Self {
+        Self(members.into_iter().map(|(name, value)| (name, value.to_owned())).collect())
+    }
+}
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -107,40 +203,56 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// Refuses what readers of JSON disagree about: duplicate members, lone surrogates and deep nesting (RFC 8259, 4, 8.2,
-/// 9). `level` is the depth of the value. Returns how many bytes it takes without white space and needless escapes.
-fn check(value: &RawValue, level: usize) -> Result<usize, Constraint> {
+/// The text of a value without white space and needless escapes. Refuses what readers of JSON disagree about: duplicate
+/// members, lone surrogates and deep nesting (RFC 8259, 4, 8.2, 9).
+fn compact(value: &RawValue) -> Result<Box<RawValue>, Constraint> {
+    let mut text = String::new();
+    write_compact(value, 2, &mut text)?;
+    RawValue::from_string(text).map_err(unreadable)
+}
+
+/// `level` is the depth of the value.
+fn write_compact(value: &RawValue, level: usize, text: &mut String) -> Result<(), Constraint> {
     let json = value.get();
-    let unreadable = |_| Constraint::new("must be valid Unicode");
     let deep = level > MAX_LEVELS && json.starts_with(['{', '[']);
     Constraint::require(!deep, "is nested too deeply (at most 16 levels)")?;
     match json.as_bytes().first() {
         Some(b'{') => {
             let Members(members) = serde_json::from_str(json).map_err(unreadable)?;
             let mut names = HashSet::new();
-            members.into_iter().try_fold("{".len(), |bytes, (name, value)| {
-                let member = member_bytes(&name);
+            text.push('{');
+            for (n, (name, value)) in members.into_iter().enumerate() {
+                text.push_str(if n == 0 { "" } else { "," });
+                text.push_str(&quoted(&name));
+                text.push(':');
                 Constraint::require(names.insert(name), "must not have the same member twice")?;
-                Ok(bytes + member + check(value, level + 1)?)
-            })
+                write_compact(value, level + 1, text)?;
+            }
+            text.push('}');
         }
         Some(b'[') => {
             let entries: Vec<&RawValue> = serde_json::from_str(json).map_err(unreadable)?;
-            entries.into_iter().try_fold("[".len(), |bytes, entry| Ok(bytes + ",".len() + check(entry, level + 1)?))
+            text.push('[');
+            for (n, entry) in entries.into_iter().enumerate() {
+                text.push_str(if n == 0 { "" } else { "," });
+                write_compact(entry, level + 1, text)?;
+            }
+            text.push(']');
         }
-        Some(b'"') => serde_json::from_str::<String>(json).map(|text| text_bytes(&text)).map_err(unreadable),
-        _ => Ok(json.len()),
+        Some(b'"') => text.push_str(&quoted(&serde_json::from_str::<String>(json).map_err(unreadable)?)),
+        _ => text.push_str(json),
     }
+    Ok(())
 }
 
-/// The bytes of a member's name, with its colon and the comma or bracket after its value.
-fn member_bytes(name: &str) -> usize {
-    text_bytes(name) + ":,".len()
+fn unreadable(_: serde_json::Error) -> Constraint {
+    Constraint::new("must be valid Unicode")
 }
 
-fn text_bytes(text: &str) -> usize {
+/// A string as JSON.
+fn quoted(text: &str) -> String {
     // Serialization never fails: only a map with keys that are not strings would.
-    serde_json::to_string(text).map_or(0, |json| json.len())
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Strict parsing of requests: every error names the field and the rule, and never repeats a value.
 
+mod audience;
 mod claims;
 mod fields;
 mod json;
@@ -11,8 +12,9 @@ mod scopes;
 mod value;
 
 pub use self::{
+    audience::{Audience, Audiences},
     claims::{Claims, json_text},
-    fields::{Email, Language, Service, Subject},
+    fields::{Acr, AuthenticationMethod, Email, Language, Service, Subject},
     json::{JsonObject, required},
     parameters::{Parameters, form_decoded},
     pkce::{CodeChallenge, CodeVerifier},

@@ -39,10 +39,10 @@ const STANDARD_CLAIMS: [(&str, &str, ClaimType); 19] = [
     ("address", "address", OBJECT),
 ];
 
-/// The scopes that OpenID Connect defines and this service knows (5.4).
+/// The scopes that OpenID Connect defines and this service knows (5.4, 11).
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    let mut scopes = vec![OPENID];
+    let mut scopes = vec![OPENID, OFFLINE_ACCESS];
     for (_, scope, _) in STANDARD_CLAIMS {
         if !scopes.contains(&scope) {
             scopes.push(scope);
@@ -54,7 +54,7 @@ pub fn scopes() -> Vec<&'static str> {
 /// The claims that ID tokens may have (2, 5.1), as `IdClaims` of the token endpoint writes them.
 #[must_use]
 pub fn claims() -> Vec<&'static str> {
-    let of_token = ["iss", "sub", "aud", "iat", "exp", "auth_time", "sid", "at_hash", "nonce"];
+    let of_token = ["iss", "sub", "aud", "iat", "exp", "auth_time", "sid", "at_hash", "nonce", "acr", "amr"];
     of_token.into_iter().chain(STANDARD_CLAIMS.iter().map(|(name, ..)| *name)).collect()
 }
 

@@ -9,13 +9,17 @@ use crate::{
     input::json::required,
 };
 
+/// The parameters of a form that may be given several times (RFC 8707, 2; RFC 8693, 2.1).
+const REPEATABLE: [&str; 2] = ["resource", "audience"];
+
 /// The parameters of a form or a query string. Unknown ones are ignored.
 #[derive(Default)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Parses a form as OAuth 2.0 reads it (RFC 6749, appendix B). Each parameter is given at most once (3.2), and an
-    /// empty one counts as absent (3.1). Encoding that is not valid is an error and not repaired.
+    /// Parses a form as OAuth 2.0 reads it (RFC 6749, appendix B). Each parameter is given at most once (3.2), except
+    /// `resource` and `audience`, and an empty one counts as absent (3.1). Encoding that is not valid is an error and
+    /// not repaired.
     pub fn from_form(body: &[u8]) -> Result<Self, ValidationError> {
         let malformed = |rule| Err(ValidationError::new("body", rule));
         if !has_valid_escapes(body) {
@@ -26,7 +30,8 @@ impl Parameters {
         }
         let mut parameters: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
         let mut names = BTreeSet::new();
-        if !parameters.iter().all(|(name, _)| names.insert(name)) {
+        let once = |name| REPEATABLE.contains(&name) || names.insert(name);
+        if !parameters.iter().map(|(name, _)| name.as_str()).all(once) {
             return malformed("must not have a parameter twice");
         }
         parameters.retain(|(_, value)| !value.is_empty());
@@ -43,6 +48,11 @@ impl Parameters {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The name and the value of each, in the order of the form.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A parameter that the form must have.
@@ -115,6 +125,13 @@ mod tests {
     }
 
     #[test]
+    fn targets_may_be_given_several_times() {
+        let form = Parameters::from_form(b"resource=a&audience=b&resource=&x=1&%72esource=a").unwrap();
+        let expected = [("resource", "a"), ("audience", "b"), ("x", "1"), ("resource", "a")];
+        assert!(form.iter().eq(expected));
+    }
+
+    #[test]
     fn a_form_that_is_not_valid_is_refused() {
         for malformed in ["a=%", "a=%2", "a=%2g", "%zz=a", "a=%%20", "a=1&b=%e"] {
             assert_eq!(
@@ -125,7 +142,7 @@ mod tests {
         for malformed in [&b"a=%ff"[..], b"a=%c3&b=%a9", b"a=%ed%a0%80", b"\xff=a", b"a=%c3+%a9"] {
             assert_eq!(error_text(malformed), "body is not valid UTF-8");
         }
-        for twice in ["a=x&a=x", "a=x&b=y&%61=z", "a=&a=x", "a&a", "secret=1&secret=1", "=x&=y"] {
+        for twice in ["a=x&a=x", "a=x&b=y&%61=z", "a=&a=x", "a&a", "secret=1&secret=1", "=x&=y", "Resource&Resource"] {
             assert_eq!(error_text(twice.as_bytes()), "body must not have a parameter twice");
         }
     }
@@ -141,7 +158,7 @@ mod tests {
             assert_eq!(of_query(twice), Err("a must be given once".to_owned()), "{twice}");
         }
         for malformed in ["a", "a=", "a=x+y", "a=%ff", "a=%00"] {
-            assert!(of_query(malformed).unwrap_err().starts_with("a must be 1 to 64"), "{malformed}");
+            assert!(of_query(malformed).unwrap_err().starts_with("a must be 1 to 256"), "{malformed}");
         }
     }
 

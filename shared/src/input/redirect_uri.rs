@@ -27,6 +27,12 @@ checked_text!(
 const MAX_LENGTH: usize = 2048;
 
 impl RedirectUri {
+    /// Whether it is at a loopback host, and so permits any port.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        Loopback::parse(&self.0).is_some()
+    }
+
     /// The URI that is requested, if this registered one permits it: the same to the letter, or at a loopback host the
     /// same with another port, because the operating system chooses the port of a native app (RFC 8252, 7.3).
     #[must_use]

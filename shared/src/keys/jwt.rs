@@ -11,14 +11,15 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 use crate::{
     credential::SessionId,
-    id::{ClientId, KeyId, RegistrationId, TokenId},
-    input::{Email, Language, Scopes, Subject, space_separated},
+    id::{ClientId, KeyId, ObjectId, RegistrationId, TokenId},
+    input::{Acr, Audiences, AuthenticationMethod, Claims, Email, Language, Scopes, Subject, space_separated},
+    store::Generation,
 };
 
 /// The prefix of an OAuth access token before the JWT.
 pub const ACCESS_TOKEN_PREFIX: &str = "oauth2_";
-/// Longer tokens are rejected unread: API Gateway allows 10 KiB for all headers together.
-const MAX_JWT_BYTES: usize = 10 * 1024;
+/// Longer tokens are rejected unread: no header and no body of a request can hold one.
+const MAX_JWT_BYTES: usize = 16 * 1024;
 
 /// The `typ` header (RFC 7515, 4.1.9). It prevents that one kind of token is accepted as another (RFC 8725, 3.11).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -52,8 +53,7 @@ pub struct RegistrationTokenClaims {
     /// The configured issuer.
     pub iss: String,
     pub sub: RegistrationId,
-    /// The configured audience.
-    pub aud: String,
+    pub aud: Audiences,
     pub client_id: RegistrationId,
     pub jti: TokenId,
     /// When it was issued.
@@ -65,8 +65,15 @@ pub struct RegistrationTokenClaims {
     /// The granted scopes, separated by spaces. An empty one is left out.
     #[serde(default, skip_serializing_if = "Scopes::is_empty", with = "space_separated")]
     pub scope: Scopes,
-    /// The address that the creator gave.
+    /// Whose it is. Every new token has one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<ObjectId>,
+    /// Of a machine token, which is not recorded: the generation of the registration that it was issued in.
+    #[serde(rename = "gen", skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
+    /// The address that the creator gave.
+    /// Never read: the one of a token may be a claim of its registration, of any form.
+    #[serde(skip_serializing_if = "Option::is_none", skip_deserializing)]
     pub email: Option<Email>,
 }
 
@@ -75,7 +82,7 @@ pub struct RegistrationTokenClaims {
 pub struct UserTokenClaims {
     pub iss: String,
     pub sub: Subject,
-    pub aud: String,
+    pub aud: Audiences,
     pub client_id: ClientId,
     pub jti: TokenId,
     #[serde(with = "ts_seconds")]
@@ -90,6 +97,24 @@ pub struct UserTokenClaims {
     /// The scopes, separated by spaces. An empty one is left out.
     #[serde(default, skip_serializing_if = "Scopes::is_empty", with = "space_separated")]
     pub scope: Scopes,
+    /// Whose client it was issued to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<ObjectId>,
+    /// How the user logged in, as one level of assurance (OpenID Connect Core 1.0, 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Acr>,
+    /// By what methods the user logged in (RFC 8176).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<AuthenticationMethod>,
+}
+
+/// The claims of a token, and others that it only passes on. No name is in both: see [`Claims::require_unreserved`].
+#[derive(Debug, Serialize)]
+pub struct WithClaims<'a, T> {
+    #[serde(flatten)]
+    pub own: &'a T,
+    #[serde(flatten)]
+    pub others: &'a Claims,
 }
 
 /// What a token is for, so that an ID token is never accepted as an access token. Amazon Cognito uses the same claim.
@@ -121,6 +146,15 @@ pub struct ApiV1UserClaims {
     /// The grant (OpenID Connect Front-Channel Logout 1.0, 3).
     pub sid: SessionId,
     pub token_use: TokenUse,
+    /// Whose client it was issued to; of an access token only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization: Option<ObjectId>,
+    /// How the user logged in, as one level of assurance (OpenID Connect Core 1.0, 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Acr>,
+    /// By what methods the user logged in (RFC 8176).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<AuthenticationMethod>,
 }
 
 /// The text that is signed: header and payload, encoded and joined by a dot (RFC 7515, 5.1).
@@ -215,6 +249,10 @@ pub(crate) struct VerifiedJwt {
 }
 
 impl VerifiedJwt {
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Its claims, if they are of this form.
     pub(crate) fn claims<C: DeserializeOwned>(&self) -> Option<C> {
         serde_json::from_slice(&self.payload).ok()

@@ -15,7 +15,10 @@ pub use self::{
     data_key::WrappingKey,
     mac::MacKey,
     public_keys::PublicKeys,
-    settings::{Audience, AuthorizationEndpoint, Issuer, Issuers, OidcIssuer, SigningMode},
+    settings::{
+        AcceptedAudiences, Issuer, Issuers, LoginUrl, MAX_PUBLISHED_KEYS, MaxTokenTtl, OidcIssuer, SigningMode,
+        authorization_response_iss, count_kms_keys, key_publication,
+    },
     signer::Signer,
     verification_key::VerificationKey,
 };

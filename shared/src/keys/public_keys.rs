@@ -12,6 +12,7 @@ use crate::{
     clock::{Clock, age},
     error::InternalError,
     id::{KeyFingerprint, KmsKey, TrustedKeys},
+    keys::MAX_PUBLISHED_KEYS,
     keys::signing_keys_cache::SigningKeysCache,
     keys::verification_key::VerificationKey,
     runtime::telemetry::{Metric, warn_and_count},
@@ -89,8 +90,19 @@ impl PublicKeys {
         Self { source, kms, clock, keys: [current].into_iter().chain(previous).collect() }
     }
 
-    /// All keys, the one that signs first.
-    pub async fn all(&self) -> Result<Vec<Arc<VerificationKey>>, InternalError> {
+    /// The keys to publish, the one that signs first: at most [`MAX_PUBLISHED_KEYS`]. Only `PREVIOUS_SIGNING_KEY_IDS`
+    /// can make them more; the last ones are then left out.
+    pub async fn published(&self) -> Result<Vec<Arc<VerificationKey>>, InternalError> {
+        let mut keys = self.all().await?;
+        for left_out in keys.drain(keys.len().min(MAX_PUBLISHED_KEYS)..) {
+            const MESSAGE: &str = "left out a signing key";
+            let cause = InternalError::new("publish the key", "more than 10 would be published");
+            warn_and_count(Metric::SigningKeysLeftOut, MESSAGE, left_out.id.as_str(), &cause);
+        }
+        Ok(keys)
+    }
+
+    async fn all(&self) -> Result<Vec<Arc<VerificationKey>>, InternalError> {
         let of_kms = async {
             let keys = try_join_all(self.keys.iter().map(|key| self.get_or_fetch(key))).await?;
             Ok(keys.into_iter().flatten().collect::<Vec<_>>())

@@ -2,11 +2,13 @@
 
 use std::{net::IpAddr, str::FromStr};
 
+use chrono::TimeDelta;
 use lambda_http::http::uri::Authority;
 
 use crate::{
     error::Constraint,
     id::KmsKey,
+    input::{Audience, Audiences},
     runtime::{Environment, SettingsError},
 };
 
@@ -36,20 +38,32 @@ pub(super) fn signing_key(environment: &Environment) -> Result<KmsKey, SettingsE
     environment.required("SIGNING_KEY_ID")
 }
 
+/// How many keys are published at most: AWS's Application Load Balancer forwards nothing if there are more.
+pub const MAX_PUBLISHED_KEYS: usize = 10;
+
 /// `PREVIOUS_SIGNING_KEY_IDS`: the KMS keys that signed tokens before and whose tokens may still be valid. Duplicates
 /// are dropped.
 pub(super) fn previous_signing_keys(
     environment: &Environment,
     signing_key: &KmsKey,
 ) -> Result<Vec<KmsKey>, SettingsError> {
-    let KmsKeyList(listed) = environment.optional("PREVIOUS_SIGNING_KEY_IDS")?.unwrap_or_default();
+    const VARIABLE: &str = "PREVIOUS_SIGNING_KEY_IDS";
+    let KmsKeyList(listed) = environment.optional(VARIABLE)?.unwrap_or_default();
     let mut known = vec![signing_key.clone()];
     for key in listed {
         if !known.iter().any(|other| other.id() == key.id()) {
             known.push(key);
         }
     }
+    if known.len() > MAX_PUBLISHED_KEYS {
+        return Err(SettingsError::new(VARIABLE, Constraint::new("must be at most 9 keys beside SIGNING_KEY_ID")));
+    }
     Ok(known.split_off(1))
+}
+
+/// How many keys of KMS are published.
+pub fn count_kms_keys(environment: &Environment) -> Result<usize, SettingsError> {
+    Ok(1 + previous_signing_keys(environment, &signing_key(environment)?)?.len())
 }
 
 /// Key ids or ARNs, separated by commas.
@@ -66,9 +80,10 @@ impl FromStr for KmsKeyList {
 }
 
 /// `ISSUER`: the `iss` of our JWTs (RFC 7519, 4.1.1). Any string is allowed, such as a URL or a UUID;
-/// verifiers compare it exactly.
+/// verifiers compare it exactly. It is the audience of its tokens too, unless there is an `AUDIENCE`, so it is checked
+/// as one.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Issuer(String);
+pub struct Issuer(Audience);
 
 impl Issuer {
     pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
@@ -77,19 +92,18 @@ impl Issuer {
 
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
-/// The `aud` of access tokens (RFC 7519, 4.1.3).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Audience(String);
-
-impl Audience {
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// The audiences that a token may be for.
+#[derive(Clone, Debug)]
+pub enum AcceptedAudiences {
+    /// That of the deployment, as at its own endpoints. An access token of `/api/v1/tokens` has none but its client.
+    Deployment,
+    /// At least one of these.
+    OneOf(Vec<Audience>),
+    Any,
 }
 
 /// The issuers of this deployment, and the audiences of their access tokens.
@@ -122,22 +136,26 @@ impl Issuers {
         self.oidc.as_ref()
     }
 
-    /// The audience of the access tokens of an issuer: `AUDIENCE`, or the issuer.
+    /// The deployment's audience in the access tokens of an issuer: `AUDIENCE`, or the issuer.
     #[must_use]
     pub fn audience_of(&self, issuer: &Issuer) -> Audience {
-        self.audience.clone().unwrap_or_else(|| Audience(issuer.0.clone()))
+        self.audience.clone().unwrap_or_else(|| issuer.0.clone())
     }
 
-    /// Whether this is one of the issuers.
+    /// The deployment's audience in the access tokens of logins.
     #[must_use]
-    pub(crate) fn is_known(&self, iss: &str) -> bool {
-        self.find(iss).is_some()
+    pub fn audience_of_logins(&self) -> Audience {
+        self.audience_of(self.oidc.as_ref().unwrap_or(&self.issuer))
     }
 
-    /// Whether an access token with these claims is from one of the issuers, for its audience.
-    #[must_use]
-    pub(crate) fn accepts(&self, iss: &str, aud: &str) -> bool {
-        self.find(iss).is_some_and(|issuer| self.audience_of(issuer).as_str() == aud)
+    /// Whether an access token is from one of the issuers and for an accepted audience. `of_client` says that it is one
+    /// of `/api/v1/tokens`, whose audience is its client.
+    pub(crate) fn accepts(&self, iss: &str, aud: &Audiences, of_client: bool, accepted: &AcceptedAudiences) -> bool {
+        self.find(iss).is_some_and(|issuer| match accepted {
+            AcceptedAudiences::Deployment => of_client || aud.contains(&self.audience_of(issuer)),
+            AcceptedAudiences::OneOf(audiences) => audiences.iter().any(|audience| aud.contains(audience)),
+            AcceptedAudiences::Any => true,
+        })
     }
 
     fn find(&self, iss: &str) -> Option<&Issuer> {
@@ -154,10 +172,19 @@ pub struct OidcIssuer(Issuer);
 
 impl OidcIssuer {
     /// Reads the variable, and `ISSUER` for its default. `None` if there is no such issuer.
+    ///
+    /// # Errors
+    /// Also if `ISSUER` would be one without the slash at its end: its clients would find no endpoints.
     pub fn from_environment(environment: &Environment) -> Result<Option<Self>, SettingsError> {
-        let Issuer(default) = Issuer::from_environment(environment)?;
-        let issuer = environment.optional("OIDC_ISSUER")?;
-        Ok(issuer.or_else(|| default.parse().ok()))
+        let issuer = Issuer::from_environment(environment)?;
+        if let Some(oidc_issuer) = environment.optional("OIDC_ISSUER")? {
+            return Ok(Some(oidc_issuer));
+        }
+        if issuer.as_str().strip_suffix('/').is_some_and(|origin| origin.parse::<Self>().is_ok()) {
+            let rule = Constraint::new("must not end with a slash, unless OIDC_ISSUER is set");
+            return Err(SettingsError::new("ISSUER", rule));
+        }
+        Ok(issuer.as_str().parse().ok())
     }
 
     #[must_use]
@@ -182,22 +209,53 @@ impl FromStr for OidcIssuer {
     }
 }
 
-/// `AUTHORIZATION_ENDPOINT`: the URL of the login service, to which a client sends the user's browser (RFC 6749, 3.1).
-#[derive(Clone, Debug)]
-pub struct AuthorizationEndpoint(String);
+/// `MAX_TOKEN_TTL_SECONDS`: how long a token of `create-token` lives at most. All others live for a day at most, so
+/// this is for how long a key stays published that signs no more. A year, unless it is set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MaxTokenTtl(pub u32);
 
-impl AuthorizationEndpoint {
-    pub fn from_environment(environment: &Environment) -> Result<Option<Self>, SettingsError> {
-        environment.optional("AUTHORIZATION_ENDPOINT")
+impl MaxTokenTtl {
+    pub fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let seconds = environment.optional("MAX_TOKEN_TTL_SECONDS")?;
+        Ok(seconds.map_or(Self(31_536_000), |Seconds::<1>(seconds)| Self(seconds)))
     }
+}
 
+/// `KEY_PUBLICATION_SECONDS`: how long a key is published before it may sign. Two hours, unless it is set: for so long
+/// AWS's verifiers may keep a key set.
+pub fn key_publication(environment: &Environment) -> Result<TimeDelta, SettingsError> {
+    let seconds = environment.optional("KEY_PUBLICATION_SECONDS")?;
+    Ok(TimeDelta::seconds(seconds.map_or(7200, |Seconds::<0>(seconds)| seconds.into())))
+}
+
+/// `MIN` to 315,360,000 (ten years).
+struct Seconds<const MIN: u32>(u32);
+
+impl<const MIN: u32> FromStr for Seconds<MIN> {
+    type Err = Constraint;
+
+    fn from_str(text: &str) -> Result<Self, Constraint> {
+        let seconds = text.parse().ok().filter(|seconds| (MIN..=315_360_000).contains(seconds));
+        seconds.map(Self).ok_or(Constraint::new(if MIN == 0 {
+            "must be a whole number of seconds from 0 to 315360000"
+        } else {
+            "must be a whole number of seconds from 1 to 315360000"
+        }))
+    }
+}
+
+/// A URL of the login service, to which a client sends the user's browser.
+#[derive(Clone, Debug)]
+pub struct LoginUrl(String);
+
+impl LoginUrl {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for AuthorizationEndpoint {
+impl FromStr for LoginUrl {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
@@ -209,6 +267,19 @@ impl FromStr for AuthorizationEndpoint {
         }
         Ok(Self(text.to_owned()))
     }
+}
+
+/// `AUTHORIZATION_RESPONSE_ISS`: whether the login service names the issuer in its answers (RFC 9207). It does, unless
+/// this is `false`.
+pub fn authorization_response_iss(environment: &Environment) -> Result<bool, SettingsError> {
+    crate::named! {
+        enum Truth {
+            True = "true",
+            False = "false",
+        }
+    }
+    let setting = environment.optional("AUTHORIZATION_RESPONSE_ISS")?;
+    Ok(setting.is_none_or(|truth| matches!(truth, Truth::True)))
 }
 
 /// The parts of an `http:` or `https:` URL that settings are checked by.
@@ -254,23 +325,8 @@ impl FromStr for Issuer {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        check_name(text)?;
-        Ok(Self(text.to_owned()))
+        text.parse().map(Self)
     }
-}
-
-impl FromStr for Audience {
-    type Err = Constraint;
-
-    fn from_str(text: &str) -> Result<Self, Constraint> {
-        check_name(text)?;
-        Ok(Self(text.to_owned()))
-    }
-}
-
-fn check_name(text: &str) -> Result<(), Constraint> {
-    const RULE: &str = "must be at most 512 printable ASCII characters without spaces";
-    Constraint::check(text, 0..=512, |c| c.is_ascii_graphic(), RULE)
 }
 
 #[cfg(test)]
@@ -345,11 +401,25 @@ mod tests {
             let variables = [&[("ISSUER", "one"), ("OIDC_ISSUER", "https://two.example")], more].concat();
             Issuers::from_environment(&Environment::of(&variables)).unwrap()
         };
+        let audiences = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Audience>>();
+        let accept = |issuers: &Issuers, iss, aud: &[&str], accepted| {
+            issuers.accepts(iss, &Audiences::from(audiences(aud)), false, &accepted)
+        };
+        let deployment = |issuers: &Issuers, iss, aud| accept(issuers, iss, &[aud], AcceptedAudiences::Deployment);
         let (own, shared) = (issuers(&[]), issuers(&[("AUDIENCE", "three")]));
-        assert!(own.accepts("one", "one") && own.accepts("https://two.example", "https://two.example"));
-        assert!(!own.accepts("one", "https://two.example") && !own.accepts("three", "three"));
-        assert!(shared.accepts("one", "three") && shared.accepts("https://two.example", "three"));
-        assert!(!shared.accepts("one", "one") && shared.is_known("one") && !shared.is_known("three"));
+        assert!(deployment(&own, "one", "one") && deployment(&own, "https://two.example", "https://two.example"));
+        assert!(!deployment(&own, "one", "https://two.example") && !deployment(&own, "three", "three"));
+        assert!(deployment(&shared, "one", "three") && deployment(&shared, "https://two.example", "three"));
+        assert!(!deployment(&shared, "one", "one"));
+        assert!(accept(&shared, "one", &["four", "three"], AcceptedAudiences::Deployment));
+        let of_two = || AcceptedAudiences::OneOf(audiences(&["four", "five"]));
+        assert!(accept(&own, "one", &["three", "five"], of_two()) && !accept(&own, "one", &["one"], of_two()));
+        assert!(accept(&own, "one", &["six"], AcceptedAudiences::Any));
+        assert!(!accept(&own, "three", &["three"], AcceptedAudiences::Any));
+        // The audience of an access token of `/api/v1/tokens` is its client.
+        let of_client = |accepted| own.accepts("one", &audiences(&["client"]).into(), true, &accepted);
+        assert!(of_client(AcceptedAudiences::Deployment) && !of_client(of_two()));
+        assert!(of_client(AcceptedAudiences::OneOf(audiences(&["client"]))));
     }
 
     #[test]
@@ -383,24 +453,28 @@ mod tests {
             ("https://a.example?b", "must have no query and no fragment"),
             ("https://a.example#b", "must have no query and no fragment"),
         ] {
-            // As the default it is only left out.
-            if refused != "https://a b" {
+            // As the default it is only left out, unless it is one but for its slash.
+            if !["https://a b", "https://a.example/"].contains(&refused) {
                 assert_eq!(oidc(&[("ISSUER", refused)]), Ok(None), "{refused}");
             }
             let error = format!("environment variable OIDC_ISSUER {rule}");
             assert_eq!(oidc(&[("ISSUER", "https://a.example"), ("OIDC_ISSUER", refused)]), Err(error));
         }
+        let error = oidc(&[("ISSUER", "https://a.example/")]).unwrap_err();
+        assert_eq!(error, "environment variable ISSUER must not end with a slash, unless OIDC_ISSUER is set");
+        let both = [("ISSUER", "https://a.example/"), ("OIDC_ISSUER", "https://b.example")];
+        assert_eq!(oidc(&both), Ok(Some("https://b.example".to_owned())));
     }
 
     #[test]
-    fn an_authorization_endpoint_is_a_url_without_fragment() {
+    fn a_url_of_the_login_service_has_no_fragment() {
         for right in ["https://a.example/authorize", "https://a.example/?b=c", "http://127.0.0.1:3000/authorize"] {
-            assert_eq!(right.parse::<AuthorizationEndpoint>().unwrap().as_str(), right);
+            assert_eq!(right.parse::<LoginUrl>().unwrap().as_str(), right);
         }
         for wrong in
             ["", "authorize", "/authorize", "http://a.example/authorize", "https://a.example/#b", "javascript://a"]
         {
-            assert!(wrong.parse::<AuthorizationEndpoint>().is_err(), "{wrong}");
+            assert!(wrong.parse::<LoginUrl>().is_err(), "{wrong}");
         }
     }
 
@@ -409,7 +483,7 @@ mod tests {
         fn an_issuer_fits_into_a_header_and_a_url(text in "[!-~]{0,520}", any: String) {
             for text in [text, any] {
                 let form = text.chars().all(|c| matches!(c, '!'..='~'));
-                prop_assert_eq!(text.parse::<Issuer>().is_ok(), form && text.len() <= 512);
+                prop_assert_eq!(text.parse::<Issuer>().is_ok(), form && (1..=512).contains(&text.len()));
             }
         }
 

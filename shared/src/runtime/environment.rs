@@ -74,6 +74,10 @@ pub struct SettingsError {
 }
 
 impl SettingsError {
+    pub(crate) const fn new(variable: &'static str, rule: Constraint) -> Self {
+        Self { variable, rule }
+    }
+
     pub(crate) const fn not_set(variable: &'static str) -> Self {
         Self { variable, rule: Constraint::new("is not set") }
     }

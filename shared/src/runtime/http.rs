@@ -24,6 +24,8 @@ use crate::{
 /// The maximum size of a body, in bytes after base64 decoding.
 pub const MAX_BODY_BYTES: usize = 16 * 1024;
 
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// A function that answers HTTP requests.
 pub trait Endpoint: Sized + Send + Sync + 'static {
     /// The name of the function and of its binary.
@@ -61,13 +63,13 @@ impl<E: Endpoint> Function for E {
             return Handled::of(Err(malformed.into()));
         };
         let request = Request::from(event);
-        let route = request.route.clone();
-        answered(self.respond(request).await.unwrap_or_else(|error| failed::<E>(&route, &error)))
+        let (route, is_head) = (request.route.clone(), request.is_head);
+        answered(self.respond(request).await.unwrap_or_else(|error| failed::<E>(&route, &error)), is_head)
     }
 
     fn late(event: &str, error: InternalError) -> Handled<ApiGatewayV2httpResponse> {
-        match serde_json::from_str::<ApiGatewayV2httpRequest>(event) {
-            Ok(event) => answered(failed::<E>(&event.route_key.unwrap_or_default(), &error.into())),
+        match serde_json::from_str::<ApiGatewayV2httpRequest>(event).map(Request::from) {
+            Ok(request) => answered(failed::<E>(&request.route, &error.into()), request.is_head),
             Err(_) => Handled::of(Err(error.into())),
         }
     }
@@ -81,14 +83,23 @@ fn failed<E: Endpoint>(route: &str, error: &ApiError) -> Response {
     E::error(route, error)
 }
 
-fn answered(response: Response) -> Handled<ApiGatewayV2httpResponse> {
-    Handled { status: Some(response.status), outcome: response.outcome, result: Ok(response.into()) }
+fn answered(response: Response, is_head: bool) -> Handled<ApiGatewayV2httpResponse> {
+    let (status, outcome) = (response.status, response.outcome);
+    let length = response.body.len();
+    let mut answer = ApiGatewayV2httpResponse::from(response);
+    if is_head {
+        answer.headers.insert(header::CONTENT_LENGTH, length.into());
+        answer.body = None;
+    }
+    Handled { status: Some(status), outcome, result: Ok(answer) }
 }
 
 /// A request as API Gateway passes it on.
 pub struct Request {
-    /// The route that matched, such as `POST /api/v1/create-token`.
+    /// The route that matched, such as `POST /api/v1/create-token`. A `HEAD` is answered as a `GET` (RFC 9110, 9.3.2).
     pub route: String,
+    /// Whether the answer is to have no body.
+    is_head: bool,
     /// Decoded.
     path_parameters: HashMap<String, String>,
     /// The query string, as it was sent.
@@ -127,22 +138,33 @@ impl Request {
         JsonObject::from_json(self.body_of_type("application/json", "must be application/json")?)
     }
 
+    /// Whether it has a body that says that it is a form. One that is no base64 is: [`Self::form`] says so.
+    #[must_use]
+    pub fn has_form(&self) -> bool {
+        self.media_type().eq_ignore_ascii_case(FORM) && self.body.as_ref().is_none_or(|body| !body.is_empty())
+    }
+
     /// The parameters of the body, which must be a form of at most [`MAX_BODY_BYTES`] with the content type
     /// `application/x-www-form-urlencoded`.
     pub fn form(&self) -> Result<Parameters, ValidationError> {
-        const MEDIA_TYPE: &str = "application/x-www-form-urlencoded";
-        Parameters::from_form(self.body_of_type(MEDIA_TYPE, "must be application/x-www-form-urlencoded")?)
+        Parameters::from_form(self.body_of_type(FORM, "must be application/x-www-form-urlencoded")?)
+    }
+
+    /// The content type without its parameters.
+    fn media_type(&self) -> &str {
+        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        content_type.split(';').next().unwrap_or("").trim()
     }
 
     fn body_of_type(&self, expected: &str, rule: &'static str) -> Result<&[u8], ValidationError> {
-        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let media_type = content_type.split(';').next().unwrap_or("").trim();
-        if !media_type.eq_ignore_ascii_case(expected) {
+        if !self.media_type().eq_ignore_ascii_case(expected) {
             return Err(ValidationError::new("Content-Type", rule));
         }
-        match &self.body {
+        // Some clients begin with a byte order mark, which RFC 8259 (8.1) allows to ignore.
+        let body = self.body.as_deref().map(|body| body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body));
+        match body {
             None => Err(ValidationError::new("body", "is not valid base64")),
-            Some(body) if body.is_empty() => Err(ValidationError::new("body", "must not be empty")),
+            Some([]) => Err(ValidationError::new("body", "must not be empty")),
             Some(body) if body.len() > MAX_BODY_BYTES => {
                 Err(ValidationError::new("body", format!("must be at most {MAX_BODY_BYTES} bytes long")))
             }
@@ -154,8 +176,14 @@ impl Request {
 impl From<ApiGatewayV2httpRequest> for Request {
     fn from(event: ApiGatewayV2httpRequest) -> Self {
         let body = event.body.unwrap_or_default();
+        let route = event.route_key.unwrap_or_default();
+        let (is_head, route) = match route.strip_prefix("HEAD ") {
+            Some(path) => (true, format!("GET {path}")),
+            None => (false, route),
+        };
         Self {
-            route: event.route_key.unwrap_or_default(),
+            is_head,
+            route,
             path_parameters: event.path_parameters,
             raw_query: event.raw_query_string.unwrap_or_default(),
             headers: event.headers,

@@ -282,6 +282,7 @@ const fn level_and_metric(outcome: Outcome) -> (&'static str, Option<Metric>) {
         | Outcome::UnauthorizedClient
         | Outcome::UnsupportedGrantType
         | Outcome::InvalidScope
+        | Outcome::InvalidTarget
         | Outcome::PermissionMissing
         | Outcome::NotFound
         | Outcome::IdempotencyKeyReused

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, Suspension, Update, key::Key};
+use super::{List, Store, Suspension, Update, key::Key};
 use crate::{clock::optional_rfc3339, credential::CredentialHash, error::InternalError, id::ObjectId, input::Scopes};
 
 /// The item `API_KEY#<id>`. A revoked key is marked and never deleted, so that its id can never be used again.
@@ -13,8 +13,10 @@ use crate::{clock::optional_rfc3339, credential::CredentialHash, error::Internal
 pub struct ApiKey {
     /// The SHA-256 of the key. It starts with the id.
     pub hash: CredentialHash,
-    /// The organization that it acts for.
-    pub organization_id: ObjectId,
+    /// The organization that it acts for. `None` for a key that may introspect what any organization has, and nothing
+    /// else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<ObjectId>,
     /// Its permissions, and names that grant nothing if the version that wrote it knew more of them.
     pub permissions: Scopes,
     /// A description for people.
@@ -44,6 +46,17 @@ impl ApiKey {
 }
 
 impl Store {
+    /// Creates an API key of no organization.
+    pub async fn create_api_key(
+        &self,
+        id: ObjectId,
+        api_key: &ApiKey,
+        now: DateTime<Utc>,
+    ) -> Result<Update<()>, InternalError> {
+        let listing = List::ApiKeys(None).entry(&id, now);
+        self.create(Key::api_key(id), api_key, listing, "create the API key").await
+    }
+
     /// The API key with this id, revoked or not.
     pub async fn load_api_key(&self, id: ObjectId) -> Result<Option<ApiKey>, InternalError> {
         self.get(Key::api_key(id), "load the API key").await

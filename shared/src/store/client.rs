@@ -1,18 +1,17 @@
 //! Clients of the token endpoint (RFC 6749, 2).
 
-use chrono::{DateTime, TimeDelta, Utc, serde::ts_milliseconds};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    List, OwnerState, Store, Update, WriteId,
+    ClientSecrets, List, OwnerState, Store, Update, WriteId,
     grant_settings::{GrantSettings, RefreshTokens},
     key::Key,
 };
 use crate::{
-    credential::CredentialHash,
     error::InternalError,
     id::{ClientId, ObjectId},
-    input::{RedirectUri, Scopes, Service},
+    input::{Audience, RedirectUri, Scopes, Service},
 };
 
 /// The item `CLIENT#<id>`.
@@ -25,12 +24,8 @@ pub struct Client {
     /// What its owner calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The hash of its secret, if it is confidential (RFC 6749, 2.1).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_hash: Option<CredentialHash>,
-    /// The secret before it, which is good for some time after the rotation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub previous_secret: Option<PreviousSecret>,
+    #[serde(flatten)]
+    pub secrets: ClientSecrets,
     /// The redirect URIs that its codes may be sent to.
     pub redirect_uris: Vec<RedirectUri>,
     /// The login services that it allows.
@@ -40,6 +35,9 @@ pub struct Client {
     /// The scopes of a login that asks for none. `None`: all of `scopes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_scopes: Option<Scopes>,
+    /// The APIs that its tokens may be for, beside that of the deployment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<Audience>,
     #[serde(flatten)]
     pub grants: GrantSettings,
     /// For how many seconds after its rotation a refresh token may be used again, unless its successor was used: 0 to
@@ -53,28 +51,17 @@ pub struct Client {
     pub state: OwnerState,
 }
 
-/// A secret that was rotated away.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PreviousSecret {
-    pub hash: CredentialHash,
-    /// The end of the overlap.
-    #[serde(with = "ts_milliseconds")]
-    pub ends_at: DateTime<Utc>,
-}
-
 impl Client {
     /// Whether it has a secret (RFC 6749, 2.1).
     #[must_use]
     pub fn is_confidential(&self) -> bool {
-        self.secret_hash.is_some()
+        self.secrets.is_confidential()
     }
 
-    /// Whether this is the hash of its secret, or of the one before it during the overlap.
+    /// Whether a code exchange may leave the redirect URI out: there is only one that it can be.
     #[must_use]
-    pub fn accepts_secret(&self, hash: &CredentialHash, now: DateTime<Utc>) -> bool {
-        let is_previous = |previous: &PreviousSecret| now < previous.ends_at && previous.hash == *hash;
-        self.secret_hash.as_ref() == Some(hash) || self.previous_secret.as_ref().is_some_and(is_previous)
+    pub fn may_omit_redirect_uri(&self) -> bool {
+        matches!(self.redirect_uris.as_slice(), [only] if !only.is_loopback())
     }
 
     /// The redirect URI that is requested, if one that is registered permits it.
@@ -111,20 +98,9 @@ pub struct ClientChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_reuse_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_hash: Option<CredentialHash>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub previous_secret: Option<PreviousSecret>,
-}
-
-impl ClientChange {
-    /// Puts `to` in the place of the secret `from`, which stays good for the overlap. The one before `from` ends.
-    #[must_use]
-    pub fn rotate_secret(from: CredentialHash, to: CredentialHash, overlap_seconds: u32, now: DateTime<Utc>) -> Self {
-        let overlap = TimeDelta::seconds(overlap_seconds.into());
-        let ends_at = now.checked_add_signed(overlap).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let previous_secret = Some(PreviousSecret { hash: from, ends_at });
-        Self { secret_hash: Some(to), previous_secret, ..Self::default() }
-    }
+    pub audiences: Option<Vec<Audience>>,
+    #[serde(flatten)]
+    pub secrets: ClientSecrets,
 }
 
 impl Store {

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     clock::rfc3339,
+    credential::CredentialHash,
     error::InternalError,
     id::ObjectId,
     runtime::telemetry::{Phase, timed},
@@ -63,21 +64,25 @@ pub struct ReplacedKey<'a> {
 }
 
 impl Store {
-    /// Creates an entity of an organization.
+    /// Creates an entity of an organization. `secret` is that of a confidential registration.
     pub async fn create_entity(
         &self,
         organization: ReadOrganization<'_>,
         entity: &Entity,
         item: &impl Serialize,
+        secret: Option<&CredentialHash>,
         write: &CreationWrite,
     ) -> Result<Creation, InternalError> {
-        self.create_and(organization, entity, item, write, None).await
+        let secret = secret.map(|secret| self.first_secret(&entity.id, secret, &write.id)).transpose()?;
+        let also = secret.map(|put| TransactWriteItem::builder().put(put).build());
+        self.create_and(Some(organization), list_of(entity, organization.id), entity, item, write, also).await
     }
 
-    /// Creates an API key and lets another one expire, if that one is as it was read.
+    /// Creates an API key and lets another one expire, if that one is as it was read. `organization` is that of both,
+    /// if they have one.
     pub async fn replace_api_key(
         &self,
-        organization: ReadOrganization<'_>,
+        organization: Option<ReadOrganization<'_>>,
         id: ObjectId,
         api_key: &ApiKey,
         replaced: ReplacedKey<'_>,
@@ -101,12 +106,14 @@ impl Store {
         }
         let update = update.build().map_err(|error| InternalError::new(CREATE, error))?;
         let also = TransactWriteItem::builder().update(update).build();
-        self.create_and(organization, &Entity::api_key(id), api_key, write, Some(also)).await
+        let list = List::ApiKeys(organization.map(|organization| organization.id));
+        self.create_and(organization, list, &Entity::api_key(id), api_key, write, Some(also)).await
     }
 
     async fn create_and(
         &self,
-        ReadOrganization { id: organization_id, organization }: ReadOrganization<'_>,
+        organization: Option<ReadOrganization<'_>>,
+        list: List<'_>,
         entity: &Entity,
         item: &impl Serialize,
         CreationWrite { id: write, at }: &CreationWrite,
@@ -116,7 +123,7 @@ impl Store {
         let write = AttributeValue::from(write);
         let mut created: Item = serde_dynamo::to_item(item).map_err(|error| InternalError::new(CREATE, error))?;
         created.insert(CREATED_BY.to_owned(), write.clone());
-        created.extend(list_of(entity, organization_id).entry(&entity.id, *at));
+        created.extend(list.entry(&entity.id, *at));
         created.extend(Item::from(entity.key()));
         let created = Put::builder()
             .table_name(&self.table)
@@ -126,29 +133,27 @@ impl Store {
             .build()
             .map_err(failed)?;
 
-        let mut member = Item::from(entity.member_key(organization_id));
-        member.insert(SUSPENSION.to_owned(), organization.suspension.into());
-        let member = Put::builder().table_name(&self.table).set_item(Some(member)).build().map_err(failed)?;
-
-        let counted = TransactUpdate::builder()
-            .table_name(&self.table)
-            .set_key(Some(Key::organization(organization_id).into()))
-            .update_expression("SET #creations = #creations + :one")
-            .condition_expression("#suspension = :suspension")
-            .expression_attribute_names("#creations", "creations")
-            .expression_attribute_names("#suspension", SUSPENSION)
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":suspension", organization.suspension.into())
-            .build()
-            .map_err(failed)?;
-
-        let writes = [
-            Some(TransactWriteItem::builder().put(created).build()),
-            Some(TransactWriteItem::builder().put(member).build()),
-            Some(TransactWriteItem::builder().update(counted).build()),
-            also,
-        ];
-        let call = self.client.transact_write_items().set_transact_items(Some(writes.into_iter().flatten().collect()));
+        let mut writes = vec![TransactWriteItem::builder().put(created).build()];
+        if let Some(ReadOrganization { id, organization }) = organization {
+            let mut member = Item::from(entity.member_key(id));
+            member.insert(SUSPENSION.to_owned(), organization.suspension.into());
+            let member = Put::builder().table_name(&self.table).set_item(Some(member)).build().map_err(failed)?;
+            let counted = TransactUpdate::builder()
+                .table_name(&self.table)
+                .set_key(Some(Key::organization(id).into()))
+                .update_expression("SET #creations = #creations + :one")
+                .condition_expression("#suspension = :suspension")
+                .expression_attribute_names("#creations", "creations")
+                .expression_attribute_names("#suspension", SUSPENSION)
+                .expression_attribute_values(":one", number(1))
+                .expression_attribute_values(":suspension", organization.suspension.into())
+                .build()
+                .map_err(failed)?;
+            writes.push(TransactWriteItem::builder().put(member).build());
+            writes.push(TransactWriteItem::builder().update(counted).build());
+        }
+        writes.extend(also);
+        let call = self.client.transact_write_items().set_transact_items(Some(writes));
         match timed(Phase::Commit, Box::pin(call.send())).await {
             Ok(_) => Ok(Creation::Created),
             Err(error) => match error.as_service_error() {
@@ -363,7 +368,7 @@ const SUSPENSION: &str = "suspension";
 
 fn list_of(entity: &Entity, organization: ObjectId) -> List<'static> {
     match entity.kind {
-        EntityKind::ApiKey => List::ApiKeys(organization),
+        EntityKind::ApiKey => List::ApiKeys(Some(organization)),
         EntityKind::Registration => List::Registrations(organization),
         EntityKind::Application => List::Applications(organization),
         EntityKind::Client => List::Clients(Some(organization)),

@@ -22,7 +22,10 @@ use crate::{
     credential::{CredentialHash, GrantSalt, SessionId},
     error::InternalError,
     id::{ClientId, ObjectId},
-    input::{Claims, CodeChallenge, Language, RedirectUri, Scopes, Service, Subject, json_text},
+    input::{
+        Acr, Audience, AuthenticationMethod, Claims, CodeChallenge, Language, RedirectUri, Scopes, Service, Subject,
+        json_text,
+    },
     random::Random,
     runtime::deadline::require_time_to_commit,
     runtime::telemetry::{Phase, timed},
@@ -75,6 +78,9 @@ pub struct GrantDetails {
     pub subject: Subject,
     /// The scopes.
     pub scopes: Scopes,
+    /// The APIs that the login was for. Empty: that of the deployment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Audience>,
     /// The `state` of the authorization request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
@@ -90,9 +96,21 @@ pub struct GrantDetails {
     /// The language of the authorization request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
+    /// How the user logged in, as one level of assurance (OpenID Connect Core 1.0, 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<Acr>,
+    /// By what methods the user logged in (RFC 8176).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<AuthenticationMethod>,
     /// What is known of the user: OpenID Connect's standard claims.
     #[serde(with = "json_text")]
     pub claims: Claims,
+    /// Further claims of the access token.
+    #[serde(default, skip_serializing_if = "Claims::is_empty", with = "json_text")]
+    pub access_token_claims: Claims,
+    /// Further claims of the ID token, whatever its scopes are.
+    #[serde(default, skip_serializing_if = "Claims::is_empty", with = "json_text")]
+    pub id_token_claims: Claims,
     /// The code.
     pub code: CredentialHash,
     /// When the code expires.

@@ -81,7 +81,8 @@ impl Entity {
 }
 
 /// The primary key of an item. The session entries of a user share a partition, and so do the members of an
-/// organization; every other item has a partition of its own and the sort key `ITEM`.
+/// organization, and the secrets of a registration are beside it; every other item has a partition of its own. The sort
+/// key of an item that is the only one of its kind in its partition is `ITEM`.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pk: String,
@@ -112,6 +113,11 @@ impl Key {
 
     pub(super) fn registration(id: &RegistrationId) -> Self {
         Self::of(EntityKind::Registration.as_str(), id)
+    }
+
+    /// Beside the registration, so that a function may read both or none.
+    pub(super) fn registration_secrets(id: &(impl Display + ?Sized)) -> Self {
+        Self { sk: "SECRETS".to_owned(), ..Self::of(EntityKind::Registration.as_str(), id) }
     }
 
     pub(super) fn application(id: ObjectId) -> Self {

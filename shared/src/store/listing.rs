@@ -22,7 +22,7 @@ use crate::{
     encoding::{base64url, from_base64url, sha256, truncated},
     error::InternalError,
     id::{ObjectId, Slug},
-    input::{RedirectUri, Scopes, Service},
+    input::{Audience, Claims, RedirectUri, Scopes, Service, json_text},
     runtime::telemetry::{Phase, timed},
 };
 
@@ -41,8 +41,8 @@ const CURSOR_HASH_BYTES: usize = 12;
 pub enum List<'a> {
     /// The organizations.
     Organizations,
-    /// The API keys of an organization, except revoked ones.
-    ApiKeys(ObjectId),
+    /// The API keys of an organization, or of none, except revoked ones.
+    ApiKeys(Option<ObjectId>),
     /// The registrations of an organization.
     Registrations(ObjectId),
     /// The applications of an organization.
@@ -69,7 +69,8 @@ impl List<'_> {
     fn owner(&self) -> String {
         match self {
             Self::Organizations => "ORGANIZATIONS#".to_owned(),
-            Self::ApiKeys(organization) => format!("API_KEYS#{organization}"),
+            Self::ApiKeys(Some(organization)) => format!("API_KEYS#{organization}"),
+            Self::ApiKeys(None) => "API_KEYS#".to_owned(),
             Self::Registrations(organization) => format!("REGISTRATIONS#{organization}"),
             Self::Applications(organization) => format!("APPLICATIONS#{organization}"),
             Self::Clients(Some(organization)) => format!("CLIENTS#{organization}"),
@@ -212,7 +213,15 @@ pub struct ListedRegistration {
     name: String,
     max_allowed: u32,
     token_ttl_seconds: u32,
+    client_credentials_ttl_seconds: u32,
     scopes: Scopes,
+    #[serde(rename(deserialize = "tokenClaims"), default, skip_serializing_if = "Claims::is_empty")]
+    #[serde(deserialize_with = "json_text::deserialize")]
+    claims: Claims,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    audiences: Vec<Audience>,
+    #[serde(default)]
+    confidential: bool,
     enabled: bool,
     #[serde(rename(deserialize = "suspension"), deserialize_with = "is_suspended")]
     suspended: bool,
@@ -241,6 +250,8 @@ pub struct ListedClient {
     scopes: Scopes,
     #[serde(skip_serializing_if = "Option::is_none")]
     default_scopes: Option<Scopes>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    audiences: Vec<Audience>,
     #[serde(flatten)]
     grants: GrantSettings,
     refresh_reuse_seconds: u32,
@@ -371,8 +382,8 @@ mod tests {
         let [here, there] = clients.map(|id| id.parse().ok());
         let [one, other] = ["a", "b"].map(|subject| subject.parse().unwrap());
         let lists = [
-            List::ApiKeys(id('a')),
-            List::ApiKeys(id('b')),
+            List::ApiKeys(Some(id('a'))),
+            List::ApiKeys(Some(id('b'))),
             List::Registrations(id('a')),
             List::Applications(id('a')),
             List::Clients(Some(id('a'))),
@@ -399,7 +410,7 @@ mod tests {
         #[test]
         fn no_text_but_a_cursor_is_one(text in "[A-Za-z0-9_-]{0,120}", any: String) {
             for text in [text, any] {
-                prop_assert_eq!(List::ApiKeys(id('a')).read_cursor(&text), None);
+                prop_assert_eq!(List::ApiKeys(Some(id('a'))).read_cursor(&text), None);
             }
         }
 

@@ -7,6 +7,7 @@ mod api_key;
 mod app_token;
 mod application;
 mod client;
+mod client_secrets;
 mod entity;
 mod grant;
 mod grant_settings;
@@ -16,6 +17,7 @@ mod listing;
 mod organization;
 mod owner;
 mod registration;
+mod registration_secrets;
 mod session;
 mod signing_keys;
 mod write;
@@ -34,7 +36,8 @@ pub use self::{
     api_key::ApiKey,
     app_token::AppToken,
     application::{Application, ApplicationChange},
-    client::{Client, ClientChange, PreviousSecret},
+    client::{Client, ClientChange},
+    client_secrets::ClientSecrets,
     entity::{Creation, CreationWrite, ReadOrganization, ReplacedKey},
     grant::{Grant, GrantChange, GrantDetails, GrantLifetime, GrantStatus, GrantStep, Rotation},
     grant_settings::{GrantSettings, RefreshTokens},
@@ -46,11 +49,12 @@ pub use self::{
     organization::{Organization, OrganizationChange},
     owner::{Generation, OwnerState, Suspension},
     registration::{
-        EarlierScopes, EndedToken, IdempotencyRecord, MAX_EARLIER_SCOPES, Registration, RegistrationChange,
-        RegistrationToken, TokenEnd, TokenWritePlan,
+        EarlierContents, EndedToken, IdempotencyRecord, MAX_EARLIER_CONTENTS, MachineTokenRevocation, Registration,
+        RegistrationChange, RegistrationToken, TokenEnd, TokenWritePlan,
     },
+    registration_secrets::RegistrationSecrets,
     session::SessionEntry,
-    signing_keys::{DataKeyPair, MAX_KEYS, PreviousKey, SigningKeys},
+    signing_keys::{DataKeyPair, KeyChange, NextKey, PreviousKey, SigningKeys},
     write::{Retry, Update, WriteId},
 };
 use self::{
@@ -69,6 +73,9 @@ use crate::{
 const REVOKED_AT: &str = "revokedAt";
 /// The attribute that holds the [`WriteId`] of the put that created an item.
 const CREATED_BY: &str = "createdBy";
+
+/// How many audiences a registration or client may have, beside that of the deployment.
+pub const MAX_AUDIENCES: usize = 20;
 
 /// `TABLE_NAME`: the name of the DynamoDB table.
 #[derive(Clone, Debug)]

@@ -1,18 +1,21 @@
 //! OAuth registrations, each one item with its tokens in it: the quota is the size of that map and cannot disagree
 //! with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::RangeInclusive,
+};
 
 use aws_sdk_dynamodb::{
     operation::update_item::builders::UpdateItemFluentBuilder,
     types::{AttributeValue, ReturnValue},
 };
-use chrono::{DateTime, Utc, serde::ts_seconds};
+use chrono::{DateTime, TimeDelta, Utc, serde::ts_seconds};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     Generation, OwnerState, Store, Update, WriteId,
-    item::{number_value, read, string_value},
+    item::{number, number_value, read, string_value},
     key::Key,
     name_settings, settings_unchanged,
     write::send,
@@ -20,11 +23,21 @@ use super::{
 use crate::{
     error::InternalError,
     id::{KeyFingerprint, ObjectId, RegistrationId, TokenId, TokenSlot, TrustedKeys},
-    input::{Email, Scopes},
+    input::{Audience, Claims, Email, Scopes, json_text},
 };
 
-/// How many earlier lists of scopes a registration keeps, each of at most 1 KB, so that its item stays under 400 KB.
-pub const MAX_EARLIER_SCOPES: usize = 10;
+/// How many earlier contents a registration keeps, each of at most 2 KB, so that its item stays under 400 KB.
+pub const MAX_EARLIER_CONTENTS: usize = 10;
+/// How many revoked machine tokens a registration remembers.
+const MAX_REVOKED_MACHINE_TOKENS: usize = 200;
+const REVOKED_MACHINE_TOKENS: &str = "revokedMachineTokens";
+const MACHINE_GENERATION: &str = "machineGeneration";
+/// A registration of more bytes, as JSON, remembers no further one: its item may have 400 KB, and is shorter than that.
+const MAX_BYTES_TO_REMEMBER: usize = 390_000;
+/// How many of them one write forgets.
+const MAX_FORGOTTEN: usize = 50;
+/// How long a revoked machine token is remembered after it has expired, for functions whose clocks are behind.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(5);
 /// From so many remembered revocations on, the next create forgets them all. That makes every other create that is
 /// under way decide again. Revocations never wait for each other, so more may be remembered: at most as many as there
 /// were tokens.
@@ -40,15 +53,26 @@ pub struct Registration {
     pub name: String,
     /// How many tokens may be active at once, 1 to 1000.
     pub max_allowed: u32,
-    /// How long a token lives.
+    /// How long a token of `create-token` lives.
     pub token_ttl_seconds: u32,
+    /// How long a machine token lives: [`Self::CLIENT_CREDENTIALS_TTL_SECONDS`].
+    pub client_credentials_ttl_seconds: u32,
     /// What its tokens may do.
     pub scopes: Scopes,
-    /// How often the scopes were changed.
-    pub scopes_revision: u32,
-    /// The scopes of earlier revisions that an active token with an idempotency key was issued with.
+    /// Further claims of its tokens. The name differs from that of a grant's claims, because the index has these.
+    #[serde(rename = "tokenClaims", default, skip_serializing_if = "Claims::is_empty", with = "json_text")]
+    pub claims: Claims,
+    /// How often the scopes or the claims were changed.
+    pub contents_revision: u32,
+    /// The scopes and claims of earlier revisions that an active token with an idempotency key was issued with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub earlier_scopes: Vec<EarlierScopes>,
+    pub earlier_contents: Vec<EarlierContents>,
+    /// The APIs that its machine tokens may be for, beside that of the deployment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<Audience>,
+    /// Whether it has secrets of its own: [`Store::load_registration_secrets`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confidential: bool,
     /// Its tokens: the active ones, and those that have expired or whose key was withdrawn, until a write removes them.
     pub tokens: BTreeMap<TokenSlot, RegistrationToken>,
     /// The tokens that were revoked lately, each with the write that did it. A write that records one of them again,
@@ -57,6 +81,11 @@ pub struct Registration {
     /// The write that last emptied `revoked`. Every write that records a token requires this to be unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoked_emptied_by: Option<WriteId>,
+    /// The machine tokens of this generation that were revoked, by their `jti`.
+    pub revoked_machine_tokens: BTreeMap<TokenId, ExpiresAt>,
+    /// How often all its machine tokens were ended: together with all others, or because too many of them were revoked
+    /// one by one. Not the generation of its state, which a revocation of everything depends on.
+    pub machine_generation: Generation,
     /// The last change of its settings. An update requires this to be unchanged, so a late one undoes nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings_version: Option<WriteId>,
@@ -64,14 +93,20 @@ pub struct Registration {
     pub state: OwnerState,
 }
 
-/// The scopes that tokens were issued with before they were changed.
+/// The scopes and claims that tokens were issued with before they were changed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct EarlierScopes {
+pub struct EarlierContents {
     /// The revision that they were.
     pub revision: u32,
-    /// The scopes.
     pub scopes: Scopes,
+    #[serde(default, skip_serializing_if = "Claims::is_empty", with = "json_text")]
+    pub claims: Claims,
 }
+
+/// When a revoked token expires, in seconds since the epoch.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct ExpiresAt(#[serde(with = "ts_seconds")] DateTime<Utc>);
 
 /// What the registration keeps of a token: nothing that could be used as one.
 #[derive(Clone, Deserialize, Eq, PartialEq, Serialize)]
@@ -97,12 +132,9 @@ pub struct IdempotencyRecord {
     /// When the token was issued.
     #[serde(rename = "iat", with = "ts_seconds")]
     pub issued_at: DateTime<Utc>,
-    /// Which of the registration's scopes it was issued with.
-    #[serde(rename = "scopes")]
-    pub scopes_revision: u32,
-    /// A hash of the requested scopes. Absent if the request named none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_scopes_hash: Option<String>,
+    /// Which of the registration's scopes and claims it was issued with.
+    #[serde(rename = "rev")]
+    pub contents_revision: u32,
 }
 
 impl RegistrationToken {
@@ -144,8 +176,8 @@ impl std::fmt::Debug for RegistrationToken {
 }
 
 impl Registration {
-    /// How long a token may live at most, in seconds: ten years.
-    pub const MAX_TOKEN_TTL_SECONDS: u32 = 315_360_000;
+    /// How long a machine token may live.
+    pub const CLIENT_CREDENTIALS_TTL_SECONDS: RangeInclusive<u32> = 60..=86_400;
 
     /// How many tokens are active.
     #[must_use]
@@ -171,14 +203,21 @@ impl Registration {
         self.tokens.values().filter(move |token| now < token.expires_at).map(|token| &token.key)
     }
 
-    /// The scopes that a token was issued with; `None` only if the item is damaged.
+    /// The scopes and claims that a token was issued with; `None` only if the item is damaged.
     #[must_use]
-    pub fn issued_scopes(&self, record: &IdempotencyRecord) -> Option<&Scopes> {
-        if record.scopes_revision == self.scopes_revision {
-            return Some(&self.scopes);
+    pub fn issued_contents(&self, record: &IdempotencyRecord) -> Option<(&Scopes, &Claims)> {
+        if record.contents_revision == self.contents_revision {
+            return Some((&self.scopes, &self.claims));
         }
-        let earlier = self.earlier_scopes.iter().find(|earlier| earlier.revision == record.scopes_revision);
-        earlier.map(|earlier| &earlier.scopes)
+        let earlier = self.earlier_contents.iter().find(|earlier| earlier.revision == record.contents_revision);
+        earlier.map(|earlier| (&earlier.scopes, &earlier.claims))
+    }
+
+    /// Whether it has ended this machine token: all of its generation, or this one alone. One of a later generation
+    /// is over too: the item was restored from a backup, and may lack its revocation.
+    #[must_use]
+    pub fn has_ended_machine_token(&self, id: TokenId, generation: Generation) -> bool {
+        generation != self.machine_generation || self.revoked_machine_tokens.contains_key(&id)
     }
 }
 
@@ -222,13 +261,31 @@ pub struct RegistrationChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_ttl_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_credentials_ttl_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Scopes>,
-    /// Changes with the scopes.
+    #[serde(
+        rename = "tokenClaims",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "json_text::serialize_option"
+    )]
+    pub claims: Option<Claims>,
+    /// Changes with the scopes and the claims.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scopes_revision: Option<u32>,
-    /// Changes with the scopes.
+    pub contents_revision: Option<u32>,
+    /// Changes with the scopes and the claims.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub earlier_scopes: Option<Vec<EarlierScopes>>,
+    pub earlier_contents: Option<Vec<EarlierContents>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audiences: Option<Vec<Audience>>,
+}
+
+/// The revocation of a machine token, which is recorded nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineTokenRevocation {
+    pub id: TokenId,
+    pub generation: Generation,
+    pub expires_at: DateTime<Utc>,
 }
 
 impl Store {
@@ -374,14 +431,65 @@ impl Store {
             .next_generation(Key::registration(id), generation)
             .update_expression(
                 "SET #generation = #generation + :one, #tokens = :nothing, #revoked = :nothing, \
-                 #revokedEmptiedBy = :write",
+                 #revokedEmptiedBy = :write, #machineGeneration = #machineGeneration + :one, \
+                 #revokedMachineTokens = :nothing",
             )
+            .expression_attribute_names("#machineGeneration", MACHINE_GENERATION)
+            .expression_attribute_names("#revokedMachineTokens", REVOKED_MACHINE_TOKENS)
             .expression_attribute_names("#tokens", "tokens")
             .expression_attribute_names("#revoked", "revoked")
             .expression_attribute_names("#revokedEmptiedBy", "revokedEmptiedBy")
             .expression_attribute_values(":nothing", AttributeValue::M(HashMap::new()))
             .expression_attribute_values(":write", (&self.write_id()?).into());
         send(call, "revoke the tokens", |_| Ok(()), |_| None).await
+    }
+
+    /// Revokes a machine token: the registration remembers it until it has expired. If it remembers too many, or has no
+    /// room, it ends all machine tokens of this generation instead. `decided_on` is what was read; a conflict means
+    /// that it has changed since, and the decision is to be made again.
+    pub async fn revoke_machine_token(
+        &self,
+        id: &RegistrationId,
+        token: MachineTokenRevocation,
+        decided_on: &Registration,
+        now: DateTime<Utc>,
+    ) -> Result<Update<(), Registration>, InternalError> {
+        const CONTEXT: &str = "revoke the machine token";
+        let remembered = &decided_on.revoked_machine_tokens;
+        let is_over = |ExpiresAt(at): &ExpiresAt| *at + CLOCK_SKEW <= now;
+        let over: Vec<TokenId> = remembered.iter().filter(|(_, until)| is_over(until)).map(|(id, _)| *id).collect();
+        // Those that are over do not count.
+        let limit = MAX_REVOKED_MACHINE_TOKENS + over.len();
+        let has_room = serde_json::to_string(decided_on).is_ok_and(|json| json.len() <= MAX_BYTES_TO_REMEMBER);
+        let call = self
+            .update(Key::registration(id))
+            .expression_attribute_names("#generation", MACHINE_GENERATION)
+            .expression_attribute_names("#revoked", REVOKED_MACHINE_TOKENS)
+            .expression_attribute_values(":generation", token.generation.into());
+        let call = if has_room && remembered.len() < limit {
+            // Entries never change, so those that are over may be removed whatever else has happened.
+            let removed = over.get(..MAX_FORGOTTEN).unwrap_or(&over);
+            let paths: Vec<String> = (0..removed.len()).map(|n| format!("#revoked.#x{n}")).collect();
+            let remove = if paths.is_empty() { String::new() } else { format!("REMOVE {}", paths.join(", ")) };
+            let mut call = call
+                .update_expression(format!("SET #revoked.#token = :until {remove}"))
+                .condition_expression("#generation = :generation AND size(#revoked) < :limit")
+                .expression_attribute_names("#token", token.id.to_string())
+                .expression_attribute_values(":until", number_value(token.expires_at.timestamp()))
+                .expression_attribute_values(":limit", AttributeValue::N(limit.to_string()));
+            for (n, over) in removed.iter().enumerate() {
+                call = call.expression_attribute_names(format!("#x{n}"), over.to_string());
+            }
+            call
+        } else {
+            call.update_expression("SET #generation = #generation + :one, #revoked = :nothing")
+                .condition_expression("#generation = :generation")
+                .expression_attribute_values(":one", number(1))
+                .expression_attribute_values(":nothing", AttributeValue::M(HashMap::new()))
+        };
+        // It is revoked already, by this or another call.
+        let own = |found: &Registration| found.has_ended_machine_token(token.id, token.generation).then_some(());
+        send(call, CONTEXT, |_| Ok(()), own).await
     }
 
     /// Changes settings of a registration, if they are still those that the change was decided on.

@@ -3,21 +3,20 @@
 
 use std::fmt;
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Utc, serde::ts_milliseconds};
 use serde::{Deserialize, Serialize};
 
-use super::{Registration, Store, Update, item::Item, key::Key, write::put};
+use super::{GrantSettings, Registration, Store, Update, WriteId, item::Item, key::Key, write::put};
 use crate::{
     error::InternalError,
     id::{KeyId, KmsKey},
 };
 
-/// How long a process may go on signing with a key after it was replaced, in seconds. By its own clock a process does
-/// so for a minute at most; a day allows for clocks that are wrong.
-const SIGNING_GRACE_SECONDS: i64 = 86_400;
-/// The most keys. The item is then 52 KB large. Rotating every five weeks never reaches this number.
-pub const MAX_KEYS: usize = 100;
+/// How long a key stays after the last token that it may have signed is over, in seconds. By its own clock a process
+/// signs with a key that was replaced for a minute at most; a day allows for clocks that are wrong.
+const GRACE_SECONDS: i64 = 86_400;
+/// How many of the latest writes are remembered, so that one whose answer was lost finds itself among them.
+const MAX_WRITES: usize = 20;
 
 /// The item `SIGNING_KEYS#`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -26,12 +25,24 @@ pub struct SigningKeys {
     /// The key that signs.
     #[serde(flatten)]
     pub current: DataKeyPair,
+    /// The key that is published so that verifiers know it before it signs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<NextKey>,
     /// The keys that signed before, newest first.
     pub previous: Vec<PreviousKey>,
-    /// The ids of the keys that were withdrawn last, at most [`MAX_KEYS`]. A rotation whose answer was lost finds its
-    /// key here and does not bring it back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub withdrawn: Vec<KeyId>,
+    /// The latest writes, newest first. A write requires the newest to be the one that it was decided on.
+    writes: Vec<WriteId>,
+}
+
+/// A key that is published and does not sign yet.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NextKey {
+    #[serde(flatten)]
+    pub pair: DataKeyPair,
+    /// Since when it is published.
+    #[serde(with = "ts_milliseconds")]
+    pub published_at: DateTime<Utc>,
 }
 
 /// A key pair that KMS generated.
@@ -66,41 +77,74 @@ impl fmt::Debug for DataKeyPair {
     }
 }
 
-#[expect(clippy::len_without_is_empty, reason = "there is always a current key")]
+/// A change of the signing keys.
+#[derive(Clone, Debug)]
+pub enum KeyChange {
+    /// Publish this key.
+    Prepare(DataKeyPair),
+    /// Let the next key sign.
+    Activate,
+    /// Publish this key and let it sign at once.
+    Replace(DataKeyPair),
+}
+
 impl SigningKeys {
-    /// The keys after `current` replaced the existing current key. The private key of that one is dropped. The public
-    /// keys are kept for as long as tokens that they verify can live, unless `withdraw` drops them now.
+    /// The keys after a change. A key that signed before is kept for as long as a token that it signed may live, of
+    /// which those of `create-token` live for `max_token_ttl_seconds` at most. `withdraw` drops all that do not sign
+    /// now. `None` if there is no key to activate.
     #[must_use]
-    pub fn rotated(existing: Option<Self>, current: DataKeyPair, now: DateTime<Utc>, withdraw: bool) -> Self {
-        let Some(existing) = existing else { return Self { current, previous: Vec::new(), withdrawn: Vec::new() } };
-        if withdraw {
-            let withdrawn = existing.public_keys().map(|(kid, _)| kid).chain(&existing.withdrawn);
-            let withdrawn = withdrawn.take(MAX_KEYS).cloned().collect();
-            return Self { current, previous: Vec::new(), withdrawn };
+    pub fn changed(
+        existing: Option<Self>,
+        change: KeyChange,
+        now: DateTime<Utc>,
+        max_token_ttl_seconds: u32,
+        withdraw: bool,
+    ) -> Option<Self> {
+        let Some(mut keys) = existing else {
+            let (KeyChange::Prepare(pair) | KeyChange::Replace(pair)) = change else { return None };
+            return Some(Self { current: pair, next: None, previous: Vec::new(), writes: Vec::new() });
+        };
+        let current = match change {
+            KeyChange::Prepare(pair) => {
+                keys.next = Some(NextKey { pair, published_at: now });
+                None
+            }
+            KeyChange::Activate => Some(keys.next.take()?.pair),
+            KeyChange::Replace(pair) => Some(pair),
+        };
+        if let Some(current) = current {
+            let DataKeyPair { kid, public_key, .. } = std::mem::replace(&mut keys.current, current);
+            keys.previous.insert(0, PreviousKey { kid, public_key, replaced_at: now.timestamp() });
         }
-        let DataKeyPair { kid, public_key, .. } = existing.current;
-        let replaced = PreviousKey { kid, public_key, replaced_at: now.timestamp() };
-        let kept = SIGNING_GRACE_SECONDS + i64::from(Registration::MAX_TOKEN_TTL_SECONDS);
-        let needed = |key: &PreviousKey| now.timestamp() < key.replaced_at.saturating_add(kept);
-        let previous = [replaced].into_iter().chain(existing.previous.into_iter().filter(needed)).collect();
-        Self { current, previous, withdrawn: existing.withdrawn }
+        let longest = max_token_ttl_seconds
+            .max(*Registration::CLIENT_CREDENTIALS_TTL_SECONDS.end())
+            .max(*GrantSettings::ACCESS_TOKEN_TTL_SECONDS.end());
+        let kept = GRACE_SECONDS + i64::from(longest);
+        keys.previous.retain(|key| now.timestamp() < key.replaced_at.saturating_add(kept));
+        if withdraw {
+            keys.next = None;
+            keys.previous.clear();
+        }
+        Some(keys)
     }
 
-    /// How many keys verify tokens.
+    /// Drops the keys that were replaced first until there are at most `max`, or none is left to drop. Their tokens are
+    /// refused from then on.
+    pub fn drop_oldest(&mut self, max: usize) {
+        self.previous.truncate(max.saturating_sub(self.count() - self.previous.len()));
+    }
+
+    /// How many keys are published.
     #[must_use]
-    pub fn len(&self) -> usize {
-        1 + self.previous.len()
+    pub fn count(&self) -> usize {
+        1 + usize::from(self.next.is_some()) + self.previous.len()
     }
 
-    /// The ids and public keys, the current one first.
+    /// The ids and public keys: the current one first, then the next one.
     pub(crate) fn public_keys(&self) -> impl Iterator<Item = (&KeyId, &str)> {
-        let current = (&self.current.kid, self.current.public_key.as_str());
-        [current].into_iter().chain(self.previous.iter().map(|key| (&key.kid, key.public_key.as_str())))
-    }
-
-    /// Whether this key was ever written: it signs, signed before, or was withdrawn lately.
-    fn ever_contained(&self, kid: &KeyId) -> bool {
-        self.public_keys().any(|(other, _)| other == kid) || self.withdrawn.contains(kid)
+        let pairs = [Some(&self.current), self.next.as_ref().map(|next| &next.pair)].into_iter().flatten();
+        let pairs = pairs.map(|pair| (&pair.kid, pair.public_key.as_str()));
+        pairs.chain(self.previous.iter().map(|key| (&key.kid, key.public_key.as_str())))
     }
 }
 
@@ -110,26 +154,28 @@ impl Store {
         self.get(Key::signing_keys(), "load the signing keys").await
     }
 
-    /// Replaces the signing keys whose current key is `replaces`, or writes the first ones. A conflict means that
-    /// another rotation won the race.
+    /// Writes the signing keys, if the table still has those that they were decided on. A conflict means that another
+    /// rotation won the race.
     pub async fn record_signing_keys(
         &self,
-        keys: &SigningKeys,
-        replaces: Option<&KeyId>,
+        keys: SigningKeys,
+        decided_on: Option<&SigningKeys>,
     ) -> Result<Update<(), SigningKeys>, InternalError> {
         const CONTEXT: &str = "record the signing key";
+        let write = self.write_id()?;
+        let earlier = keys.writes.into_iter().take(MAX_WRITES - 1);
+        let keys = SigningKeys { writes: [write.clone()].into_iter().chain(earlier).collect(), ..keys };
         let mut item: Item = serde_dynamo::to_item(keys).map_err(|error| InternalError::new(CONTEXT, error))?;
         item.extend(Item::from(Key::signing_keys()));
         let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        let call = match replaces {
+        let call = match decided_on.and_then(|keys| keys.writes.first()) {
             None => call.condition_expression("attribute_not_exists(pk)"),
-            Some(kid) => call
-                .condition_expression("#kid = :kid")
-                .expression_attribute_names("#kid", "kid")
-                .expression_attribute_values(":kid", AttributeValue::S(kid.as_str().to_owned())),
+            Some(write) => call
+                .condition_expression("#writes[0] = :seen")
+                .expression_attribute_names("#writes", "writes")
+                .expression_attribute_values(":seen", write.into()),
         };
-        // The id of the key is random, so only an earlier attempt of this write can have written it. Other rotations
-        // may have followed since.
-        put(call, CONTEXT, |_, found: &SigningKeys| found.ever_contained(&keys.current.kid)).await
+        // Other rotations may have followed an earlier attempt.
+        put(call, CONTEXT, |_, found: &SigningKeys| found.writes.contains(&write)).await
     }
 }

@@ -54,7 +54,8 @@ pub enum Update<A, C = A> {
 }
 
 impl<A, C> Update<A, C> {
-    pub(super) fn map_conflict<D>(self, map: impl FnOnce(C) -> D) -> Update<A, D> {
+    /// The same outcome, with another view of the item that the write met.
+    pub fn map_conflict<D>(self, map: impl FnOnce(C) -> D) -> Update<A, D> {
         match self {
             Self::Applied(applied) => Update::Applied(applied),
             Self::Conflict(existing) => Update::Conflict(map(existing)),

@@ -9,7 +9,7 @@ use crate::{
     credential::{GrantCredential, GrantId},
     error::{InternalError, InvocationError, ValidationError},
     id::ClientId,
-    input::{Claims, CodeChallenge, Language, Scopes, Subject},
+    input::{Acr, Audience, AuthenticationMethod, Claims, CodeChallenge, Language, Scopes, Subject},
     random::Random,
     runtime::telemetry::{Phase, timed},
     store::{Client, Grant, GrantDetails, GrantSettings, Store, Update},
@@ -35,7 +35,13 @@ pub struct CodeRequest {
     pub code_challenge: Option<CodeChallenge>,
     pub auth_time: DateTime<Utc>,
     pub language: Option<Language>,
+    /// The APIs that the access tokens are to be for. Empty: that of the deployment.
+    pub resources: Vec<Audience>,
+    pub acr: Option<Acr>,
+    pub amr: Vec<AuthenticationMethod>,
     pub claims: Claims,
+    pub access_token_claims: Claims,
+    pub id_token_claims: Claims,
 }
 
 /// Personal data is not shown.
@@ -51,13 +57,14 @@ pub struct IssuedCode {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Issues a code.
+/// Issues a code. `audience` is that of the deployment.
 ///
 /// # Errors
 /// If the client does not exist or is not registered for what is asked for, or a failure.
 pub async fn issue(
     store: &Store,
     random: &dyn Random,
+    audience: &Audience,
     request: CodeRequest,
     now: DateTime<Utc>,
 ) -> Result<IssuedCode, InvocationError> {
@@ -66,7 +73,7 @@ pub async fn issue(
     let id = GrantId::random(random)?;
     let code = GrantCredential::generate_code(&id, random)?;
     let expires_at = expiry(now, CODE_LIFETIME_SECONDS);
-    let grant = Grant::issued(decide(request, client, &code, expires_at)?, random)?;
+    let grant = Grant::issued(decide(request, client, audience, &code, expires_at)?, random)?;
 
     let session = id.session();
     let ttl = expiry(expires_at, SESSION_LIFETIME_SECONDS);
@@ -86,34 +93,43 @@ pub async fn issue(
 fn decide(
     request: CodeRequest,
     client: Option<Client>,
+    audience: &Audience,
     code: &GrantCredential,
     code_expires_at: DateTime<Utc>,
 ) -> Result<GrantDetails, ValidationError> {
     let client = client
         .filter(|client| client.state.is_usable())
         .ok_or_else(|| ValidationError::new("clientId", "does not exist"))?;
-    let not_registered = |field| move || ValidationError::new(field, "is not registered for this client");
+    let not_registered = |field| ValidationError::new(field, "is not registered for this client");
     let service = client.services.iter().find(|service| service.as_str() == request.service);
     let redirect_uri = client.redirect_uri(&request.redirect_uri);
     let scopes = match request.scopes {
         Some(scopes) => Some(scopes).filter(|scopes| scopes.is_subset(&client.scopes)),
         None => Some(client.default_scopes.as_ref().unwrap_or(&client.scopes).clone()),
     };
+    if !request.resources.iter().all(|resource| resource == audience || client.audiences.contains(resource)) {
+        return Err(not_registered("resource"));
+    }
     Ok(GrantDetails {
         client_id: request.client_id,
         generation: client.state.generation,
         organization_id: client.organization_id,
         confidential: client.is_confidential(),
-        service: service.ok_or_else(not_registered("service"))?.clone(),
-        redirect_uri: redirect_uri.ok_or_else(not_registered("redirectUri"))?,
+        service: service.ok_or_else(|| not_registered("service"))?.clone(),
+        redirect_uri: redirect_uri.ok_or_else(|| not_registered("redirectUri"))?,
         subject: request.subject,
-        scopes: scopes.ok_or_else(not_registered("scope"))?,
+        scopes: scopes.ok_or_else(|| not_registered("scope"))?,
         state: request.state,
         nonce: request.nonce,
         code_challenge: request.code_challenge,
         auth_time: request.auth_time,
         language: request.language,
+        resources: request.resources,
+        acr: request.acr,
+        amr: request.amr,
         claims: request.claims,
+        access_token_claims: request.access_token_claims,
+        id_token_claims: request.id_token_claims,
         code: code.hash(),
         code_expires_at,
     })

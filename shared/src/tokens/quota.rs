@@ -51,17 +51,6 @@ pub(super) fn plan(
     }
 }
 
-/// How many seconds it takes until a full registration has a place for another token, at least 1.
-pub(super) fn seconds_until_free(registration: &Registration, now: DateTime<Utc>, keys: &TrustedKeys) -> u32 {
-    let mut active: Vec<_> = registration.tokens.values().filter(|token| token.is_active(now, keys)).collect();
-    active.sort_unstable_by_key(|token| token.expires_at);
-    // After a lower quota was set, more than one must expire.
-    let above = active.len().saturating_sub(registration.max_allowed.try_into().unwrap_or(usize::MAX));
-    // Tokens expire at whole seconds.
-    let wait = active.get(above).map_or(1, |token| token.expires_at.timestamp() - now.timestamp());
-    u32::try_from(wait.max(1)).unwrap_or(u32::MAX)
-}
-
 /// A random `start` for [`plan`].
 pub(super) fn random_start(random: &dyn Random) -> Result<usize, InternalError> {
     random.bytes().map(|bytes| usize::from(u16::from_be_bytes(bytes)))
@@ -76,9 +65,9 @@ mod tests {
     use super::*;
     use crate::{
         id::{KeyFingerprint, KeyId, TokenId},
-        input::Scopes,
+        input::{Claims, Scopes},
         random::SystemRandom,
-        store::{OwnerState, RegistrationToken, Suspension, TokenEnd},
+        store::{Generation, OwnerState, RegistrationToken, Suspension, TokenEnd},
     };
 
     const NOW: i64 = 1_800_000_000;
@@ -103,8 +92,14 @@ mod tests {
             max_allowed,
             token_ttl_seconds: 1,
             scopes: Scopes::default(),
-            scopes_revision: 0,
-            earlier_scopes: vec![],
+            claims: Claims::default(),
+            contents_revision: 0,
+            earlier_contents: vec![],
+            audiences: vec![],
+            confidential: false,
+            client_credentials_ttl_seconds: 60,
+            revoked_machine_tokens: BTreeMap::new(),
+            machine_generation: Generation::default(),
             tokens: tokens.collect::<BTreeMap<_, _>>(),
             revoked: BTreeMap::new(),
             revoked_emptied_by: None,
@@ -133,13 +128,6 @@ mod tests {
         assert_eq!(plan(&registration(1, &[NOW + 1]), slot(), now(), &keys(), 0), Plan::Full);
         assert_eq!(recorded(&registration(1, &[NOW]), slot()).removes.len(), 1);
         assert!(recorded(&registration(1, &[]), slot()).removes.is_empty());
-    }
-
-    #[test]
-    fn a_full_registration_says_when_a_place_is_free() {
-        assert_eq!(seconds_until_free(&registration(2, &[NOW + 30, NOW + 9]), now(), &keys()), 9);
-        assert_eq!(seconds_until_free(&registration(1, &[NOW + 30, NOW + 9, NOW, NOW + 20]), now(), &keys()), 30);
-        assert_eq!(seconds_until_free(&registration(1, &[NOW + 1]), now(), &keys()), 1);
     }
 
     #[test]

@@ -12,11 +12,11 @@ use super::quota::{self, Plan};
 use crate::{
     auth::{IdempotencyKey, Principal},
     clock::expiry,
-    error::{ApiError, InternalError, OauthError},
-    id::{KeyFingerprint, ObjectId, RegistrationId, TokenId, TokenSlot, TrustedKeys},
-    input::{Email, Scope, Scopes},
-    keys::jwt::{RegistrationTokenClaims, TokenType},
-    keys::{Audience, Issuer, PublicKeys, Signer},
+    error::{ApiError, InternalError},
+    id::{KeyFingerprint, RegistrationId, TokenId, TokenSlot, TrustedKeys},
+    input::{Audience, Claims, Email, Scopes},
+    keys::jwt::{RegistrationTokenClaims, TokenType, WithClaims},
+    keys::{Issuer, MaxTokenTtl, PublicKeys, Signer},
     random::Random,
     store::{EndedToken, IdempotencyRecord, Registration, RegistrationToken, Store, TokenWritePlan, Update},
 };
@@ -27,8 +27,6 @@ pub struct IssueRequest<'a> {
     /// The endpoint that it was made at, which is part of what an idempotency key means.
     pub endpoint: &'static str,
     pub registration_id: &'a RegistrationId,
-    /// The scopes that are asked for, which must be the registration's. `None` asks for all of them.
-    pub scopes: Option<&'a Scopes>,
     pub email: Option<&'a Email>,
     pub idempotency_key: Option<&'a IdempotencyKey>,
 }
@@ -54,6 +52,7 @@ pub struct RegistrationTokens {
     pub keys: Arc<PublicKeys>,
     pub issuer: Issuer,
     pub audience: Audience,
+    pub max_ttl: MaxTokenTtl,
     pub random: Arc<dyn Random>,
 }
 
@@ -63,8 +62,7 @@ impl RegistrationTokens {
     ///
     /// # Errors
     /// [`ApiError::NotFound`], [`ApiError::Forbidden`] if the token would hold a permission that the caller lacks,
-    /// [`OauthError::InvalidScope`] if the registration lacks one of the scopes, [`ApiError::QuotaExceeded`],
-    /// [`ApiError::IdempotencyKeyReused`], or a failure.
+    /// [`ApiError::QuotaExceeded`], [`ApiError::IdempotencyKeyReused`], or a failure.
     pub async fn issue(
         &self,
         caller: &Principal,
@@ -115,15 +113,12 @@ impl RegistrationTokens {
 
     /// Signs claims, unless the last round signed the same ones. They change only if the race was lost to a request
     /// with the same idempotency key, to a change of the settings, or to a revocation of this token.
-    async fn sign_once(
-        &self,
-        signed: Option<Signed>,
-        claims: RegistrationTokenClaims,
-    ) -> Result<Signed, InternalError> {
+    async fn sign_once(&self, signed: Option<Signed>, claims: IssuedClaims) -> Result<Signed, InternalError> {
         if let Some(signed) = signed.filter(|signed| signed.claims == claims) {
             return Ok(signed);
         }
-        let (jwt, key) = self.signer.sign_and_name_key(TokenType::AtJwt, &claims).await?;
+        let all = WithClaims { own: &claims.own, others: &claims.others };
+        let (jwt, key) = self.signer.sign_and_name_key(TokenType::AtJwt, &all).await?;
         Ok(Signed { claims, jwt, key })
     }
 
@@ -154,26 +149,23 @@ impl RegistrationTokens {
             }
         };
         if let Some(existing) = registration.tokens.get(&slot).filter(|token| token.is_active(now, keys)) {
-            return self.repeat(caller, registration, request, existing).map(Decision::Repeat);
+            return self.repeat(attempt, registration, existing).map(Decision::Repeat);
         }
-        let scopes = granted(&registration.scopes, request.scopes)?;
-        caller.require_grantable(&scopes)?;
+        caller.require_grantable(&registration.scopes)?;
         let start = quota::random_start(self.random.as_ref())?;
         let plan = match quota::plan(registration, slot, now, keys, start) {
             Plan::Record(plan) => plan,
             Plan::MakeRoom(ended) => return Ok(Decision::MakeRoom(ended)),
-            Plan::Full => {
-                let retry_after = quota::seconds_until_free(registration, now, keys);
-                return Err(ApiError::QuotaExceeded { retry_after });
-            }
+            Plan::Full => return Err(ApiError::QuotaExceeded),
         };
-        let expires_at = expiry(now, registration.token_ttl_seconds);
-        let claims = self.claims(request, jti, Validity { issued_at: now, expires_at }, scopes);
+        let MaxTokenTtl(max_ttl) = self.max_ttl;
+        let expires_at = expiry(now, registration.token_ttl_seconds.min(max_ttl));
+        let contents = Contents { scopes: &registration.scopes, claims: &registration.claims };
+        let claims = self.claims(attempt, registration, jti, Validity { issued_at: now, expires_at }, contents);
         let idempotency = request.idempotency_key.map(|_| IdempotencyRecord {
             jti,
             issued_at: now.trunc_subsecs(0),
-            scopes_revision: registration.scopes_revision,
-            requested_scopes_hash: request.scopes.map(scopes_hash),
+            contents_revision: registration.contents_revision,
         });
         Ok(Decision::Record { claims, idempotency, plan })
     }
@@ -182,44 +174,59 @@ impl RegistrationTokens {
     /// the same.
     fn repeat(
         &self,
-        caller: &Principal,
+        attempt: &Attempt<'_>,
         registration: &Registration,
-        request: &IssueRequest<'_>,
         existing: &RegistrationToken,
-    ) -> Result<RegistrationTokenClaims, ApiError> {
+    ) -> Result<IssuedClaims, ApiError> {
         let record = existing.idempotency.as_ref().ok_or(ApiError::IdempotencyKeyReused)?;
-        let scopes = registration.issued_scopes(record).ok_or_else(damaged)?;
-        let asks_for_the_same =
-            existing.email.as_ref() == request.email && record.requested_scopes_hash == request.scopes.map(scopes_hash);
-        if !asks_for_the_same {
-            caller.require_grantable(scopes)?;
+        let (scopes, claims) = registration.issued_contents(record).ok_or_else(damaged)?;
+        attempt.caller.require_grantable(scopes)?;
+        if existing.email.as_ref() != attempt.request.email {
             return Err(ApiError::IdempotencyKeyReused);
         }
-        let scopes = granted(scopes, request.scopes)?;
-        caller.require_grantable(&scopes)?;
         let validity = Validity { issued_at: record.issued_at, expires_at: existing.expires_at };
-        Ok(self.claims(request, record.jti, validity, scopes))
+        Ok(self.claims(attempt, registration, record.jti, validity, Contents { scopes, claims }))
     }
 
     fn claims(
         &self,
-        request: &IssueRequest<'_>,
+        Attempt { request, .. }: &Attempt<'_>,
+        registration: &Registration,
         jti: TokenId,
         validity: Validity,
-        scopes: Scopes,
-    ) -> RegistrationTokenClaims {
-        RegistrationTokenClaims {
+        contents: Contents<'_>,
+    ) -> IssuedClaims {
+        let own = RegistrationTokenClaims {
             iss: self.issuer.as_str().to_owned(),
             sub: request.registration_id.clone(),
-            aud: self.audience.as_str().to_owned(),
+            aud: self.audience.clone().into(),
             client_id: request.registration_id.clone(),
             jti,
             iat: validity.issued_at.trunc_subsecs(0),
             exp: validity.expires_at,
-            scope: scopes,
+            scope: contents.scopes.clone(),
+            organization: Some(registration.organization_id),
+            generation: None,
             email: request.email.cloned(),
-        }
+        };
+        // The address of the request takes the place of the registration's.
+        let others = contents.claims.filtered(|name| name != "email" || own.email.is_none());
+        IssuedClaims { own, others }
     }
+}
+
+/// What a token contains by the settings of its registration.
+#[derive(Clone, Copy)]
+struct Contents<'a> {
+    scopes: &'a Scopes,
+    claims: &'a Claims,
+}
+
+/// The claims of a token: those that it sets itself, and the registration's.
+#[derive(Debug, PartialEq)]
+struct IssuedClaims {
+    own: RegistrationTokenClaims,
+    others: Claims,
 }
 
 /// A request, and what it is decided by beside the registration.
@@ -238,16 +245,16 @@ struct Validity {
 
 enum Decision {
     /// Sign these claims: they are those of a token that is recorded.
-    Repeat(RegistrationTokenClaims),
+    Repeat(IssuedClaims),
     /// Sign these claims, and record the token.
-    Record { claims: RegistrationTokenClaims, idempotency: Option<IdempotencyRecord>, plan: TokenWritePlan },
+    Record { claims: IssuedClaims, idempotency: Option<IdempotencyRecord>, plan: TokenWritePlan },
     /// Remove these tokens, which are over, and decide again.
     MakeRoom(Vec<EndedToken>),
 }
 
 /// A signed token that may not be recorded yet.
 struct Signed {
-    claims: RegistrationTokenClaims,
+    claims: IssuedClaims,
     jwt: String,
     key: KeyFingerprint,
 }
@@ -255,7 +262,7 @@ struct Signed {
 impl Signed {
     /// What the registration keeps of it.
     fn record(&self, idempotency: Option<IdempotencyRecord>) -> RegistrationToken {
-        let RegistrationTokenClaims { exp, email, .. } = &self.claims;
+        let RegistrationTokenClaims { exp, email, .. } = &self.claims.own;
         RegistrationToken { expires_at: *exp, key: self.key.clone(), email: email.clone(), idempotency }
     }
 
@@ -265,27 +272,10 @@ impl Signed {
         // The key may be newer than those that were trusted when the request began.
         let keys = attempt.keys.with(self.key);
         let (active_tokens, max_allowed) = (registration.active_tokens(now, &keys), registration.max_allowed);
-        IssuedToken { claims: self.claims, jwt: self.jwt, active_tokens, max_allowed, replayed }
+        IssuedToken { claims: self.claims.own, jwt: self.jwt, active_tokens, max_allowed, replayed }
     }
-}
-
-/// Those of a registration's scopes that are asked for, in the registration's order.
-fn granted(scopes: &Scopes, requested: Option<&Scopes>) -> Result<Scopes, ApiError> {
-    match requested {
-        None => Ok(scopes.clone()),
-        Some(requested) if requested.is_subset(scopes) => Ok(scopes.intersection(requested)),
-        Some(_) => Err(OauthError::InvalidScope.into()),
-    }
-}
-
-/// A hash of the scopes that were asked for, in any order: a request with the same idempotency key must ask for the
-/// same.
-fn scopes_hash(requested: &Scopes) -> String {
-    let mut sorted: Vec<_> = requested.iter().map(Scope::as_str).collect();
-    sorted.sort_unstable();
-    ObjectId::of_sha256(sorted.join(" ").as_bytes()).to_string()
 }
 
 fn damaged() -> InternalError {
-    InternalError::new("repeat the token", "the registration has lost the scopes that it was issued with")
+    InternalError::new("repeat the token", "the registration has lost what it was issued with")
 }

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    auth::{RevocableCredential, RevocableToken},
+    auth::{RevocableCredential, RevocableMachineToken, RevocableToken},
     error::ApiError,
     id::{ObjectId, RegistrationId},
     store::{Registration, Store, Update},
@@ -34,7 +34,28 @@ pub async fn revoke_registration_token(
     }
 }
 
-/// Revokes all tokens of a registration.
+/// Revokes a machine token, or does nothing if it is over. If the write conflicts, it is decided again on the
+/// registration as it is by then.
+///
+/// # Errors
+/// [`ApiError::NotFound`] if the registration was deleted, or a failure.
+async fn revoke_machine_token(
+    store: &Store,
+    RevocableMachineToken { registration_id, mut registration, revocation }: RevocableMachineToken,
+    now: DateTime<Utc>,
+) -> Result<(), ApiError> {
+    let mut retry = store.retry("revoke the machine token");
+    loop {
+        match store.revoke_machine_token(&registration_id, revocation, &registration, now).await? {
+            Update::Applied(()) => return Ok(()),
+            Update::Conflict(current) => registration = current,
+            Update::Missing => return Err(ApiError::NotFound),
+        }
+        retry.pause().await?;
+    }
+}
+
+/// Revokes all tokens of a registration, machine tokens too.
 ///
 /// # Errors
 /// [`ApiError::NotFound`] if it was deleted, or a failure.
@@ -73,6 +94,7 @@ pub async fn revoke(store: &Store, credential: RevocableCredential, now: DateTim
         RevocableCredential::RegistrationToken(token) => {
             revoke_registration_token(store, *token, now).await.map(|_| ())
         }
+        RevocableCredential::MachineToken(token) => revoke_machine_token(store, *token, now).await,
         RevocableCredential::Grant { session_id, .. } => store.revoke_grant(&session_id).await.map_err(ApiError::from),
     };
     match revoked {

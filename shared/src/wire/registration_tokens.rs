@@ -20,7 +20,7 @@ pub fn error(error: &ApiError) -> Response {
         ApiError::NotFound => answer(StatusCode::NOT_FOUND, "OAuth registration not found"),
         ApiError::TokenNotFound => answer(StatusCode::NOT_FOUND, "Token not found"),
         ApiError::IdempotencyKeyReused => answer(StatusCode::UNPROCESSABLE_ENTITY, IdempotencyKey::REUSED),
-        ApiError::QuotaExceeded { .. } => {
+        ApiError::QuotaExceeded => {
             answer(StatusCode::BAD_REQUEST, "Active token quota exceeded or registration not found")
         }
         // An internal error. No request to these endpoints causes another.

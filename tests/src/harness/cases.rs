@@ -24,6 +24,7 @@ pub(crate) enum CaseName {
     RevokeApiKey,
     RotateApiKey,
     RotateSecret,
+    RotateSecretOfRegistration,
     RevokeTokensOfApplication,
     RevokeTokensOfClient,
     SuspendOrganization,
@@ -40,7 +41,7 @@ pub(crate) enum CaseName {
     RevokeAppToken,
     Introspect,
     ClientCredentials,
-    ClientCredentialsOnce,
+    RevokeMachineToken,
     StandardCode,
     StandardRefresh,
     RevokeGrant,
@@ -96,7 +97,7 @@ const ITEMS: &str = r#"{"errors": [{"validation": "error", "code": "[E0000]", "m
 const INVOKED: &str = r#"{"errorType": "InternalError", "errorMessage": "Internal server error"}"#;
 const OAUTH2: &str = r#"{"error": "server_error", "error_description": "internal server error"}"#;
 
-pub(crate) static CASES: [Case; 39] = [
+pub(crate) static CASES: [Case; 40] = [
     Case { name: CreateToken, function: "create-token", success: 201, failure: MESSAGE, repeat: Another },
     Case { name: CreateTokenOnce, function: "create-token", success: 201, failure: MESSAGE, repeat: Replayed },
     Case { name: CreateTokenAsToken, function: "create-token", success: 201, failure: MESSAGE, repeat: Another },
@@ -112,6 +113,7 @@ pub(crate) static CASES: [Case; 39] = [
     Case { name: RevokeApiKey, function: "provision", success: 200, failure: INVOKED, repeat: Refused },
     Case { name: RotateApiKey, function: "provision", success: 200, failure: INVOKED, repeat: Another },
     Case { name: RotateSecret, function: "provision", success: 200, failure: INVOKED, repeat: Same },
+    Case { name: RotateSecretOfRegistration, function: "provision", success: 200, failure: INVOKED, repeat: Same },
     Case { name: RevokeTokensOfApplication, function: "provision", success: 200, failure: INVOKED, repeat: Another },
     Case { name: RevokeTokensOfClient, function: "provision", success: 200, failure: INVOKED, repeat: Another },
     Case { name: SuspendOrganization, function: "provision", success: 200, failure: INVOKED, repeat: Same },
@@ -127,8 +129,8 @@ pub(crate) static CASES: [Case; 39] = [
     Case { name: ListAppTokens, function: "manage-tokens", success: 200, failure: APP_TOKEN, repeat: Same },
     Case { name: RevokeAppToken, function: "manage-tokens", success: 200, failure: APP_TOKEN, repeat: Refused },
     Case { name: Introspect, function: "oauth2", success: 200, failure: OAUTH2, repeat: Same },
-    Case { name: ClientCredentials, function: "oauth2", success: 200, failure: OAUTH2, repeat: Another },
-    Case { name: ClientCredentialsOnce, function: "oauth2", success: 200, failure: OAUTH2, repeat: Replayed },
+    Case { name: ClientCredentials, function: "oauth2", success: 200, failure: OAUTH2, repeat: Same },
+    Case { name: RevokeMachineToken, function: "oauth2", success: 200, failure: OAUTH2, repeat: Same },
     Case { name: StandardCode, function: "oauth2", success: 200, failure: OAUTH2, repeat: Same },
     Case { name: StandardRefresh, function: "oauth2", success: 200, failure: OAUTH2, repeat: Same },
     Case { name: RevokeGrant, function: "oauth2", success: 200, failure: OAUTH2, repeat: Same },

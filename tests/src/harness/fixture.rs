@@ -43,6 +43,11 @@ pub(crate) enum Held {
         kept: String,
         revoked: String,
     },
+    /// The registration remembers that this machine token was revoked.
+    RevokedMachineToken {
+        registration: String,
+        id: String,
+    },
     /// As the hash of the secret of the client with this key.
     Secret(String),
     /// The grant with this key is ended.
@@ -122,6 +127,7 @@ impl Fixture {
             CaseName::RevokeApiKey => self.revoke_api_key().await,
             CaseName::RotateApiKey => self.rotate_api_key().await,
             CaseName::RotateSecret => self.rotate_secret().await,
+            CaseName::RotateSecretOfRegistration => self.rotate_secret_of_registration().await,
             CaseName::RevokeTokensOfApplication => self.revoke_tokens_of_application().await,
             CaseName::RevokeTokensOfClient => self.revoke_tokens_of_client().await,
             CaseName::SuspendOrganization => self.suspension(true).await,
@@ -138,8 +144,8 @@ impl Fixture {
             CaseName::ListAppTokens => self.one_app_token(LIST_APP_TOKENS, "page=2&limit=1").await.holding_nothing(),
             CaseName::RevokeAppToken => self.one_app_token(REVOKE_APP_TOKEN, "").await,
             CaseName::Introspect => self.introspect(),
-            CaseName::ClientCredentials => self.client_credentials(same).await,
-            CaseName::ClientCredentialsOnce => self.client_credentials(once).await,
+            CaseName::ClientCredentials => self.client_credentials(&self.tenant.registration),
+            CaseName::RevokeMachineToken => self.revoke_machine_token().await,
             CaseName::StandardCode => self.standard_code().await,
             CaseName::StandardRefresh => self.standard_refresh().await,
             CaseName::RevokeGrant => self.revoke_grant().await,
@@ -290,6 +296,18 @@ impl Fixture {
         Subject { request: ApiRequest::provision(action), held: Held::Secret(items::client_key(id)) }
     }
 
+    async fn rotate_secret_of_registration(&self) -> Subject {
+        let create = json!({
+            "action": "createRegistration", "organizationId": self.tenant.organization, "name": "test",
+            "confidential": true,
+        });
+        let made = self.stack.provision(&create).await;
+        Secrets::add_credential(made["clientSecret"].as_str().unwrap());
+        let id = made["registrationId"].as_str().unwrap();
+        let action = json!({"action": "rotateSecret", "registrationId": id});
+        Subject { request: ApiRequest::provision(action), held: Held::Secret(items::registration_secrets_key(id)) }
+    }
+
     fn list_applications(&self) -> Subject {
         let organization = &self.tenant.organization;
         let action = json!({"action": "list", "kind": "applications", "organizationId": organization});
@@ -337,12 +355,21 @@ impl Fixture {
         Subject { request: request.with_bearer(&self.tenant.key), held: Held::Nothing }
     }
 
-    async fn client_credentials(&self, change: impl Fn(ApiRequest) -> ApiRequest) -> Subject {
-        let registration = self.registration(10).await;
+    fn client_credentials(&self, registration: &str) -> Subject {
         let form =
-            [("grant_type", "client_credentials"), ("client_id", &registration), ("client_secret", &self.tenant.key)];
-        let request = change(ApiRequest::form("POST /oauth2/token", &form));
-        Subject { request, held: Held::Tokens(registration) }
+            [("grant_type", "client_credentials"), ("client_id", registration), ("client_secret", &self.tenant.key)];
+        Subject { request: ApiRequest::form("POST /oauth2/token", &form), held: Held::Nothing }
+    }
+
+    async fn revoke_machine_token(&self) -> Subject {
+        let registration = self.registration(10).await;
+        let form = [("grant_type", "client_credentials")];
+        let request = self.stack.form(oauth2::TOKEN, &form).basic_auth(&registration, Some(&self.tenant.key));
+        let token = self.stack.send(request).await.json()["access_token"].as_str().unwrap().to_owned();
+        Secrets::add_credential(&token);
+        let id = unverified_claims(&token)["jti"].as_str().unwrap().to_owned();
+        let request = ApiRequest::form("POST /oauth2/revoke", &[("token", &token)]);
+        Subject { request, held: Held::RevokedMachineToken { registration, id } }
     }
 
     async fn standard_code(&self) -> Subject {
@@ -401,6 +428,10 @@ impl Fixture {
             Held::Revoked { registration, kept, revoked } => {
                 usize::from(stack.holds(registration, kept).await && !stack.holds(registration, revoked).await)
             }
+            Held::RevokedMachineToken { registration, id } => {
+                let item = stack.registration_item(registration).await;
+                usize::from(item["revokedMachineTokens"]["M"].get(id).is_some())
+            }
             Held::Secret(client) => usize::from(stack.item(client).await["secretHash"].is_object()),
             Held::Ended(grant) => usize::from(!stack.item(grant).await["revoked"].is_null()),
             Held::Mark(key) => usize::from(!stack.item(key).await["revokedAt"].is_null()),
@@ -440,11 +471,7 @@ impl Fixture {
         let required = |pointer: &str| secret(pointer).unwrap_or_else(|| panic!("{answer:?}"));
         match held {
             Held::Tokens(registration) => {
-                let id = match secret("/access_token") {
-                    Some(standard) => unverified_claims(&standard)["jti"].as_str().unwrap().to_owned(),
-                    None => required("/token/id"),
-                };
-                assert!(self.stack.holds(registration, &id).await, "{answer:?}");
+                assert!(self.stack.holds(registration, &required("/token/id")).await, "{answer:?}");
             }
             Held::Live(grant) => {
                 let token = secret("/refresh_token").unwrap_or_else(|| required("/items/0/refreshToken"));
@@ -473,6 +500,7 @@ impl Fixture {
                 assert_eq!(self.stack.item(client).await["secretHash"]["S"], secret.hash().as_str(), "{answer:?}");
             }
             Held::Revoked { .. }
+            | Held::RevokedMachineToken { .. }
             | Held::Ended(_)
             | Held::Mark(_)
             | Held::Deleted(_)

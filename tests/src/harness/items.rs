@@ -16,6 +16,11 @@ pub(crate) fn registration_key(id: &str) -> String {
     format!("REGISTRATION#{id}")
 }
 
+/// The key of the secrets of a confidential registration.
+pub(crate) fn registration_secrets_key(id: &str) -> String {
+    format!("{}/SECRETS", registration_key(id))
+}
+
 pub(crate) fn organization_key(id: &str) -> String {
     format!("ORGANIZATION#{id}")
 }
@@ -67,6 +72,8 @@ impl TestStack {
     }
 }
 
+/// The key of a test names the sort key only if it is another one than `ITEM`.
 fn primary_key(key: &str) -> Value {
-    json!({"pk": {"S": key}, "sk": {"S": "ITEM"}})
+    let (pk, sk) = key.split_once('/').unwrap_or((key, "ITEM"));
+    json!({"pk": {"S": pk}, "sk": {"S": sk}})
 }

@@ -3,20 +3,20 @@
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::keys::SigningMode;
 
-use super::{INVALID_GRANT, INVALID_TOKEN, is_active, refresh, start, userinfo};
+use super::{INVALID_GRANT, INVALID_REQUEST, INVALID_TOKEN, is_active, refresh, start, userinfo};
 use crate::harness::{
     ISSUER, START, Secrets, TestStack, calls, current_kid,
-    exchange_token::{self, CLIENT, code_body},
+    exchange_token::{self, CLIENT, REDIRECT_URI, code_body},
     oauth2::{TOKEN, VERIFIER, code, code_form, exchange, user},
     verified, with,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_gives_the_tokens_of_the_standards() {
-    let (stack, _) = start().await;
+    let (stack, tenant) = start().await;
     let claims = json!({"name": "Ada", "email": "ada@example.com", "email_verified": true, "phone_number": "1"});
     let login = json!({"nonce": "n-1", "state": "unused", "authTime": 1_735_689_600, "claims": claims});
     let code = code(&stack, &login).await;
@@ -43,6 +43,7 @@ async fn a_code_gives_the_tokens_of_the_standards() {
     });
     let access = json!({
         "aud": ISSUER, "client_id": CLIENT, "jti": claims["jti"], "scope": "openid profile email",
+        "organization": tenant.organization,
     });
     assert_eq!(claims, with(&common, &access));
 
@@ -159,4 +160,73 @@ async fn of_racing_exchanges_at_both_endpoints_one_succeeds_and_the_grant_is_end
     Secrets::add_credential(token);
     assert!(!is_active(&stack, &tenant.key, token).await);
     refresh(&stack, token).await.assert_error(INVALID_GRANT);
+}
+
+/// What the login service says of the login and the user, beside the standard claims: to the letter, in the token that
+/// it is for, in both dialects, and again on a refresh.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_has_claims_of_its_own() {
+    let (stack, tenant) = start().await;
+    let login = json!({
+        "acr": "urn:example:high", "amr": ["pwd", "otp"],
+        "claims": {"name": "Ada", "email": null},
+        "accessTokenClaims": {
+            "groups": ["admins", "dev"], "https://example.com/n": {"a": [1, null, "é>?~"]}, "email": "x", "none": null,
+        },
+        "idTokenClaims": {"roles": ["owner"], "name": "Somebody else", "email": "ada@example.com"},
+    });
+    let code = code(&stack, &login).await;
+    let user = exchange(&stack, &code).await.user(code);
+    let documented = exchange_token::refresh(&stack, &user.refresh_token).await.item();
+    let text = |name: &str| documented[name].as_str().unwrap().to_owned();
+    for (access_token, id_token, audience) in
+        [(user.access_token.clone(), user.id_token.clone(), ISSUER), (text("accessToken"), text("idToken"), CLIENT)]
+    {
+        let (_, access) = verified(&stack, &access_token, audience).await;
+        let (_, id) = verified(&stack, &id_token, CLIENT).await;
+        for claims in [&access, &id] {
+            assert_eq!((&claims["acr"], &claims["amr"]), (&json!("urn:example:high"), &json!(["pwd", "otp"])));
+        }
+        assert_eq!(access["organization"], tenant.organization.as_str());
+        let own = login["accessTokenClaims"].as_object().unwrap();
+        assert!(own.iter().all(|(name, value)| access.get(name) == Some(value)), "{access}");
+        assert_eq!((access.get("roles"), access.get("name")), (None, None));
+        // What the token has already wins, and what the scopes do not ask for comes along.
+        assert_eq!(
+            (&id["roles"], &id["name"], &id["email"]),
+            (&json!(["owner"]), &json!("Ada"), &json!("ada@example.com"))
+        );
+        assert_eq!((id.get("groups"), id.get("organization")), (None, None));
+    }
+    // The claims of the user are those that the scopes ask for.
+    let info = userinfo(&stack, &user.access_token).await.json();
+    assert_eq!(info, json!({"sub": "user-1", "name": "Ada"}));
+}
+
+/// OAuth 2.1: there is only one redirect URI that the code can have been issued for.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_redirect_uri_may_be_left_out_if_there_is_only_one() {
+    let (stack, _) = start().await;
+    let without = |code: &str| {
+        let form = code_form(code).into_iter().filter(|(name, _)| *name != "redirect_uri");
+        form.map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+    };
+    let send = async |code: &str| {
+        let form = without(code);
+        let form: Vec<_> = form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        stack.post_form(TOKEN, &form).await
+    };
+    let set = async |uris: Value| {
+        let update = json!({"action": "updateClient", "clientId": CLIENT, "redirectUris": uris});
+        stack.provision(&update).await;
+    };
+    let issued = code(&stack, &json!({})).await;
+    send(&issued).await.assert_error(INVALID_REQUEST);
+    set(json!(["http://127.0.0.1/callback"])).await;
+    let loopback = code(&stack, &json!({"redirectUri": "http://127.0.0.1:1234/callback"})).await;
+    send(&loopback).await.assert_error(INVALID_REQUEST);
+    set(json!(["https://app.example.com/other"])).await;
+    send(&issued).await.assert_error(INVALID_GRANT);
+    set(json!([REDIRECT_URI])).await;
+    assert_eq!(send(&issued).await.status, 200);
 }

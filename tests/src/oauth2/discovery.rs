@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::Method;
 use serde_json::json;
 
-use super::{client_credentials, is_active, refusal};
+use super::{client_credentials, is_active, refusal, start};
 use crate::harness::{
-    ApiRequest, CREATE_TOKEN, ISSUER, Node, Tenant, TestStack, exchange_token,
+    ApiRequest, CREATE_TOKEN, ISSUER, Node, Tenant, TestStack,
+    exchange_token::{self, CLIENT},
     oauth2::{INTROSPECT, REVOKE, TOKEN, USERINFO, user},
-    unverified_claims,
+    unverified_claims, with_bearer,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +60,9 @@ async fn the_metadata_says_where_the_endpoints_are() {
         ("grant_types_supported", json!(["authorization_code", "refresh_token", "client_credentials"])),
         ("subject_types_supported", json!(["public"])),
         ("id_token_signing_alg_values_supported", json!(["RS256"])),
-        ("scopes_supported", json!(["openid", "profile", "email", "phone", "address"])),
+        ("scopes_supported", json!(["openid", "offline_access", "profile", "email", "phone", "address"])),
+        ("response_modes_supported", json!(["query"])),
+        ("authorization_response_iss_parameter_supported", json!(true)),
         ("code_challenge_methods_supported", json!(["S256"])),
         ("token_endpoint_auth_methods_supported", json!(methods)),
         ("revocation_endpoint_auth_methods_supported", json!(methods)),
@@ -75,11 +79,53 @@ async fn the_metadata_says_where_the_endpoints_are() {
     let claims: BTreeSet<_> =
         document["claims_supported"].as_array().unwrap().iter().map(|claim| claim.as_str().unwrap()).collect();
     assert!(
-        ["iss", "sub", "aud", "exp", "iat", "nonce", "at_hash", "email_verified"]
+        ["iss", "sub", "aud", "exp", "iat", "nonce", "at_hash", "acr", "amr", "email_verified"]
             .iter()
             .all(|claim| claims.contains(claim))
     );
+    assert_eq!(document.get("end_session_endpoint"), None);
     assert!(stack.calls.count().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_login_service_and_the_operator_say_more() {
+    let stack = TestStack::start_with(|options| {
+        let settings = [
+            ("SCOPES_SUPPORTED", "openid orders:read"),
+            ("END_SESSION_ENDPOINT", "https://login.example.com/logout"),
+            ("AUTHORIZATION_RESPONSE_ISS", "false"),
+        ];
+        options.settings.extend(settings.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    });
+    let document = stack.await.get("/.well-known/openid-configuration").await.json();
+    assert_eq!(document["scopes_supported"], json!(["openid", "orders:read"]));
+    assert_eq!(document["end_session_endpoint"], "https://login.example.com/logout");
+    assert_eq!(document["authorization_response_iss_parameter_supported"], false);
+}
+
+/// RFC 9110, 9.3.2: as a GET, without its body.
+#[tokio::test(flavor = "multi_thread")]
+async fn head_answers_like_get_without_a_body() {
+    let (stack, tenant) = start().await;
+    let user = user(&stack).await;
+    for (path, bearer) in [
+        ("/.well-known/jwks.json".to_owned(), ""),
+        ("/.well-known/openid-configuration".to_owned(), ""),
+        ("/.well-known/oauth-authorization-server".to_owned(), ""),
+        (format!("/api/v1/apps/{CLIENT}/keys"), ""),
+        ("/api/v1/apps/unknown/keys".to_owned(), ""),
+        (tenant.app_tokens(), &tenant.key),
+        (USERINFO.to_owned(), &user.access_token),
+        (USERINFO.to_owned(), "x"),
+    ] {
+        let request = |method| with_bearer(stack.http.request(method, stack.url(&path)), bearer);
+        let get = stack.send(request(Method::GET)).await;
+        let head = stack.send(request(Method::HEAD)).await;
+        assert_eq!((head.status, head.text.as_str()), (get.status, ""), "{path}");
+        for name in ["content-type", "cache-control", "x-content-type-options", "www-authenticate", "content-length"] {
+            assert_eq!(head.header(name), get.header(name), "{path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,12 +142,7 @@ async fn without_a_login_service_there_are_no_users() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_issuer_that_is_a_url_there_are_no_such_endpoints() {
-    for issuer in [
-        "tokens-of-acme",
-        "https://tokens.example.com/",
-        "https://tokens.example.com/path",
-        "http://tokens.example.com",
-    ] {
+    for issuer in ["tokens-of-acme", "https://tokens.example.com/path", "http://tokens.example.com"] {
         let stack = TestStack::start_with(|options| options.issuer = Some(issuer.to_owned())).await;
         for path in [TOKEN, REVOKE, INTROSPECT, USERINFO] {
             stack.post_form(path, &[("grant_type", "x")]).await.assert_error(refusal(404, "invalid_request", None));
@@ -113,4 +154,11 @@ async fn without_an_issuer_that_is_a_url_there_are_no_such_endpoints() {
         }
         assert_eq!(stack.get("/.well-known/jwks.json").await.status, 200);
     }
+}
+
+/// Its clients would look where no document is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_with_nothing_but_a_slash_too_much_does_not_start() {
+    let error = TestStack::refused(|options| options.issuer = Some("https://tokens.example.com/".to_owned())).await;
+    assert_eq!(error, "environment variable ISSUER must not end with a slash, unless OIDC_ISSUER is set");
 }

@@ -7,6 +7,7 @@ mod discovery;
 mod form;
 mod introspect;
 mod refresh;
+mod resources;
 mod revoke;
 mod userinfo;
 

@@ -7,13 +7,16 @@ mod statuses;
 use std::collections::BTreeSet;
 
 use local::Template;
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::harness::{Api, TestStack, api, encoded, oauth2, with_bearer};
 
 #[test]
 fn its_routes_are_those_of_the_template() {
-    let routes = Template::read().unwrap().routes.into_iter().map(|route| format!("{} {}", route.method, route.path));
+    let routes = Template::read().unwrap().routes;
+    assert!(routes.iter().all(|route| route.answers_head == (route.method == Method::GET)));
+    let routes = routes.into_iter().map(|route| format!("{} {}", route.method, route.path));
     let operations = api().operations();
     assert_eq!(operations.iter().map(|(route, _)| route.clone()).collect::<BTreeSet<_>>(), routes.collect());
     let ids: BTreeSet<_> = operations.iter().map(|(_, operation)| operation["operationId"].to_string()).collect();

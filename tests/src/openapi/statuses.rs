@@ -158,12 +158,6 @@ impl Demo {
         self.send(ID, demo(&[])).await;
         self.send(ID, demo(&[("scope", "\u{7}")])).await;
         self.send(ID, form(&[])).await;
-        for scope in ["", "oauth.token.list"] {
-            self.send(ID, demo(&[("scope", scope)]).header("idempotency-key", "oauth2")).await;
-        }
-        while !self.seen.borrow().contains(&(ID.to_owned(), "429".to_owned())) {
-            self.send(ID, demo(&[])).await;
-        }
         self.fails(ID, demo(&[])).await;
     }
 
@@ -178,6 +172,8 @@ impl Demo {
             }
             self.fails(id, request(&user.access_token)).await;
         }
+        let both = self.stack.form(USERINFO, &[("access_token", &user.access_token)]).bearer_auth(&user.access_token);
+        self.send("postUserinfo", both).await;
     }
 
     async fn introspections_and_revocations(&self) {

@@ -6,7 +6,8 @@ use super::request::{Binding, GrantRequest, PresentedGrant};
 use crate::{
     clock::expiry,
     credential::{CredentialHash, GrantCredential, SessionId},
-    input::CodeVerifier,
+    error::OauthError,
+    input::{Audiences, CodeVerifier},
     store::{Client, Grant, GrantChange, GrantDetails, GrantSettings, GrantStatus, Rotation},
 };
 
@@ -19,13 +20,22 @@ pub(super) struct Decision {
     pub(super) refresh_token: Option<GrantCredential>,
     /// When the access token and the ID token expire.
     pub(super) tokens_expire_at: DateTime<Utc>,
+    /// The audiences of the access token.
+    pub(super) audiences: Audiences,
+}
+
+/// The parts of a [`Decision`] that the credential and the status of the grant decide.
+struct DecisionByCredential {
+    change: Option<GrantChange>,
+    refresh_token: Option<GrantCredential>,
+    tokens_expire_at: DateTime<Utc>,
 }
 
 #[derive(Debug)]
 pub(super) enum Denial {
     BadCredential,
-    /// The scope is wider than what was granted.
-    InvalidScope,
+    /// The scope or an API is malformed, or was not granted.
+    Refused(OauthError),
     /// The grant is to be revoked.
     Replay,
 }
@@ -46,17 +56,30 @@ pub(super) struct Attempt<'a> {
 impl Attempt<'_> {
     pub(super) fn decide(&self) -> Result<Decision, Denial> {
         let Self { request, grant, client, .. } = self;
-        let decision = self.decide_on_credential()?;
+        let by_credential = self.decide_on_credential()?;
         if !client.as_ref().is_some_and(|client| is_bound(request, &grant.details, client)) {
             return Err(Denial::BadCredential);
         }
-        let granted = request.scopes.as_ref().is_none_or(|scopes| scopes.is_subset(&grant.details.scopes));
-        if granted { Ok(decision) } else { Err(Denial::InvalidScope) }
+        if let Some(malformed) = &request.malformed {
+            return Err(Denial::Refused(malformed.clone()));
+        }
+        if !request.scopes.as_ref().is_none_or(|scopes| scopes.is_subset(&grant.details.scopes)) {
+            return Err(Denial::Refused(OauthError::InvalidScope));
+        }
+        let audiences = match &request.targets {
+            None => grant.details.client_id.into(),
+            Some(targets) => {
+                let audiences = targets.audiences(&grant.details.resources);
+                audiences.ok_or(Denial::Refused(OauthError::InvalidTarget))?
+            }
+        };
+        let DecisionByCredential { change, refresh_token, tokens_expire_at } = by_credential;
+        Ok(Decision { change, refresh_token, tokens_expire_at, audiences })
     }
 
     /// Decides by the status of the grant and the credential alone, before anything else of the request can hide a
     /// replay.
-    fn decide_on_credential(&self) -> Result<Decision, Denial> {
+    fn decide_on_credential(&self) -> Result<DecisionByCredential, Denial> {
         let Self { request, grant, first, now, .. } = self;
         let (client, now) = (self.client.as_ref(), *now);
         // Nobody else can use the grant of a confidential client, or end it by a replay.
@@ -93,7 +116,7 @@ impl Attempt<'_> {
                 };
                 let change = GrantChange::Exchange { refresh_token: first.hash(), expires_at, ends_at };
                 let refresh_token = refreshes.then(|| first.clone());
-                Ok(Decision { change: Some(change), refresh_token, tokens_expire_at })
+                Ok(DecisionByCredential { change: Some(change), refresh_token, tokens_expire_at })
             }
             (PresentedGrant::RefreshToken(token), GrantStatus::Active { current, rotation, ends_at, .. }) => {
                 let from = token.hash();
@@ -111,7 +134,7 @@ impl Attempt<'_> {
                     expires_at: refresh_token_expiry(settings, *ends_at, now),
                 });
                 let tokens_expire_at = expiry(now, settings.access_token_ttl_seconds);
-                Ok(Decision { change, refresh_token: Some(successor), tokens_expire_at })
+                Ok(DecisionByCredential { change, refresh_token: Some(successor), tokens_expire_at })
             }
         }
     }
@@ -163,7 +186,8 @@ fn is_bound(request: &GrantRequest, grant: &GrantDetails, client: &Client) -> bo
         }
         Binding::Code { redirect_uri: given } => {
             let challenged = client.is_confidential() || grant.code_challenge.is_some();
-            given == redirect_uri && challenged
+            // Whether it may be left out was decided with the client.
+            given.as_ref().is_none_or(|given| given == redirect_uri) && challenged
         }
         Binding::Refresh => true,
     };

@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 
 use super::{
     decide::{Attempt, Decision, Denial, forgives_lateness},
-    request::{GrantRequest, PresentedGrant, RequestClient},
+    request::{Binding, GrantRequest, PresentedGrant, RequestClient},
 };
 use crate::{
     credential::{GrantCredential, SessionId},
-    error::{ApiError, InternalError, OauthError},
-    input::Scopes,
+    error::{ApiError, InternalError, OauthError, ValidationError},
+    input::{Audiences, Scopes},
     keys::Signer,
     random::Random,
     runtime::telemetry::{Phase, timed},
@@ -33,6 +33,8 @@ pub struct Issuance<'a> {
     pub session: SessionId,
     /// The scopes of the tokens.
     pub scopes: &'a Scopes,
+    /// The audiences of the access token.
+    pub audiences: &'a Audiences,
     /// Whether a code is exchanged, and not a refresh token.
     pub is_code_exchange: bool,
     pub issued_at: DateTime<Utc>,
@@ -56,8 +58,9 @@ impl Grants {
     /// replay revokes the grant.
     ///
     /// # Errors
-    /// [`OauthError::InvalidClient`], [`ApiError::BadCredential`], [`OauthError::InvalidScope`], [`ApiError::Replay`],
-    /// or a failure. After a failure the code or refresh token may be presented again.
+    /// [`ApiError::Invalid`] without a redirect URI that the client may not leave out, [`OauthError::InvalidClient`],
+    /// [`ApiError::BadCredential`], [`OauthError::InvalidScope`], [`OauthError::InvalidTarget`],
+    /// [`ApiError::Replay`], or a failure. After a failure the code or refresh token may be presented again.
     pub async fn exchange<T>(
         &self,
         request: &GrantRequest,
@@ -103,6 +106,12 @@ impl Grants {
                 // The grants of such a client are left unchanged: not even a replay revokes one.
                 if is_unusable {
                     return Err(ApiError::BadCredential);
+                }
+                // Decided by the client alone, so that it says nothing about the code.
+                if matches!(request.binding, Binding::Code { redirect_uri: None })
+                    && !client.as_ref().is_some_and(Client::may_omit_redirect_uri)
+                {
+                    return Err(ValidationError::new("redirect_uri", "is required").into());
                 }
                 let grant = grant?.ok_or(ApiError::BadCredential)?;
                 let is_its_client = *id == grant.details.client_id;
@@ -169,7 +178,7 @@ impl Grants {
         match decision {
             Ok(decision) => Ok(decision),
             Err(Denial::BadCredential) => Err(ApiError::BadCredential),
-            Err(Denial::InvalidScope) => Err(OauthError::InvalidScope.into()),
+            Err(Denial::Refused(error)) => Err(error.into()),
             Err(Denial::Replay) if self.is_of_unusable_client(attempt).await? => Err(ApiError::BadCredential),
             Err(Denial::Replay) => {
                 self.store.revoke_grant(&attempt.session).await?;
@@ -180,11 +189,12 @@ impl Grants {
 }
 
 impl Attempt<'_> {
-    fn issuance(&self, decision: &Decision) -> Issuance<'_> {
+    fn issuance<'a>(&'a self, decision: &'a Decision) -> Issuance<'a> {
         Issuance {
             grant: &self.grant.details,
             session: self.session.clone(),
             scopes: self.request.scopes.as_ref().unwrap_or(&self.grant.details.scopes),
+            audiences: &decision.audiences,
             is_code_exchange: matches!(self.request.presented, PresentedGrant::Code { .. }),
             issued_at: self.now,
             expires_at: decision.tokens_expire_at,

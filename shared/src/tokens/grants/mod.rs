@@ -33,5 +33,5 @@ mod request;
 
 pub use self::{
     exchange::{Exchanged, Grants, Issuance},
-    request::{Binding, GrantRequest, PresentedGrant, RequestClient},
+    request::{Binding, GrantRequest, PresentedGrant, RequestClient, Targets},
 };

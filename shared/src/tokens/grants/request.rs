@@ -3,8 +3,9 @@
 use crate::{
     auth::ClientCredentials,
     credential::{GrantCredential, SessionId},
+    error::OauthError,
     id::ClientId,
-    input::{CodeVerifier, Scopes},
+    input::{Audience, Audiences, CodeVerifier, Scopes},
 };
 
 /// A request for tokens.
@@ -14,7 +15,30 @@ pub struct GrantRequest {
     pub binding: Binding,
     /// The scopes that are asked for. `None` asks for those that were granted.
     pub scopes: Option<Scopes>,
+    /// `None` at `/api/v1/tokens`, whose access tokens are for their client.
+    pub targets: Option<Targets>,
+    /// What is malformed in the scope or the targets. It is told after a second use was found, which it must not hide.
+    pub malformed: Option<OauthError>,
     pub presented: PresentedGrant,
+}
+
+/// The APIs that a request asks for (RFC 8707).
+#[derive(Debug)]
+pub struct Targets {
+    /// Empty: those that the login was for.
+    pub requested: Vec<Audience>,
+    /// That of the deployment.
+    pub deployment: Audience,
+}
+
+impl Targets {
+    /// The audiences of the access token, after a login for these resources; `None` if it was not for all that is
+    /// requested. A login for none was for the deployment.
+    pub(super) fn audiences(&self, resources: &[Audience]) -> Option<Audiences> {
+        let granted = if resources.is_empty() { std::slice::from_ref(&self.deployment) } else { resources };
+        let requested = if self.requested.is_empty() { granted } else { &self.requested };
+        requested.iter().all(|target| granted.contains(target)).then(|| requested.to_vec().into())
+    }
 }
 
 /// Which client a request is from.
@@ -43,7 +67,11 @@ pub enum Binding {
     },
     /// At `/oauth2/token`, in a code exchange (RFC 6749, 4.1.3). A public client needs a PKCE challenge (RFC 9700,
     /// 2.1.1).
-    Code { redirect_uri: String },
+    Code {
+        /// A client with one redirect URI may leave it out (OAuth 2.1), unless that is at a loopback host, where it may
+        /// have any port.
+        redirect_uri: Option<String>,
+    },
     /// At `/oauth2/token`, in a refresh (RFC 6749, 6).
     Refresh,
 }
