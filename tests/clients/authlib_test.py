@@ -31,6 +31,7 @@ from service import (
     USER,
     Tenant,
     assert_api_access_token,
+    assert_many_tokens,
     assert_user_access_token,
     login,
 )
@@ -255,6 +256,13 @@ class Authlib(unittest.TestCase):
             OAuth2Session(registration, TENANT.introspector[1]).fetch_token(TOKEN)
         with self.refused("unsupported_grant_type"):
             session.fetch_token(TOKEN, grant_type="password", username="somebody", password="anything")
+
+    def test_many_tokens_of_one_machine(self):
+        def connect(registration, secret):
+            session = OAuth2Session(registration, secret)
+            return lambda: session.fetch_token(TOKEN)
+
+        assert_many_tokens(self, connect)
 
     def test_what_an_api_does_not_accept(self):
         session = OAuth2Session(TENANT.registration, TENANT.key[1])

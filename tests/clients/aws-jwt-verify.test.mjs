@@ -18,30 +18,22 @@ import { SimpleJwksCache } from 'aws-jwt-verify/jwk';
 
 import {
   API_SCOPE,
+  BILLING,
+  LoopbackFetcher,
+  ORDERS,
   REDIRECT_URI,
   SCOPE,
   assertApiAccessToken,
   assertIdToken,
   assertUserAccessToken,
   createTenant,
+  createToken,
   login,
   url,
 } from './service.mjs';
 
 const tenant = await createTenant();
 const discovery = await (await fetch(`${url}/.well-known/openid-configuration`)).json();
-
-/** The package's own fetcher speaks HTTPS only. This is how it is replaced by its documentation. */
-class LoopbackFetcher {
-  fetches = 0;
-
-  async fetch(uri) {
-    this.fetches += 1;
-    const response = await fetch(uri);
-    assert.equal(response.status, 200);
-    return response.arrayBuffer();
-  }
-}
 
 const fetcher = new LoopbackFetcher();
 const jwksCache = new SimpleJwksCache({ fetcher });
@@ -58,10 +50,10 @@ async function post(endpoint, parameters) {
 
 const token = (parameters) => post(discovery.token_endpoint, parameters);
 
-async function apiToken(registration, parameters) {
-  const answer = await token({
-    grant_type: 'client_credentials', client_id: registration, client_secret: tenant.key.secret, ...parameters,
-  });
+async function apiToken(registration, parameters, resources = []) {
+  const request = { grant_type: 'client_credentials', client_id: registration, client_secret: tenant.key.secret };
+  const form = Object.entries({ ...request, ...parameters });
+  const answer = await token([...form, ...resources.map((resource) => ['resource', resource])]);
   assert.equal(answer.status, 200, JSON.stringify(answer));
   return answer.access_token;
 }
@@ -110,11 +102,26 @@ test('the access token of client_credentials', async () => {
 
 test('an access token that has expired', async () => {
   const registration = await tenant.createRegistration({ tokenTtlSeconds: 1 });
-  const jwt = await apiToken(registration);
+  const jwt = await createToken(tenant, registration);
   await new Promise((resolve) => setTimeout(resolve, 2_100));
   await assert.rejects(verifier(url).verify(jwt), JwtExpiredError);
   const late = await verifier(url, { graceSeconds: 60 }).verify(jwt);
   assert.deepEqual([late.sub, late.exp - late.iat], [registration, 1]);
+});
+
+test('an API that goes by two names', async () => {
+  const { registration } = tenant;
+  const both = verifier([ORDERS, BILLING]);
+  for (const resources of [[ORDERS], [BILLING], [BILLING, ORDERS], [url, ORDERS]]) {
+    const jwt = await apiToken(registration, {}, resources);
+    const claims = assertApiAccessToken(jwt, registration, API_SCOPE, resources.length > 1 ? resources : resources[0]);
+    assert.deepEqual(await both.verify(jwt), claims);
+  }
+  await assert.rejects(both.verify(await apiToken(registration)), JwtInvalidAudienceError);
+  const billing = await apiToken(registration, {}, [BILLING]);
+  for (const other of [ORDERS, [ORDERS, url], registration]) {
+    await assert.rejects(verifier(other).verify(billing), JwtInvalidAudienceError);
+  }
 });
 
 test("a user's access token and ID token", async () => {
@@ -149,15 +156,10 @@ test('a revoked token verifies until it expires: that is what introspection is f
 });
 
 test('the token of create-token without its prefix', async () => {
-  const response = await fetch(`${url}/api/v1/create-token`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${tenant.key.secret}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ registrationId: tenant.registration }),
-  });
-  const { accessToken } = (await response.json()).token;
-  await assert.rejects(verifier(url).verify(accessToken), JwtParseError);
-  const claims = await verifier(url, { scope: 'orders:read' }).verify(accessToken.replace('oauth2_', ''));
-  assert.equal(claims.client_id, tenant.registration);
+  const jwt = await createToken(tenant, tenant.registration);
+  await assert.rejects(verifier(url).verify(`oauth2_${jwt}`), JwtParseError);
+  const claims = await verifier(url, { scope: 'orders:read' }).verify(jwt);
+  assert.deepEqual([claims.client_id, claims.organization], [tenant.registration, tenant.organizationId]);
 });
 
 test('the keys were fetched once', async () => {

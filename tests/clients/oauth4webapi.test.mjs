@@ -10,13 +10,17 @@ import {
   API_SCOPE,
   API_TOKEN_SECONDS,
   AUTH_TIME,
+  BILLING,
+  ORDERS,
   REDIRECT_URI,
   SCOPE,
   USER,
   assertApiAccessToken,
   assertIdToken,
   assertUserAccessToken,
+  call,
   createTenant,
+  createToken,
   login,
   url,
 } from './service.mjs';
@@ -47,7 +51,7 @@ class RelyingParty {
     this.authentication = authentication;
   }
 
-  async authorize() {
+  async authorize(...resources) {
     this.verifier = oauth.generateRandomCodeVerifier();
     this.nonce = oauth.generateRandomNonce();
     const state = oauth.generateRandomState();
@@ -62,6 +66,7 @@ class RelyingParty {
       code_challenge: await oauth.calculatePKCECodeChallenge(this.verifier),
       code_challenge_method: 'S256',
     });
+    for (const resource of resources) request.searchParams.append('resource', resource);
     const callback = await login(request);
     this.callback = oauth.validateAuthResponse(as, this.client, callback, state);
   }
@@ -78,9 +83,10 @@ class RelyingParty {
     return tokens;
   }
 
-  async refresh(refreshToken) {
+  async refresh(refreshToken, additionalParameters) {
     const { client, authentication } = this;
-    const response = await oauth.refreshTokenGrantRequest(as, client, authentication, refreshToken, insecure);
+    const options = { additionalParameters, ...insecure };
+    const response = await oauth.refreshTokenGrantRequest(as, client, authentication, refreshToken, options);
     this.assertHeaders(response);
     const tokens = await oauth.processRefreshTokenResponse(as, client, response);
     await oauth.validateApplicationLevelSignature(as, response, insecure);
@@ -244,28 +250,60 @@ test('client_credentials and RFC 9068', async () => {
 });
 
 test('an access token that has expired is refused', async () => {
-  const short = await tenant.createRegistration({ tokenTtlSeconds: 1 });
-  const api = new RelyingParty({ id: short }, oauth.ClientSecretBasic(key.secret));
-  const { access_token, expires_in } = await api.clientCredentials({ scope: 'orders:read' });
-  assert.equal(expires_in, 1);
+  const jwt = await createToken(tenant, await tenant.createRegistration({ tokenTtlSeconds: 1 }));
   await new Promise((resolve) => setTimeout(resolve, 2_100));
-  await assert.rejects(validate(access_token, url), { code: oauth.JWT_TIMESTAMP_CHECK });
-  assert.deepEqual(await inspector.introspect(access_token), { active: false });
+  await assert.rejects(validate(jwt, url), { code: oauth.JWT_TIMESTAMP_CHECK });
+  assert.deepEqual(await inspector.introspect(jwt), { active: false });
 });
 
-test('a full quota says when to come back', async () => {
+test('machines get tokens of a registration whose quota is full', async () => {
   const single = await tenant.createRegistration({ maxAllowed: 1 });
+  await createToken(tenant, single);
+  const { message } = await call(key, 'create-token', 400, { registrationId: single });
+  assert.equal(message, 'Active token quota exceeded or registration not found');
   const api = new RelyingParty({ id: single }, oauth.ClientSecretBasic(key.secret));
-  const { access_token } = await api.clientCredentials();
-  await assert.rejects(api.clientCredentials(), (error) => {
-    assert.equal(error.error, 'temporarily_unavailable');
-    assert.equal(error.status, 429);
-    const seconds = Number(error.response.headers.get('retry-after'));
-    assert.ok(seconds > API_TOKEN_SECONDS - 30 && seconds <= API_TOKEN_SECONDS, `Retry-After: ${seconds}`);
-    return true;
-  });
-  await api.revoke(access_token);
-  assert.equal((await api.clientCredentials()).scope, API_SCOPE);
+  assertApiAccessToken((await api.clientCredentials()).access_token, single);
+});
+
+test('an API takes the tokens that are for it, and no others', async () => {
+  const api = new RelyingParty({ id: registration }, oauth.ClientSecretBasic(key.secret));
+  const mismatch = { code: oauth.JWT_CLAIM_COMPARISON };
+  const tokenFor = async (...resources) => {
+    const parameters = new URLSearchParams(resources.map((resource) => ['resource', resource]));
+    return (await api.clientCredentials(parameters)).access_token;
+  };
+  const orders = await tokenFor(ORDERS);
+  const claims = assertApiAccessToken(orders, registration, API_SCOPE, ORDERS);
+  assert.deepEqual(await validate(orders, ORDERS), claims);
+  await assert.rejects(validate(orders, BILLING), mismatch);
+  await assert.rejects(validate(orders, url), mismatch);
+
+  const billing = await tokenFor(BILLING);
+  assert.equal((await validate(billing, BILLING)).aud, BILLING);
+  await assert.rejects(validate(billing, ORDERS), mismatch);
+
+  const both = await tokenFor(BILLING, ORDERS);
+  for (const audience of [ORDERS, BILLING]) {
+    assert.deepEqual((await validate(both, audience)).aud, [BILLING, ORDERS]);
+  }
+  await assert.rejects(validate(both, url), mismatch);
+  await assert.rejects(validate(await tokenFor(), ORDERS), mismatch);
+  await assert.rejects(tokenFor(ORDERS, 'https://other.example.com'), refused('invalid_target'));
+});
+
+test("a user's token is for the APIs that the login was for", async () => {
+  const party = new RelyingParty(publicClient, oauth.None());
+  await party.authorize(ORDERS, BILLING);
+  const tokens = await party.exchange();
+  assertUserAccessToken(tokens.access_token, publicClient, SCOPE, [ORDERS, BILLING]);
+  assertIdToken(tokens.id_token, tokens.access_token, publicClient, party.nonce);
+  for (const audience of [ORDERS, BILLING]) assert.equal((await validate(tokens.access_token, audience)).sub, USER.sub);
+  await assert.rejects(validate(tokens.access_token, url), { code: oauth.JWT_CLAIM_COMPARISON });
+
+  const narrow = await party.refresh(tokens.refresh_token, { resource: BILLING });
+  assertUserAccessToken(narrow.access_token, publicClient, SCOPE, BILLING);
+  assert.equal((await validate(narrow.access_token, BILLING)).sub, USER.sub);
+  await assert.rejects(validate(narrow.access_token, ORDERS), { code: oauth.JWT_CLAIM_COMPARISON });
 });
 
 test('a grant begun in this dialect goes on in the other', async () => {

@@ -9,14 +9,18 @@ import {
   API_SCOPE,
   API_TOKEN_SECONDS,
   AUTH_TIME,
+  BILLING,
+  ORDERS,
   REDIRECT_URI,
   SCOPE,
   USER,
   assertApiAccessToken,
   assertIdToken,
+  assertManyTokens,
   assertUserAccessToken,
   createTenant,
   login,
+  provision,
   url,
 } from './service.mjs';
 
@@ -34,11 +38,14 @@ const KINDS = [
   ['client_secret_post', tenant.confidentialClient, oidc.ClientSecretPost(tenant.confidentialClient.secret)],
 ];
 
-/** Sends the user to the login service and back. */
-async function authorize(config) {
+/** The parameters of RFC 8707. */
+const resourceParameters = (...resources) => resources.map((resource) => ['resource', resource]);
+
+/** Sends the user to the login service and back, to log in for these APIs. */
+async function authorize(config, ...resources) {
   const pkceCodeVerifier = oidc.randomPKCECodeVerifier();
   const [expectedState, expectedNonce] = [oidc.randomState(), oidc.randomNonce()];
-  const request = oidc.buildAuthorizationUrl(config, {
+  const parameters = Object.entries({
     redirect_uri: REDIRECT_URI,
     scope: SCOPE,
     state: expectedState,
@@ -46,12 +53,14 @@ async function authorize(config) {
     code_challenge: await oidc.calculatePKCECodeChallenge(pkceCodeVerifier),
     code_challenge_method: 'S256',
   });
-  const callback = await login(request);
+  const query = new URLSearchParams([...parameters, ...resourceParameters(...resources)]);
+  const callback = await login(oidc.buildAuthorizationUrl(config, query));
   return { callback, checks: { pkceCodeVerifier, expectedState, expectedNonce, idTokenExpected: true } };
 }
 
 /** As the client would use it, with a fresh object: the client writes into it. */
-const exchange = (config, { callback, checks }) => oidc.authorizationCodeGrant(config, callback, { ...checks });
+const exchange = (config, { callback, checks }, parameters) =>
+  oidc.authorizationCodeGrant(config, callback, { ...checks }, parameters);
 
 const introspect = async (token) => {
   const { id, secret } = tenant.introspector;
@@ -209,4 +218,98 @@ test('introspection wants an API key that may introspect', async () => {
     status: 403,
     cause: [{ scheme: 'bearer', parameters: { realm: 'tokenmint', error: 'insufficient_scope' } }],
   });
+});
+
+test('a machine that introspects its own tokens with its own secret', async () => {
+  const { organizationId } = tenant;
+  const { registrationId, clientSecret } = await provision('createRegistration', {
+    organizationId, name: 'a machine', scopes: API_SCOPE.split(' '), confidential: true,
+  });
+  const other = await configure(tenant.registration, oidc.ClientSecretPost(tenant.key.secret));
+  const { access_token: others } = await oidc.clientCredentialsGrant(other);
+  assert.equal((await introspect(others)).active, true);
+  for (const authentication of [oidc.ClientSecretBasic(clientSecret), oidc.ClientSecretPost(clientSecret)]) {
+    const config = await configure(registrationId, authentication);
+    const { access_token } = await oidc.clientCredentialsGrant(config);
+    const shown = await oidc.tokenIntrospection(config, access_token);
+    assert.deepEqual([shown.active, shown.sub, shown.organization], [true, registrationId, organizationId]);
+    assert.deepEqual(await oidc.tokenIntrospection(config, others), { active: false });
+  }
+  const wrong = await configure(registrationId, oidc.ClientSecretPost('not-the-secret'));
+  await assert.rejects(oidc.clientCredentialsGrant(wrong), refused('invalid_client', 401));
+});
+
+test('many tokens of one machine', () =>
+  assertManyTokens(async (registration, secret) => {
+    const config = await configure(registration, oidc.ClientSecretBasic(secret));
+    return () => oidc.clientCredentialsGrant(config);
+  }));
+
+test('a token for one API, for two and for none', async () => {
+  const { registration, key } = tenant;
+  const config = await configure(registration, oidc.ClientSecretPost(key.secret));
+  const request = (...parameters) => oidc.clientCredentialsGrant(config, new URLSearchParams(parameters));
+  const cases = [
+    [[], url],
+    [[['resource', ORDERS]], ORDERS],
+    [[['audience', ORDERS]], ORDERS],
+    [[['resource', url]], url],
+    [resourceParameters(BILLING, ORDERS), [BILLING, ORDERS]],
+    [resourceParameters(ORDERS, BILLING, ORDERS), [ORDERS, BILLING]],
+    [[['resource', BILLING], ['audience', url]], [BILLING, url]],
+  ];
+  for (const [parameters, aud] of cases) {
+    const { access_token } = await request(...parameters);
+    assertApiAccessToken(access_token, registration, API_SCOPE, aud);
+    assert.deepEqual((await introspect(access_token)).aud, aud);
+  }
+  for (const unknown of ['https://other.example.com', `${ORDERS}/`, ORDERS.toUpperCase(), registration]) {
+    await assert.rejects(request(['resource', unknown]), refused('invalid_target'));
+    await assert.rejects(request(['audience', unknown]), refused('invalid_target'));
+    await assert.rejects(request(...resourceParameters(ORDERS, unknown)), refused('invalid_target'));
+  }
+});
+
+test('a login for two APIs', async () => {
+  const client = tenant.confidentialClient;
+  const config = await configure(client.id, oidc.ClientSecretBasic(client.secret));
+  const target = (resource) => new URLSearchParams({ resource });
+  const request = await authorize(config, BILLING, ORDERS);
+  for (const unknown of ['https://other.example.com', url]) {
+    await assert.rejects(exchange(config, request, target(unknown)), refused('invalid_target'));
+  }
+  const first = await exchange(config, request);
+  const { jti } = assertUserAccessToken(first.access_token, client, SCOPE, [BILLING, ORDERS]);
+  assertIdToken(first.id_token, first.access_token, client, request.checks.expectedNonce);
+  const shown = await introspect(first.access_token);
+  assert.deepEqual([shown.active, shown.jti, shown.aud], [true, jti, [BILLING, ORDERS]]);
+  // User information is an API of the deployment, which is not among the two.
+  await assert.rejects(oidc.fetchUserInfo(config, first.access_token, USER.sub), {
+    name: 'WWWAuthenticateChallengeError',
+    status: 401,
+    cause: [{ scheme: 'bearer', parameters: { realm: 'tokenmint', error: 'invalid_token' } }],
+  });
+
+  const narrow = await oidc.refreshTokenGrant(config, first.refresh_token, target(ORDERS));
+  assertUserAccessToken(narrow.access_token, client, SCOPE, ORDERS);
+  for (const unknown of ['https://other.example.com', url]) {
+    await assert.rejects(oidc.refreshTokenGrant(config, narrow.refresh_token, target(unknown)), refused('invalid_target'));
+  }
+  // It was narrowed for that answer only.
+  const wide = await oidc.refreshTokenGrant(config, narrow.refresh_token);
+  assertUserAccessToken(wide.access_token, client, SCOPE, [BILLING, ORDERS]);
+
+  const one = await exchange(config, await authorize(config, BILLING, ORDERS), target(BILLING));
+  assertUserAccessToken(one.access_token, client, SCOPE, BILLING);
+});
+
+test('a login for no API in particular', async () => {
+  const client = tenant.publicClient;
+  const config = await configure(client.id, oidc.None());
+  const request = await authorize(config);
+  await assert.rejects(exchange(config, request, { resource: ORDERS }), refused('invalid_target'));
+  const tokens = await exchange(config, request, { resource: url });
+  assertUserAccessToken(tokens.access_token, client);
+  await assert.rejects(oidc.refreshTokenGrant(config, tokens.refresh_token, { resource: ORDERS }), refused('invalid_target'));
+  assertUserAccessToken((await oidc.refreshTokenGrant(config, tokens.refresh_token)).access_token, client);
 });

@@ -27,6 +27,7 @@ from service import (
     access_token_hash,
     assert_api_access_token,
     assert_claims,
+    assert_many_tokens,
     assert_user_access_token,
     decode,
     login,
@@ -226,6 +227,13 @@ class RequestsOauthlib(unittest.TestCase):
             session.fetch_token(TOKEN, client_secret=TENANT.introspector[1])
         with self.assertRaises(InvalidClientError):
             session.fetch_token(TOKEN, client_secret="not-the-secret")
+
+    def test_many_tokens_of_one_machine(self):
+        def connect(registration, secret):
+            session = OAuth2Session(client=BackendApplicationClient(registration, scope=API_SCOPES))
+            return lambda: session.fetch_token(TOKEN, client_secret=secret)
+
+        assert_many_tokens(self, connect)
 
 
 if __name__ == "__main__":

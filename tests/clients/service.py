@@ -22,7 +22,13 @@ USER = {"sub": "user-1", "name": "Zoë Example", "email": "zoe@example.com", "em
 AUTH_TIME = int(time.time()) - 60
 # The scopes of the registration.
 API_SCOPES = ["orders:read", "orders:write"]
+# The lifetime of a machine token.
 API_TOKEN_SECONDS = 600
+# The APIs that tokens of the registration and of both clients can be for, besides the deployment's own audience.
+ORDERS = "https://orders.example.com"
+BILLING = "https://billing.example.com"
+# The organization of each registration and client that was created here.
+ORGANIZATIONS = {}
 
 
 def invoke(name, event):
@@ -50,8 +56,10 @@ class Tenant:
             organizationId=self.organization,
             name="clients",
             scopes=API_SCOPES,
-            tokenTtlSeconds=API_TOKEN_SECONDS,
+            clientCredentialsTtlSeconds=API_TOKEN_SECONDS,
+            audiences=[ORDERS, BILLING],
         )["registrationId"]
+        ORGANIZATIONS[self.registration] = self.organization
         self.public_client, _ = self.create_client(confidential=False)
         self.confidential_client, self.client_secret = self.create_client(confidential=True)
 
@@ -69,6 +77,7 @@ class Tenant:
             scopes=SCOPES,
             confidential=confidential,
         )
+        ORGANIZATIONS[client["clientId"]] = self.organization
         return client["clientId"], client.get("clientSecret")
 
 
@@ -100,7 +109,6 @@ def decode(token):
     return decoded.header, decoded.claims
 
 
-
 def access_token_hash(token):
     """OpenID Connect Core, 3.1.3.6."""
     half = hashlib.sha256(token.encode()).digest()[:16]
@@ -129,14 +137,69 @@ def assert_user_access_token(test, token, client, scope=" ".join(SCOPES)):
         "client_id": client,
         "scope": scope,
         "auth_time": AUTH_TIME,
+        "organization": ORGANIZATIONS[client],
     }
     assert_claims(test, claims, expected, 3600, "jti", "sid")
     return claims
 
 
-def assert_api_access_token(test, token, registration, scope=" ".join(API_SCOPES)):
+def assert_api_access_token(test, token, registration, scope=" ".join(API_SCOPES), aud=URL):
     header, claims = decode(token)
     test.assertEqual((header["typ"], header["alg"]), ("at+jwt", "RS256"))
-    expected = {"iss": URL, "sub": registration, "aud": URL, "client_id": registration, "scope": scope}
-    assert_claims(test, claims, expected, API_TOKEN_SECONDS, "jti")
+    assert_machine_claims(test, claims, registration, ORGANIZATIONS[registration], API_TOKEN_SECONDS, scope, aud)
     return claims
+
+
+def assert_machine_claims(
+    test, claims, registration, organization, lifetime, scope=" ".join(API_SCOPES), aud=URL
+):
+    claims = dict(claims)
+    test.assertIsInstance(claims.pop("gen"), int)
+    expected = {
+        "iss": URL,
+        "sub": registration,
+        "aud": aud,
+        "client_id": registration,
+        "scope": scope,
+        "organization": organization,
+    }
+    assert_claims(test, claims, expected, lifetime, "jti")
+
+
+def assert_many_tokens(test, connect):
+    """Gets many tokens of the machine that all clients share, and asserts that the last one is as good as the first: its
+    quota is a single token. `connect` returns a function that gets a token with this secret."""
+    count = int(os.environ.get("TOKENS", 2000))
+    machine = json.loads(os.environ["MACHINE"])
+    registration = machine["registration"]
+    clients = [connect(registration, secret) for secret in machine["secrets"]]
+    keys = KeySet.import_key_set(requests.get(f"{URL}/.well-known/jwks.json", timeout=30).json())
+    tokens, ids, generations = [], set(), set()
+    for number in range(count):
+        answer = clients[number % len(clients)]()
+        test.assertEqual((answer["token_type"], answer["expires_in"]), ("Bearer", 3600))
+        claims = jwt.decode(answer["access_token"], keys, algorithms=["RS256"]).claims
+        assert_machine_claims(test, claims, registration, machine["organization"], 3600)
+        tokens.append(answer["access_token"])
+        ids.add(claims["jti"])
+        generations.add(claims["gen"])
+    test.assertEqual(len(ids), count)
+    test.assertEqual(len(generations), 1)
+
+    answer = requests.post(
+        f"{URL}/api/v1/list-tokens",
+        json={"registrationId": registration},
+        headers={"authorization": f"Bearer {machine['lister']['secret']}"},
+        timeout=30,
+    )
+    test.assertEqual(answer.status_code, 200, answer.text)
+    listed = answer.json()
+    test.assertEqual((listed["tokens"], listed["activeTokens"], listed["maxAllowed"]), ([], 0, 1))
+    for token in (tokens[0], tokens[-1]):
+        answer = requests.post(
+            f"{URL}/oauth2/introspect",
+            data={"token": token},
+            headers={"authorization": f"Bearer {machine['introspector']['secret']}"},
+            timeout=30,
+        )
+        test.assertEqual(answer.json()["active"], True)
