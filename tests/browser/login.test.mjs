@@ -1,8 +1,11 @@
 // The whole login at `/`, in real redirects: the code flow with PKCE, and what becomes of its tokens.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
-import { CLIENT, SCHEMES, accessible, button, fits, heading, open, screenshot, startStack, tab } from "./harness.mjs";
+import { CLIENT, SCHEMES, accessible, button, fits, heading, invoke, open, screenshot, startStack, tab } from "./harness.mjs";
 
 const url = await startStack();
 
@@ -192,3 +195,34 @@ for (const scheme of SCHEMES) {
     }
   });
 }
+
+test("a page posts the answer to the client", async () => {
+  const received = [];
+  const client = createServer(async (request, response) => {
+    const form = new URLSearchParams(await text(request));
+    if (request.method === "POST") received.push(Object.fromEntries(form));
+    response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>Client</title><h1>At the client</h1>");
+  }).listen(0, "127.0.0.1");
+  await once(client, "listening");
+  const callback = `http://127.0.0.1:${client.address().port}/callback`;
+  const { clientId } = await invoke(url, "provision", {
+    action: "createClient", redirectUris: ["http://127.0.0.1/callback"], services: ["email"], scopes: ["openid"],
+  });
+  const { page, check } = await open({ origins: [url, new URL(callback).origin] });
+  const query = new URLSearchParams({
+    response_type: "code", response_mode: "form_post", client_id: clientId, redirect_uri: callback, scope: "openid",
+    state: "a \"state\" & <more>", code_challenge: "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", code_challenge_method: "S256",
+  });
+  for (const answer of ["Continue as Demo User", "Deny"]) {
+    await page.goto(`${url}/authorize?${query}`);
+    await button(page, answer).click();
+    await heading(page, "At the client").waitFor();
+    assert.equal(page.url(), callback);
+  }
+  const [allowed, denied] = received;
+  assert.match(allowed.code, /^tmc_\w+$/);
+  assert.deepEqual([allowed.state, allowed.iss], ["a \"state\" & <more>", url]);
+  assert.deepEqual([denied.error, denied.code, received.length], ["access_denied", undefined, 2]);
+  check();
+  client.close();
+});

@@ -50,7 +50,7 @@ pub(crate) fn document(issuer: &OidcIssuer, environment: &Environment) -> Result
         members.extend([
             ("authorization_endpoint".to_owned(), endpoint.as_str().into()),
             ("authorization_response_iss_parameter_supported".to_owned(), response_iss.into()),
-            ("response_modes_supported".to_owned(), json!(["query"])),
+            ("response_modes_supported".to_owned(), json!(["query", "fragment", "form_post"])),
             ("response_types_supported".to_owned(), json!(["code"])),
             ("grant_types_supported".to_owned(), json!(["authorization_code", "refresh_token", "client_credentials"])),
         ]);

@@ -1,11 +1,16 @@
-//! What the user sees. It has no script, and nothing from the request is written unescaped.
+//! What the user sees. Nothing from the request is written unescaped, and only one page has a script.
 
 use std::fmt::Write as _;
 
 use axum::{
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    },
     response::{IntoResponse, Response},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
+use shared::encoding::sha256;
 
 use super::request::AuthorizationRequest;
 use crate::{
@@ -58,8 +63,49 @@ pub(super) fn error(status: StatusCode, problem: &str) -> Response {
     page(status, "This login cannot go on", &body, "'none'")
 }
 
+/// Posts the answer to the redirect URI: by itself, or by its button where scripts are off. It has no rule that a
+/// frame, or a client that redirects, would break.
+pub(super) fn form_post(redirect_uri: &str, parameters: &[(&str, &str)]) -> Response {
+    const SCRIPT: &str = "document.forms[0].submit()";
+    let mut inputs = String::new();
+    for (name, value) in parameters {
+        let _ = writeln!(inputs, r#"<input type="hidden" name="{name}" value="{}">"#, escape(value));
+    }
+    let body = format!(
+        r#"<h1>Back to the application</h1>
+<form method="post" action="{}">
+{inputs}<button class="primary">Back to the application</button>
+</form>
+<script>{SCRIPT}</script>"#,
+        escape(redirect_uri)
+    );
+    let csp = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'self'; img-src 'self'; base-uri 'none'",
+        STANDARD.encode(sha256(SCRIPT))
+    );
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, &csp),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, document("Back to the application", &body)).into_response()
+}
+
 fn page(status: StatusCode, title: &str, body: &str, form_action: &str) -> Response {
-    let html = format!(
+    let csp = format!(
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action {form_action}; base-uri 'none'; \
+         frame-ancestors 'none'"
+    );
+    let html = document(title, body);
+    let mut response = (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
+    let fallback = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    protect(response.headers_mut(), HeaderValue::try_from(csp).unwrap_or(fallback));
+    response
+}
+
+fn document(title: &str, body: &str) -> String {
+    format!(
         r#"<!doctype html>
 <html lang="en">
 <head>
@@ -81,15 +127,7 @@ fn page(status: StatusCode, title: &str, body: &str, form_action: &str) -> Respo
 </body>
 </html>
 "#
-    );
-    let csp = format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action {form_action}; base-uri 'none'; \
-         frame-ancestors 'none'"
-    );
-    let mut response = (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response();
-    let fallback = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-    protect(response.headers_mut(), HeaderValue::try_from(csp).unwrap_or(fallback));
-    response
+    )
 }
 
 /// Where a redirect URI leads: its origin, or its scheme.

@@ -39,7 +39,7 @@ use shared::{
 };
 
 use self::{
-    request::{AuthorizationRequest, Checked, ErrorCode, Prompt},
+    request::{AuthorizationRequest, Checked, ErrorCode, Prompt, ResponseMode},
     sessions::{Answered, Sessions},
 };
 use crate::{demo, lambda::Functions, pages::protect};
@@ -182,23 +182,27 @@ impl Login {
         // On AWS: `aws lambda invoke`, with a role that may invoke this function and no other.
         let answer = functions.call("issue-code", &event).await.unwrap_or(Value::Null);
         Ok(match answer["code"].as_str() {
-            Some(code) => self.redirect(&request.target, &[("code", code)]),
+            Some(code) => self.send(&request.target, &[("code", code)]),
             None => self.send_error(&request.target, ErrorCode::ServerError, "no code could be issued"),
         })
     }
 
     fn send_error(&self, target: &request::Target, code: ErrorCode, problem: &str) -> Response {
-        self.redirect(target, &[("error", code.as_str()), ("error_description", problem)])
+        self.send(target, &[("error", code.as_str()), ("error_description", problem)])
     }
 
     /// Sends the browser to the client. 303, so that it does not send the form there (RFC 9700, 4.12).
-    fn redirect(&self, target: &request::Target, answer: &[(&str, &str)]) -> Response {
-        let mut parameters = form_urlencoded::Serializer::new(String::new());
-        parameters.extend_pairs(answer);
-        parameters.extend_pairs(target.state.iter().map(|state| ("state", state)));
-        parameters.append_pair("iss", &self.issuer);
-        let separator = if target.redirect_uri.contains('?') { '&' } else { '?' };
-        let location = format!("{}{separator}{}", target.redirect_uri, parameters.finish());
+    fn send(&self, target: &request::Target, answer: &[(&str, &str)]) -> Response {
+        let state = target.state.iter().map(|state| ("state", state.as_str()));
+        let parameters: Vec<_> = answer.iter().copied().chain(state).chain([("iss", self.issuer.as_str())]).collect();
+        let separator = match target.response_mode {
+            ResponseMode::FormPost => return html::form_post(&target.redirect_uri, &parameters),
+            ResponseMode::Fragment => '#',
+            ResponseMode::Query if target.redirect_uri.contains('?') => '&',
+            ResponseMode::Query => '?',
+        };
+        let parameters = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let location = format!("{}{separator}{parameters}", target.redirect_uri);
         let Ok(location) = HeaderValue::try_from(location) else {
             return html::error(StatusCode::BAD_REQUEST, "redirect_uri cannot be redirected to.");
         };

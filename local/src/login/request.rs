@@ -22,6 +22,16 @@ pub(super) struct Target {
     /// Registered for the client.
     pub(super) redirect_uri: String,
     pub(super) state: Option<String>,
+    pub(super) response_mode: ResponseMode,
+}
+
+/// How the answer gets to the redirect URI: in its query or fragment (OAuth 2.0 Multiple Response Types, 2.1), or in a
+/// form that a page posts to it (OAuth 2.0 Form Post Response Mode).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum ResponseMode {
+    Query,
+    Fragment,
+    FormPost,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -113,7 +123,14 @@ pub(super) fn check(query: &str, client_id: ClientId, client: &Client) -> Checke
     let Some(redirect_uri) = parameters.only("redirect_uri").filter(registered) else {
         return Checked::Show("redirect_uri is missing, repeated, or not registered for this client.");
     };
-    let target = Target { redirect_uri: redirect_uri.to_owned(), state: parameters.owned("state") };
+    let response_mode = response_mode(&parameters, redirect_uri);
+    let state = parameters.owned("state").filter(|state| is_opaque(state));
+    let target = Target {
+        redirect_uri: redirect_uri.to_owned(),
+        state,
+        // A mode that is refused is not used for saying so.
+        response_mode: response_mode.unwrap_or(ResponseMode::Query),
+    };
     match parse(&parameters, client_id, client, target.clone()) {
         Ok(request) => Checked::Valid(Box::new(request)),
         Err((code, problem)) => Checked::Send(target, code, problem),
@@ -135,12 +152,13 @@ fn parse(
     use ErrorCode::InvalidRequest;
     ensure(!parameters.has_duplicates(), InvalidRequest, "a parameter is repeated")?;
     check_response(parameters)?;
+    response_mode(parameters, &target.redirect_uri)?;
     let nonce = parameters.owned("nonce");
     for (value, problem) in [
-        (&target.state, "state must have at most 1024 characters"),
-        (&nonce, "nonce must have at most 1024 characters"),
+        (parameters.only("state"), "state must have at most 4096 characters"),
+        (nonce.as_deref(), "nonce must have at most 4096 characters"),
     ] {
-        ensure(value.as_ref().is_none_or(|value| value.chars().count() <= 1024), InvalidRequest, problem)?;
+        ensure(value.is_none_or(is_opaque), InvalidRequest, problem)?;
     }
     let scopes = scopes(parameters, client)?;
     let service = parameters.only("service").or(client.services.first().map(Service::as_str)).unwrap_or_default();
@@ -173,9 +191,23 @@ fn check_response(parameters: &Parameters<'_>) -> Result<(), Problem> {
     ensure(parameters.only("request").is_none(), RequestNotSupported, "request is not supported")?;
     ensure(parameters.only("request_uri").is_none(), RequestUriNotSupported, "request_uri is not supported")?;
     let response_type = parameters.only("response_type").ok_or((InvalidRequest, "response_type is required"))?;
-    ensure(response_type == "code", UnsupportedResponseType, "response_type must be code")?;
-    let query_mode = parameters.only("response_mode").is_none_or(|mode| mode == "query");
-    ensure(query_mode, InvalidRequest, "response_mode must be query")
+    ensure(response_type == "code", UnsupportedResponseType, "response_type must be code")
+}
+
+fn response_mode(parameters: &Parameters<'_>, redirect_uri: &str) -> Result<ResponseMode, Problem> {
+    let is_web = redirect_uri.starts_with("https:") || redirect_uri.starts_with("http:");
+    match parameters.only("response_mode") {
+        None | Some("query") => Ok(ResponseMode::Query),
+        Some("fragment") => Ok(ResponseMode::Fragment),
+        Some("form_post") if is_web => Ok(ResponseMode::FormPost),
+        Some("form_post") => Err((ErrorCode::InvalidRequest, "no form can be posted to this redirect_uri")),
+        Some(_) => Err((ErrorCode::InvalidRequest, "response_mode must be query, fragment or form_post")),
+    }
+}
+
+/// Whether it is short enough to be passed through.
+fn is_opaque(text: &str) -> bool {
+    text.chars().count() <= 4096
 }
 
 fn scopes(parameters: &Parameters<'_>, client: &Client) -> Result<Vec<String>, Problem> {

@@ -61,7 +61,7 @@ async fn the_metadata_says_where_the_endpoints_are() {
         ("subject_types_supported", json!(["public"])),
         ("id_token_signing_alg_values_supported", json!(["RS256"])),
         ("scopes_supported", json!(["openid", "offline_access", "profile", "email", "phone", "address"])),
-        ("response_modes_supported", json!(["query"])),
+        ("response_modes_supported", json!(["query", "fragment", "form_post"])),
         ("authorization_response_iss_parameter_supported", json!(true)),
         ("code_challenge_methods_supported", json!(["S256"])),
         ("token_endpoint_auth_methods_supported", json!(methods)),
