@@ -380,8 +380,8 @@ async fn a_rotation_that_others_overtook_recognizes_itself() {
         let node = node(&fixture, "envelope");
         node.calls.fail("PutItem", &[InjectedFault::Late]);
         let rotation = ApiRequest::provision(with(&json!({"action": "rotateSigningKey"}), &slow));
+        let before = signing_keys(&fixture.stack).await;
         let others = async {
-            let before = signing_keys(&fixture.stack).await;
             // While the attempt waits for its answer.
             while signing_keys(&fixture.stack).await == before {
                 tokio::task::yield_now().await;
