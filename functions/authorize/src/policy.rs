@@ -6,7 +6,7 @@ use shared::{
     auth::{ActiveCredential, ActiveKind, ParsedClientId},
     error::Constraint,
     id::ObjectId,
-    input::{Audience, Scopes},
+    input::{Audience, Scopes, comma_separated},
     keys::AcceptedAudiences,
     runtime::{Environment, SettingsError},
 };
@@ -86,9 +86,7 @@ impl FromStr for Clients {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: &str = "must be ids of clients or registrations, separated by commas";
-        let ids = text.split(',').map(|text| text.trim().parse()).collect::<Result<_, Constraint>>();
-        ids.map(Self).map_err(|_| Constraint::new(RULE))
+        comma_separated(text, "must be ids of clients or registrations, separated by commas").map(Self)
     }
 }
 
@@ -98,9 +96,7 @@ impl FromStr for Applications {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        const RULE: &str = "must be ids of applications, separated by commas";
-        let ids = text.split(',').map(|text| text.trim().parse()).collect::<Result<_, Constraint>>();
-        ids.map(Self).map_err(|_| Constraint::new(RULE))
+        comma_separated(text, "must be ids of applications, separated by commas").map(Self)
     }
 }
 

@@ -52,7 +52,7 @@ fn shown(
         Some(organization) => {
             members.insert("organizationId".to_owned(), json!(organization));
         }
-        // Only a client or an API key has none, and such a key is for all.
+        // A key of no organization is for all. Organizations, and clients of none, just have no such member.
         None if id == API_KEY_ID => {
             members.insert("allOrganizations".to_owned(), true.into());
         }

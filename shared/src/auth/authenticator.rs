@@ -59,17 +59,6 @@ impl Authenticator {
         reads: impl AsyncFnOnce(&B) -> T,
     ) -> Result<(Principal, B, T), ApiError> {
         let bearer = self.check(headers, now).await?;
-        self.admit_bearer(bearer, now, parsed, reads).await
-    }
-
-    /// As [`Self::admit`], for a bearer that was presented in another way.
-    pub async fn admit_bearer<B, T>(
-        &self,
-        bearer: CheckedCredential,
-        now: DateTime<Utc>,
-        parsed: Result<B, ValidationError>,
-        reads: impl AsyncFnOnce(&B) -> T,
-    ) -> Result<(Principal, B, T), ApiError> {
         self.admit_as(bearer, now, parsed, reads, Principal::of).await
     }
 
@@ -168,7 +157,7 @@ impl Authenticator {
             (ParsedClientId::Registration(id), Some(api_key)) => {
                 let bearer = CheckedCredential::ApiKey(api_key);
                 let reads = async |(): &()| tokio::join!(Box::pin(store.load_registration(&id)), reads);
-                let admitted = Box::pin(self.admit_bearer(bearer, now, Ok(()), reads)).await;
+                let admitted = Box::pin(self.admit_as(bearer, now, Ok(()), reads, Principal::of)).await;
                 let (caller, (), (registration, read)) =
                     admitted.map_err(|error| error.if_unauthenticated(|| credentials.invalid()))?;
                 let registration = caller.require_registration(registration?).map_err(|_| credentials.invalid())?;

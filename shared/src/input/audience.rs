@@ -20,6 +20,13 @@ checked_text!(
 );
 
 impl Audience {
+    /// Whether a client or registration with these audiences may ask for it: it is one of them, or that of the
+    /// deployment.
+    #[must_use]
+    pub fn is_allowed(&self, registered: &[Self], deployment: &Self) -> bool {
+        self == deployment || registered.contains(self)
+    }
+
     /// Whether it can be the `resource` of a request: an absolute URI without a fragment (RFC 8707, 2).
     #[must_use]
     pub fn is_resource(&self) -> bool {

@@ -46,21 +46,21 @@ checked_text!(
     /// A user (OpenID Connect Core 1.0, 2: at most 255 ASCII characters).
     #[derive(Debug)]
     Subject,
-    |text| Constraint::check(text, 1..=255, is_printable, "must be 1 to 255 printable ASCII characters")
+    |text| check_printable(text)
 );
 
 checked_text!(
     /// The Authentication Context Class Reference of a login (OpenID Connect Core 1.0, 2).
     #[derive(Debug)]
     Acr,
-    |text| Constraint::check(text, 1..=255, is_printable, "must be 1 to 255 printable ASCII characters")
+    |text| check_printable(text)
 );
 
 checked_text!(
     /// A method by which a user logged in (RFC 8176), such as `pwd`.
     #[derive(Debug)]
     AuthenticationMethod,
-    |text| Constraint::check(text, 1..=255, is_printable, "must be 1 to 255 printable ASCII characters")
+    |text| check_printable(text)
 );
 
 checked_text!(
@@ -121,8 +121,15 @@ fn is_email(text: &str) -> bool {
     text.len() <= 254 && email_address::EmailAddress::parse_with_options(text, form).is_ok()
 }
 
-fn is_printable(c: u8) -> bool {
-    c.is_ascii_graphic() || c == b' '
+fn check_printable(text: &str) -> Result<(), Constraint> {
+    const RULE: &str = "must be 1 to 255 printable ASCII characters";
+    Constraint::check(text, 1..=255, |c| c.is_ascii_graphic() || c == b' ', RULE)
+}
+
+/// A list whose entries are separated by commas, with or without spaces. `rule` is that of the whole list.
+pub fn comma_separated<T: FromStr<Err = Constraint>>(text: &str, rule: &'static str) -> Result<Vec<T>, Constraint> {
+    let entries = text.split(',').map(|entry| entry.trim().parse()).collect::<Result<_, Constraint>>();
+    entries.map_err(|_| Constraint::new(rule))
 }
 
 #[cfg(test)]

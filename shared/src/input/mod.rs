@@ -14,7 +14,7 @@ mod value;
 pub use self::{
     audience::{Audience, Audiences},
     claims::{Claims, json_text},
-    fields::{Acr, AuthenticationMethod, Email, Language, Service, Subject},
+    fields::{Acr, AuthenticationMethod, Email, Language, Service, Subject, comma_separated},
     json::{JsonObject, required},
     parameters::{Parameters, form_decoded},
     pkce::{CodeChallenge, CodeVerifier},

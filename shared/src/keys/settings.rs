@@ -8,7 +8,7 @@ use lambda_http::http::uri::Authority;
 use crate::{
     error::Constraint,
     id::KmsKey,
-    input::{Audience, Audiences},
+    input::{Audience, Audiences, comma_separated},
     runtime::{Environment, SettingsError},
 };
 
@@ -74,8 +74,7 @@ impl FromStr for KmsKeyList {
     type Err = Constraint;
 
     fn from_str(text: &str) -> Result<Self, Constraint> {
-        let keys = text.split(',').map(|key| key.trim().parse()).collect::<Result<_, Constraint>>();
-        keys.map(Self).map_err(|_| Constraint::new("must be ids or ARNs of KMS keys, separated by commas"))
+        comma_separated(text, "must be ids or ARNs of KMS keys, separated by commas").map(Self)
     }
 }
 

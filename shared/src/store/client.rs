@@ -55,7 +55,7 @@ impl Client {
     /// Whether it has a secret (RFC 6749, 2.1).
     #[must_use]
     pub fn is_confidential(&self) -> bool {
-        self.secrets.is_confidential()
+        self.secrets.current.is_some()
     }
 
     /// Whether a code exchange may leave the redirect URI out: there is only one that it can be.

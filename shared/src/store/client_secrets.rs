@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::credential::CredentialHash;
 
-/// The hashes of the secrets. A public client, and a registration that authenticates with API keys only, has none.
+/// The hashes of the secrets. A public client has none.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientSecrets {
@@ -27,12 +27,6 @@ pub struct PreviousSecret {
 }
 
 impl ClientSecrets {
-    /// Whether its owner is confidential.
-    #[must_use]
-    pub fn is_confidential(&self) -> bool {
-        self.current.is_some()
-    }
-
     /// Whether this is the hash of the secret, or of the one before it during the overlap.
     #[must_use]
     pub fn accepts(&self, hash: &CredentialHash, now: DateTime<Utc>) -> bool {

@@ -321,7 +321,7 @@ impl Store {
         let conditions =
             [has_room, settings_unchanged, slot_is_free, not_revoked, revocations_known].map(str::to_owned);
         let conditions: Vec<String> = conditions.into_iter().chain(still_ended(&plan.removes)).collect();
-        let remove = removal(&plan.removes);
+        let remove = removal("#tokens", plan.removes.len());
         let forgets = decided_on.revoked.len() >= FORGET_FROM;
         let forget = if forgets { ", #revoked = :nothing, #revokedEmptiedBy = :write" } else { "" };
 
@@ -375,7 +375,7 @@ impl Store {
         let call = self
             .update(Key::registration(id))
             .return_values(ReturnValue::AllNew)
-            .update_expression(removal(ended))
+            .update_expression(removal("#tokens", ended.len()))
             .condition_expression(conditions.join(" AND "))
             .expression_attribute_names("#tokens", "tokens");
         let own = |found: &Registration| {
@@ -460,17 +460,16 @@ impl Store {
         let over: Vec<TokenId> = remembered.iter().filter(|(_, until)| is_over(until)).map(|(id, _)| *id).collect();
         // Those that are over do not count.
         let limit = MAX_REVOKED_MACHINE_TOKENS + over.len();
-        let has_room = serde_json::to_string(decided_on).is_ok_and(|json| json.len() <= MAX_BYTES_TO_REMEMBER);
+        let has_room = || serde_json::to_string(decided_on).is_ok_and(|json| json.len() <= MAX_BYTES_TO_REMEMBER);
         let call = self
             .update(Key::registration(id))
             .expression_attribute_names("#generation", MACHINE_GENERATION)
             .expression_attribute_names("#revoked", REVOKED_MACHINE_TOKENS)
             .expression_attribute_values(":generation", token.generation.into());
-        let call = if has_room && remembered.len() < limit {
+        let call = if remembered.len() < limit && has_room() {
             // Entries never change, so those that are over may be removed whatever else has happened.
             let removed = over.get(..MAX_FORGOTTEN).unwrap_or(&over);
-            let paths: Vec<String> = (0..removed.len()).map(|n| format!("#revoked.#x{n}")).collect();
-            let remove = if paths.is_empty() { String::new() } else { format!("REMOVE {}", paths.join(", ")) };
+            let remove = removal("#revoked", removed.len());
             let mut call = call
                 .update_expression(format!("SET #revoked.#token = :until {remove}"))
                 .condition_expression("#generation = :generation AND size(#revoked) < :limit")
@@ -504,9 +503,9 @@ impl Store {
     }
 }
 
-/// The clause that removes these tokens; [`name_ended`] names its parts.
-fn removal(ended: &[EndedToken]) -> String {
-    let paths: Vec<String> = (0..ended.len()).map(|n| format!("#tokens.#x{n}")).collect();
+/// The clause that removes so many entries of a map, which are named `#x0`, `#x1` and so on.
+fn removal(map: &str, entries: usize) -> String {
+    let paths: Vec<String> = (0..entries).map(|n| format!("{map}.#x{n}")).collect();
     if paths.is_empty() { String::new() } else { format!("REMOVE {}", paths.join(", ")) }
 }
 

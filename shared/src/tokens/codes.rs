@@ -107,7 +107,7 @@ fn decide(
         Some(scopes) => Some(scopes).filter(|scopes| scopes.is_subset(&client.scopes)),
         None => Some(client.default_scopes.as_ref().unwrap_or(&client.scopes).clone()),
     };
-    if !request.resources.iter().all(|resource| resource == audience || client.audiences.contains(resource)) {
+    if !request.resources.iter().all(|resource| resource.is_allowed(&client.audiences, audience)) {
         return Err(not_registered("resource"));
     }
     Ok(GrantDetails {

@@ -80,7 +80,7 @@ impl MachineTokens {
             Some(_) => return Err(OauthError::InvalidScope),
         };
         caller.require_grantable(&scope).map_err(|_| OauthError::InvalidScope)?;
-        if !targets.iter().all(|target| *target == self.audience || registration.audiences.contains(target)) {
+        if !targets.iter().all(|target| target.is_allowed(&registration.audiences, &self.audience)) {
             return Err(OauthError::InvalidTarget);
         }
         let aud = if targets.is_empty() { self.audience.clone().into() } else { Audiences::from(targets) };
